@@ -1,0 +1,104 @@
+"""Configs of the data stages: where images come from, how they are sharded, cut into tiles and encoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceConfig:
+    """Raw images. uri: a folder, `s3://bucket/prefix`, `tar:` + a folder or prefix of WebDataset tars, or
+    `set:NAME` (a packaged set, see `lsr data sets`). name: what the data set is called in the store.
+    """
+
+    uri: str
+    name: str
+
+    def faults(self) -> list[str]:
+        return (
+            [] if self.uri else ["uri must name a folder, an s3:// prefix, tar:... or set:NAME, found an empty string."]
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardConfig:
+    """Stage *shard*. max_shard_bytes: target size of a tar. max_refused: fraction of refused images above which
+    the stage fails. max_pixels: larger images are refused before they are decoded. min_side: smaller images are
+    refused. alpha: colour that replaces transparency, or refuse. animated: keep the first frame, or refuse.
+    holdout: fraction of photographs kept out of training, chosen by content hash and `holdout_salt`.
+    """
+
+    max_shard_bytes: int = 64 * MIB
+    max_refused: float = 0.5
+    max_pixels: int = 120_000_000
+    min_side: int = 32
+    alpha: Literal["white", "black", "refuse"] = "white"
+    animated: Literal["first", "refuse"] = "first"
+    holdout: float = 0.2
+    holdout_salt: str = "lsr-1"
+
+    def faults(self) -> list[str]:
+        out = []
+        if self.max_shard_bytes < 1024:
+            out.append(f"max_shard_bytes must be at least 1024, found {self.max_shard_bytes}.")
+        out += [
+            f"{name} must lie in [0, 1], found {value}."
+            for name, value in (("max_refused", self.max_refused), ("holdout", self.holdout))
+            if not 0 <= value <= 1
+        ]
+        if self.min_side < 1 or self.max_pixels < self.min_side**2:
+            out.append("min_side must be at least 1 and max_pixels at least min_side squared.")
+        return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TileConfig:
+    """Stage *tile*. size: tile side in pixels. stride: step between tiles. shrink: integer box reduction before
+    cutting (weakens JPEG blocking). min_detail: tiles with a lower mean |dx|+|dy| (8-bit grey levels) are left out.
+    max_per_image: keep at most this many tiles a photograph, the most detailed first; None keeps all.
+    flips: add the left-right mirror of every tile. max_shard_bytes: target size of a tar.
+    """
+
+    size: int = 128
+    stride: int = 128
+    shrink: int = 1
+    min_detail: float = 0.0
+    max_per_image: int | None = None
+    flips: bool = False
+    max_shard_bytes: int = 64 * MIB
+
+    def faults(self) -> list[str]:
+        names = ("size", "stride", "shrink")
+        return [f"{n} must be at least 1, found {getattr(self, n)}." for n in names if getattr(self, n) < 1]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DegradationConfig:
+    """A fixed degradation. kind: `bicubic` (antialiased). factor: the LR side is the tile's side divided by it.
+    upsample: how LR is brought back to the tile's size before encoding (method.md 1.5; the paper's code: nearest).
+    """
+
+    kind: Literal["bicubic", "area"] = "bicubic"
+    factor: int = 4
+    upsample: Literal["nearest", "bilinear", "bicubic"] = "nearest"
+
+    def faults(self) -> list[str]:
+        return [] if self.factor >= 1 else [f"factor must be at least 1, found {self.factor}."]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentsConfig:
+    """Stage *latents*. degradations: each gives one cached LR condition a tile; empty for generation.
+    batch: tiles an encoder call.
+    whitening: `std` divides every latent by one scalar (LDM), `channel` removes mean and std per channel.
+    """
+
+    degradations: tuple[DegradationConfig, ...] = ()
+    batch: int = 32
+    whitening: Literal["std", "channel"] = "channel"
+
+    def faults(self) -> list[str]:
+        return [] if self.batch >= 1 else [f"batch must be at least 1, found {self.batch}."]

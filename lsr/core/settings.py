@@ -1,0 +1,66 @@
+"""Where things are: the one settings class behind the embedded and the services profile.
+
+Every field is read from one environment variable; nothing else in the project asks "am I local?".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsr.core.errors import ConfigError
+
+DEFAULT_HOME = "lsr-home"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Addresses of the parts around the code. Secrets are never fields here: boto3, Ray and MLflow read their own variables.
+
+    home: folder below which the embedded profile keeps everything (LSR_HOME).
+    store: URI of the object store, `file:///...` or `s3://bucket/prefix` (LSR_STORE).
+    mlflow: MLflow tracking URI (MLFLOW_TRACKING_URI).
+    prefect_api: Prefect API address, None for the ephemeral server (PREFECT_API_URL).
+    ray_jobs: address of a Ray cluster's job server, None to run Ray in this process (LSR_RAY_JOBS_ADDRESS).
+    prefix: put before registered-model names, to keep dev, staging and prod apart (LSR_MODEL_PREFIX).
+    """
+
+    home: Path
+    store: str
+    mlflow: str
+    prefect_api: str | None = None
+    ray_jobs: str | None = None
+    prefix: str = ""
+
+    @property
+    def embedded(self) -> bool:
+        return self.ray_jobs is None
+
+    @property
+    def cache(self) -> Path:
+        """Downloaded packages and digest-checked shards; deleting it costs time only."""
+        return self.home / "cache"
+
+    @property
+    def output(self) -> Path:
+        """Pictures and reports for people."""
+        return self.home / "output"
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment. Raises ConfigError for a store URI of an unknown scheme."""
+    env = os.environ if environ is None else environ
+    home = Path(env.get("LSR_HOME", DEFAULT_HOME)).absolute()
+    store = env.get("LSR_STORE") or f"file://{home / 'store'}"
+    if not store.startswith(("file://", "s3://")):
+        raise ConfigError(f"LSR_STORE must start with file:// or s3://, found {store!r}.")
+    return Settings(
+        home=home,
+        store=store.rstrip("/"),
+        mlflow=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+        prefect_api=env.get("PREFECT_API_URL") or None,
+        ray_jobs=env.get("LSR_RAY_JOBS_ADDRESS") or None,
+        prefix=env.get("LSR_MODEL_PREFIX", ""),
+    )

@@ -1,0 +1,70 @@
+"""Configs of evaluation and of the promotion gate; no torch here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """Stage *evaluate*, protocol `per-image`: metrics are computed for each picture, averaged for each photograph.
+
+    From every held-out photograph `crops` regions are cut, the same in every run. For each scale s the truth is the
+    region resized (antialiased bicubic) to round(lr_side * s) and LR is that truth resized to lr_side.
+    scales: any reals above 1; `trained` bounds the range called in-range. steps, eta, seed: the sampler's request.
+    photos: at most this many photographs. samples: images drawn for generation. latent: sides of generated images.
+    """
+
+    scales: tuple[float, ...] = (2.0, 2.7, 4.0, 5.5, 8.0)
+    trained: tuple[float, float] = (1.0, 4.0)
+    lr_side: int = 24
+    crops: int = 2
+    photos: int = 8
+    steps: int = 10
+    eta: float = 0.0
+    seed: int = 1234
+    samples: int = 16
+    sizes: tuple[int, ...] = (64, 96, 128)
+
+    def faults(self) -> list[str]:
+        out = [f"scale {s} must be a finite number above 0." for s in self.scales if not (math.isfinite(s) and s > 0)]
+        for name in ("lr_side", "crops", "photos", "steps", "samples"):
+            if getattr(self, name) < 1:
+                out.append(f"{name} must be at least 1, found {getattr(self, name)}.")
+        if not self.scales:
+            out.append("scales must not be empty.")
+        return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """One line of the gate: the mean over photographs and scales of (metric - reference) must exceed `above`.
+
+    metric: `psnr`, `ssim`, `lpips`, `lr_psnr` (low-resolution consistency), `scale_ssim` (scale consistency); metrics
+    where lower is better enter with their sign turned, so that more is always better. scope: which scales.
+    reference: `bicubic`, `champion`, or `none` for an absolute bound.
+    """
+
+    metric: Literal["psnr", "ssim", "lpips", "lr_psnr", "scale_ssim"]
+    reference: Literal["bicubic", "champion", "none"]
+    above: float
+    scope: Literal["in-range", "out-of-range", "all"] = "all"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateConfig:
+    """The promotion gate. floor: rules that every version must pass. against_champion: further rules once a champion
+    exists. confidence: of the paired bootstrap interval over photographs; resamples and seed: how it is drawn.
+    PASS needs every lower bound above its rule, FAIL any upper bound below; anything else is INCONCLUSIVE.
+    """
+
+    floor: tuple[Rule, ...]
+    against_champion: tuple[Rule, ...] = ()
+    confidence: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+
+    def faults(self) -> list[str]:
+        return [] if 0 < self.confidence < 1 else [f"confidence must lie in (0, 1), found {self.confidence}."]

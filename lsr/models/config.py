@@ -1,0 +1,124 @@
+"""Architectures as data. Everything needed to build a model without its weights; no torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AutoencoderConfig:
+    """The convolutional autoencoder (System A 1.2, LDM encoder shape).
+
+    channels: width at full resolution. multipliers: width factor a level; the down-sampling factor is
+    f = 2^(levels-1). blocks: residual blocks a level. latent_channels: channels of z. bottleneck: `plain` or `kl`
+    (diagonal Gaussian). mid_attention: self-attention in the middle block. dropout: in residual blocks.
+    """
+
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 4)
+    blocks: int = 2
+    latent_channels: int = 3
+    bottleneck: Literal["plain", "kl"] = "plain"
+    mid_attention: bool = True
+    dropout: float = 0.0
+
+    @property
+    def factor(self) -> int:
+        """Down-sampling factor f: an H x W image has an H/f x W/f latent."""
+        return int(2 ** (len(self.multipliers) - 1))
+
+    def faults(self) -> list[str]:
+        out = []
+        if not self.multipliers or min(self.multipliers) < 1:
+            out.append(f"multipliers must be positive and not empty, found {self.multipliers}.")
+        if self.channels < 8 or self.channels % 8:
+            out.append(f"channels must be a positive multiple of 8 (group norm), found {self.channels}.")
+        if not 0 <= self.dropout < 1:
+            out.append(f"dropout must lie in [0, 1), found {self.dropout}.")
+        return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RendererConfig:
+    """The LIIF renderer (System A 1.3). hidden: widths of the MLP's layers. local_ensemble: blend four corners by
+    diagonally swapped areas. cell_decoding: feed the relative pixel size.
+    """
+
+    hidden: tuple[int, ...] = (256, 256, 256, 256)
+    local_ensemble: bool = True
+    cell_decoding: bool = True
+
+    def faults(self) -> list[str]:
+        return [] if self.hidden and min(self.hidden) > 0 else [f"hidden must be positive widths, found {self.hidden}."]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UNetConfig:
+    """The diffusion U-Net (System A 1.4). attention_factors are DOWN-SAMPLING FACTORS, not sizes: (4, 2) attends at
+    1/4 and 1/2 of the latent's resolution. The middle block always attends. head_channels: channels a head.
+    """
+
+    channels: int = 160
+    multipliers: tuple[int, ...] = (1, 2, 2, 4)
+    blocks: int = 2
+    attention_factors: tuple[int, ...] = (8, 4)
+    head_channels: int = 32
+    dropout: float = 0.0
+
+    @property
+    def factor(self) -> int:
+        """Latent sides must be multiples of this; the system pads and crops back."""
+        return int(2 ** (len(self.multipliers) - 1))
+
+    def faults(self) -> list[str]:
+        out = []
+        if self.channels % 8 or self.channels < 8:
+            out.append(f"channels must be a positive multiple of 8 (group norm), found {self.channels}.")
+        reached = [2**i for i in range(len(self.multipliers))]
+        lost = [f for f in self.attention_factors if f not in reached]
+        if lost:
+            out.append(f"attention_factors {lost} are never reached; this U-Net has factors {reached}.")
+        if not 0 <= self.dropout < 1:
+            out.append(f"dropout must lie in [0, 1), found {self.dropout}.")
+        return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiffusionConfig:
+    """The forward process. schedule `sqrt-linear` is LDM's "linear" (linear in sqrt(beta)); `linear` is DDPM's.
+    prediction: what the network returns. steps: T.
+    """
+
+    steps: int = 1000
+    schedule: Literal["sqrt-linear", "linear", "cosine"] = "sqrt-linear"
+    beta_start: float = 0.0015
+    beta_end: float = 0.0155
+    prediction: Literal["eps", "x0", "v"] = "eps"
+
+    def faults(self) -> list[str]:
+        out = []
+        if self.steps < 2:
+            out.append(f"steps must be at least 2, found {self.steps}.")
+        if not 0 < self.beta_start <= self.beta_end < 1:
+            out.append(f"betas must satisfy 0 < start <= end < 1, found {self.beta_start} and {self.beta_end}.")
+        return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SystemConfig:
+    """A whole LSR model, enough to rebuild it from its weights.
+
+    conditional: the U-Net sees the LR latent (super-resolution) or nothing (generation). base_scale: LR images are
+    brought to base_scale times their size (by `condition_upsample`) before the encoder. latent_side: side in latent
+    pixels the U-Net was trained on.
+    """
+
+    autoencoder: AutoencoderConfig
+    renderer: RendererConfig
+    unet: UNetConfig
+    diffusion: DiffusionConfig
+    conditional: bool = True
+    base_scale: int = 4
+    condition_upsample: Literal["nearest", "bilinear", "bicubic"] = "nearest"
+    latent_side: int = 32

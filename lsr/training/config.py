@@ -1,0 +1,102 @@
+"""Configs of the training loop and of each objective; no torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """One training stage. Time is counted in steps of one global batch.
+
+    batch: global batch. lanes: micro-batches a global batch is cut into; any world size up to it sees the same
+    batches. lr, betas, weight_decay: AdamW. warmup: steps of linear warm-up. decay: learning-rate shape after it.
+    clip: gradient norm limit, 0 for none. ema: decay of the exponential moving average. precision: autocast type.
+    checkpoint_every, log_every, picture_every: in steps; picture_every 0 logs none. window: shards shuffled together.
+    """
+
+    steps: int
+    batch: int = 16
+    lanes: int = 4
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    warmup: int = 0
+    decay: Literal["constant", "cosine"] = "constant"
+    clip: float = 1.0
+    ema: float = 0.999
+    precision: Literal["fp32", "bf16"] = "fp32"
+    checkpoint_every: int = 500
+    log_every: int = 20
+    picture_every: int = 0
+    window: int = 8
+
+    def faults(self) -> list[str]:
+        out = []
+        if self.steps < 0:
+            out.append(f"steps must be at least 0, found {self.steps}.")
+        if self.lanes < 1 or self.batch % self.lanes:
+            out.append(f"batch must be a multiple of lanes, found batch {self.batch} and lanes {self.lanes}.")
+        if not 0 <= self.ema < 1:
+            out.append(f"ema must lie in [0, 1), found {self.ema}.")
+        if self.lr <= 0:
+            out.append(f"lr must be positive, found {self.lr}.")
+        out += [
+            f"{n} must be at least 1, found {getattr(self, n)}."
+            for n in ("checkpoint_every", "log_every", "window")
+            if getattr(self, n) < 1
+        ]
+        return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AutoencoderLoss:
+    """Stage *autoencoder*: mean L1 between image and reconstruction + kl_weight * KL (only for bottleneck `kl`)."""
+
+    kl_weight: float = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderLoss:
+    """Stage *decoder*: mean L1 between the render and the antialiased resize of the tile at a random scale, one a
+    global batch. scales: (min, max) of output side / tile side, drawn uniformly. freeze_encoder: keep E fixed.
+    """
+
+    scales: tuple[float, float] = (0.25, 1.0)
+    freeze_encoder: bool = False
+
+    def faults(self) -> list[str]:
+        low, high = self.scales
+        return [] if 0 < low <= high else [f"scales must satisfy 0 < min <= max, found {self.scales}."]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DenoiseLoss:
+    """Stage *denoise*: the denoising loss L_dm (Eq 4). norm: l1 or l2. weighting: `uniform`, or `min-snr` with gamma."""
+
+    norm: Literal["l1", "l2"] = "l2"
+    weighting: Literal["uniform", "min-snr"] = "uniform"
+    gamma: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JointLoss:
+    """Stage *joint*: denoise_weight * L_dm + image_weight * L_recon (Eq 7-9), the image error back-propagated through
+    the fixed neural decoder to the U-Net. cap: largest abar/(1-abar) of the image term (the published weight reaches
+    1e4 at t=0, method.md 2.3). scales: output side / tile side, one random draw a global batch; (1, 1) as published.
+    image_norm: l1 or l2.
+    """
+
+    denoise_weight: float = 1.0
+    image_weight: float = 1.0
+    cap: float = 5.0
+    scales: tuple[float, float] = (0.25, 1.0)
+    image_norm: Literal["l1", "l2"] = "l1"
+
+    def faults(self) -> list[str]:
+        low, high = self.scales
+        out = [] if 0 < low <= high else [f"scales must satisfy 0 < min <= max, found {self.scales}."]
+        if self.denoise_weight < 0 or self.image_weight < 0 or self.cap <= 0:
+            out.append("denoise_weight and image_weight must not be negative, and cap must be positive.")
+        return out
