@@ -1,0 +1,131 @@
+"""The line as data: every stage, its inputs, the part of the recipe it depends on, its version and its function.
+
+A stage's version is an integer that is raised when its output changes for equal inputs; a golden-bytes test
+guards it. The function is named by `module:function` and imported only when a result must really be made.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lsr.core.canonical import action_key
+from lsr.core.config import described
+from lsr.core.errors import ConfigError
+from lsr.core.refs import Ref
+from lsr.recipes.schema import Recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One stage of the line.
+
+    inputs: names of the steps whose results it takes. part: what of the recipe it depends on. seeded: whether the
+    recipe's seed enters its key. tracked: whether it is an MLflow run. cluster: whether it uses Ray.
+    """
+
+    name: str
+    kind: str
+    version: int
+    inputs: tuple[str, ...]
+    part: Callable[[Recipe], Any]
+    function: str
+    seeded: bool = False
+    tracked: bool = False
+    cluster: bool = True
+
+    def load(self) -> Callable[..., Any]:
+        """The stage's function; imports its module."""
+        module, _, name = self.function.partition(":")
+        return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+
+
+def _training(name: str, inputs: tuple[str, ...], part: Callable[[Recipe], Any]) -> Step:
+    return Step(
+        name=name,
+        kind=name,
+        version=1,
+        inputs=inputs,
+        part=part,
+        function="lsr.stages.train:make",
+        seeded=True,
+        tracked=True,
+    )
+
+
+STEPS: dict[str, Step] = {
+    step.name: step
+    for step in (
+        Step(
+            name="shard",
+            kind="images",
+            version=1,
+            inputs=("snapshot",),
+            part=lambda r: r.shard,
+            function="lsr.stages.data:shard",
+        ),
+        Step(
+            name="tile",
+            kind="tiles",
+            version=1,
+            inputs=("shard",),
+            part=lambda r: r.tile,
+            function="lsr.stages.data:tile",
+        ),
+        _training("autoencoder", ("tile",), lambda r: r.autoencoder),
+        _training("decoder", ("tile", "autoencoder"), lambda r: r.decoder),
+        Step(
+            name="latents",
+            kind="latents",
+            version=1,
+            inputs=("tile", "decoder"),
+            part=lambda r: r.latents,
+            function="lsr.stages.data:latents",
+        ),
+        _training("denoise", ("tile", "latents"), lambda r: r.denoise),
+        _training("joint", ("tile", "latents", "decoder", "denoise"), lambda r: r.joint),
+        Step(
+            name="evaluate",
+            kind="evaluation",
+            version=1,
+            inputs=("shard", "tile", "latents", "decoder", "joint"),
+            part=lambda r: r.evaluate,
+            function="lsr.stages.evaluate:make",
+            seeded=True,
+            tracked=True,
+        ),
+    )
+}
+"""In the order in which the line runs. *register*, *gate* and *infer* follow; they depend on the registry's state
+as well as on the store and live in `lsr/stages/release.py` and `lsr/stages/infer.py`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What a stage is asked to do, in plain data: it travels to Ray workers and into `runs/<key>/request.json`."""
+
+    stage: str
+    key: str
+    inputs: dict[str, Ref]
+    config: dict[str, Any]
+    name: str
+    task: str
+    seed: int
+    compute: dict[str, Any]
+
+
+def step_named(name: str) -> Step:
+    """The step called `name`; ConfigError lists the ones there are."""
+    if name not in STEPS:
+        raise ConfigError(f"There is no stage {name!r}; the stages are {', '.join(STEPS)}.")
+    return STEPS[name]
+
+
+def key_of(step: Step, recipe: Recipe, inputs: dict[str, Ref]) -> str:
+    """The action key of `step` for these inputs (by content digest) and this recipe."""
+    config = described(step.part(recipe))
+    if step.seeded:
+        config = {"part": config, "seed": recipe.seed, "task": recipe.task}
+    return action_key(step.name, step.version, {name: ref.digest for name, ref in inputs.items()}, config)

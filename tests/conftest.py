@@ -1,0 +1,30 @@
+"""Shared fixtures: nothing a test does may reach the home folder, the network or another test's state."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of the person who runs the tests do not leak in, and defaults point into a temporary folder."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("LSR_STORE", "LSR_RAY_JOBS_ADDRESS", "LSR_MODEL_PREFIX", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LSR_HOME", str(home / "lsr"))
+    monkeypatch.setenv("PREFECT_HOME", str(home / "prefect"))
+
+
+@pytest.fixture
+def store_uri(tmp_path: Path) -> str:
+    """A fresh store in a folder."""
+    return f"file://{tmp_path / 'store'}"
