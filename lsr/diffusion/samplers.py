@@ -1,0 +1,74 @@
+"""Samplers: plain functions over a denoiser, a schedule and a start. May import torch, lsr.core and lsr.nn.
+
+A denoiser maps (x_t [B, ...], t int64 [B]) to its estimate of x0. Noise added on the way is drawn a sample at a time
+from (that sample's seed, step number), so results do not depend on the batch they were drawn in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from lsr.core.errors import InputError
+from lsr.core.randomness import derive_seed
+from lsr.diffusion.schedule import Schedule
+from lsr.nn.random import normal
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+
+
+def steps_for(total: int, count: int) -> list[int]:
+    """`count` of the timesteps 0..total-1, evenly spaced, noisiest first; total-1 is always among them.
+
+    Raises InputError unless 1 <= count <= total.
+    """
+    if not 1 <= count <= total:
+        raise InputError(f"Sampling steps must lie between 1 and the schedule's {total}, found {count}.")
+    return [round(total * (count - i) / count) - 1 for i in range(count)]
+
+
+def ddim(
+    denoise: Denoiser,
+    schedule: Schedule,
+    noise: Tensor,
+    steps: int,
+    eta: float = 0.0,
+    seeds: Sequence[int] | None = None,
+) -> Tensor:
+    """DDIM from pure noise [B, ...] to x0 in `steps` calls of `denoise`; the last call's x0 is the result.
+
+    eta: 0 is deterministic, 1 is the ancestral process on these steps; then `seeds`, one a sample, is required.
+    Raises InputError for steps outside 1..T, eta outside [0, 1] or missing seeds.
+    """
+    if not 0 <= eta <= 1:
+        raise InputError(f"eta must lie in [0, 1], found {eta}.")
+    if eta > 0 and (seeds is None or len(seeds) != len(noise)):
+        raise InputError(f"eta above 0 draws noise and needs one seed a sample: {len(noise)} samples, seeds {seeds}.")
+    timesteps = steps_for(schedule.steps, steps)
+    levels = [float(schedule.alphas_cumprod[t]) for t in timesteps]
+    x, x0 = noise, noise
+    for i, (t, abar) in enumerate(zip(timesteps, levels, strict=True)):
+        x0 = denoise(x, torch.full((len(x),), t, device=x.device))
+        if i + 1 == len(timesteps):
+            break
+        after = levels[i + 1]
+        eps = (x - math.sqrt(abar) * x0) / math.sqrt(1 - abar)
+        sigma = eta * math.sqrt((1 - after) / (1 - abar) * (1 - abar / after))
+        x = math.sqrt(after) * x0 + math.sqrt(1 - after - sigma**2) * eps
+        if seeds is not None and sigma > 0:
+            draws = [derive_seed(seed, "sampler", i) for seed in seeds]
+            x = x + sigma * normal(draws, x.shape[1:], x.device).to(x.dtype)
+    return x0
+
+
+def ancestral(
+    denoise: Denoiser, schedule: Schedule, noise: Tensor, seeds: Sequence[int], steps: int | None = None
+) -> Tensor:
+    """DDPM's ancestral sampling with the posterior variance, over all T steps or `steps` of them.
+
+    This is DDIM at eta = 1: the two updates are the same Gaussian.
+    """
+    return ddim(denoise, schedule, noise, schedule.steps if steps is None else steps, eta=1.0, seeds=seeds)

@@ -1,0 +1,1 @@
+"""The systems built from lsr.nn and lsr.diffusion. `config.py` describes them without torch."""
