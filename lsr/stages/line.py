@@ -11,30 +11,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from data_prep.config import LatentsConfig, ShardConfig, TileConfig
 from lsr.core.canonical import action_key
 from lsr.core.config import described
 from lsr.core.errors import ConfigError
 from lsr.core.refs import Ref
-from lsr.recipes.schema import Recipe
+from lsr.evaluation.config import EvaluateConfig
+from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, JointStage, Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
     """One stage of the line.
 
-    inputs: names of the steps whose results it takes. part: what of the recipe it depends on. seeded: whether the
-    recipe's seed enters its key. tracked: whether it is an MLflow run. cluster: whether it uses Ray.
+    inputs: names of the steps whose results it takes. config: class of the part of the recipe it depends on, which
+    `part` picks. seeded: whether the recipe's seed and task enter its key.
     """
 
     name: str
     kind: str
     version: int
     inputs: tuple[str, ...]
+    config: type
     part: Callable[[Recipe], Any]
     function: str
     seeded: bool = False
-    tracked: bool = False
-    cluster: bool = True
 
     def load(self) -> Callable[..., Any]:
         """The stage's function; imports its module."""
@@ -42,16 +43,16 @@ class Step:
         return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
 
-def _training(name: str, inputs: tuple[str, ...], part: Callable[[Recipe], Any]) -> Step:
+def _training(name: str, inputs: tuple[str, ...], config: type, part: Callable[[Recipe], Any]) -> Step:
     return Step(
         name=name,
         kind=name,
         version=1,
         inputs=inputs,
+        config=config,
         part=part,
         function="lsr.stages.train:make",
         seeded=True,
-        tracked=True,
     )
 
 
@@ -63,6 +64,7 @@ STEPS: dict[str, Step] = {
             kind="images",
             version=1,
             inputs=("snapshot",),
+            config=ShardConfig,
             part=lambda r: r.shard,
             function="lsr.stages.data:shard",
         ),
@@ -71,30 +73,32 @@ STEPS: dict[str, Step] = {
             kind="tiles",
             version=1,
             inputs=("shard",),
+            config=TileConfig,
             part=lambda r: r.tile,
             function="lsr.stages.data:tile",
         ),
-        _training("autoencoder", ("tile",), lambda r: r.autoencoder),
-        _training("decoder", ("tile", "autoencoder"), lambda r: r.decoder),
+        _training("autoencoder", ("tile",), AutoencoderStage, lambda r: r.autoencoder),
+        _training("decoder", ("tile", "autoencoder"), DecoderStage, lambda r: r.decoder),
         Step(
             name="latents",
             kind="latents",
             version=1,
             inputs=("tile", "decoder"),
+            config=LatentsConfig,
             part=lambda r: r.latents,
             function="lsr.stages.data:latents",
         ),
-        _training("denoise", ("tile", "latents"), lambda r: r.denoise),
-        _training("joint", ("tile", "latents", "decoder", "denoise"), lambda r: r.joint),
+        _training("denoise", ("tile", "latents", "decoder"), DenoiseStage, lambda r: r.denoise),
+        _training("joint", ("tile", "latents", "decoder", "denoise"), JointStage, lambda r: r.joint),
         Step(
             name="evaluate",
             kind="evaluation",
             version=1,
             inputs=("shard", "tile", "latents", "decoder", "joint"),
+            config=EvaluateConfig,
             part=lambda r: r.evaluate,
             function="lsr.stages.evaluate:make",
             seeded=True,
-            tracked=True,
         ),
     )
 }

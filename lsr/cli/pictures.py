@@ -1,0 +1,70 @@
+"""`lsr upscale` and `lsr generate`: one picture at a time, with a registered model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lsr.cli.common import AsJson, show
+from lsr.core.errors import InputError
+
+ModelName = Annotated[str, typer.Option("--model", "-m", help="name@alias or name/version.")]
+Steps = Annotated[int, typer.Option(help="Sampler steps.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed of every draw.")]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`WxH` as (height, width). Raises InputError for anything else."""
+    width, cross, height = text.lower().partition("x")
+    if not cross or not width.isdigit() or not height.isdigit() or int(width) < 1 or int(height) < 1:
+        raise InputError(f"A size is WIDTHxHEIGHT in pixels, both at least 1, e.g. 512x384; found {text!r}.")
+    return int(height), int(width)
+
+
+def upscale(
+    image: Annotated[Path, typer.Argument(help="A picture of any size and aspect ratio.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the result (PNG, JPEG, WebP).")],
+    scale: Annotated[float | None, typer.Option(help="Any real factor above 0, e.g. 3.7.")] = None,
+    size: Annotated[str | None, typer.Option(help="Target size instead of a factor, WIDTHxHEIGHT.")] = None,
+    model: ModelName = "lsr-demo@champion",
+    steps: Steps = 10,
+    eta: Annotated[float, typer.Option(help="0 deterministic DDIM, 1 ancestral noise.", min=0, max=1)] = 0.0,
+    seed: Seed = 0,
+    json_: AsJson = False,
+) -> None:
+    """Upscale one picture by any real factor or to any size."""
+    target = parse_size(size) if size else None
+    from lsr.core.settings import load_settings
+    from lsr.stages.infer import upscale_file
+
+    report = upscale_file(
+        load_settings(), model, image, output, scale=scale, size=target, steps=steps, eta=eta, seed=seed
+    )
+    show(report) if json_ else typer.echo(f"{report['input']} -> {report['output']} {report['path']} ({report['model']})")
+
+
+def generate(
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the pictures.")] = "128x128",
+    count: Annotated[int, typer.Option(help="How many.", min=1)] = 4,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("generated"),
+    model: ModelName = "lsr-demo-generate@champion",
+    steps: Steps = 50,
+    eta: Annotated[float, typer.Option(help="0 deterministic DDIM, 1 ancestral noise.", min=0, max=1)] = 0.0,
+    seed: Seed = 0,
+    json_: AsJson = False,
+) -> None:
+    """Generate pictures from noise, decoded at any size."""
+    target = parse_size(size)
+    from lsr.core.settings import load_settings
+    from lsr.stages.infer import generate_files
+
+    paths = generate_files(load_settings(), model, output, size=target, count=count, steps=steps, eta=eta, seed=seed)
+    show({"pictures": [str(p) for p in paths]}) if json_ else [typer.echo(str(p)) for p in paths]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    for command in (upscale, generate):
+        app.command(rich_help_panel="Pictures")(command)

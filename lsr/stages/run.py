@@ -1,0 +1,48 @@
+"""`python -m lsr.stages.run REQUEST_URI`: the entry of Ray jobs; the same function that flows and the command line call.
+
+REQUEST_URI names a request written by the launcher: `s3://bucket/prefix/runs/<key>/request.json`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from lsr.core.config import from_plain
+from lsr.core.errors import LsrError
+from lsr.core.progress import RichProgress
+from lsr.core.refs import Ref
+from lsr.core.settings import load_settings
+from lsr.recipes.schema import ComputeConfig
+from lsr.stages.context import open_context
+from lsr.stages.launch import decode_request, make_here
+from lsr.store import open_store
+from lsr.store.content import lookup
+
+
+def run(uri: str) -> Ref:
+    """Make (or find) the result of the request at `uri`."""
+    root, _, tail = uri.rpartition("/runs/")
+    settings = replace(load_settings(), store=root, ray_jobs=None)
+    request = decode_request(open_store(root).read(f"runs/{tail}"))
+    compute = from_plain(ComputeConfig, request.compute)
+    with open_context(settings, compute, progress=RichProgress()) as ctx:
+        return lookup(ctx.store, request.key) or make_here(request, ctx)
+
+
+def main() -> int:
+    """Command-line entry: prints the reference, or one sentence and the error's exit code."""
+    if len(sys.argv) != 2:
+        print("usage: python -m lsr.stages.run REQUEST_URI", file=sys.stderr)
+        return 2
+    try:
+        ref = run(sys.argv[1])
+    except LsrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{ref.kind} {ref.digest} {ref.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
