@@ -1,1 +1,4 @@
-"""Diffusion as pure functions: schedules, parameterisations, samplers, weightings. Imports torch, lsr.core and lsr.nn."""
+"""Diffusion as pure functions: schedules, parameterisations, samplers, weightings.
+
+Imports torch, lsr.core and lsr.nn only.
+"""

@@ -19,12 +19,13 @@ def betas(kind: Kind, steps: int, start: float, end: float) -> Tensor:
     `sqrt-linear`: linear in sqrt(beta) (LDM's "linear"). `linear`: DDPM's. `cosine`: Nichol & Dhariwal with offset
     0.008 and betas of at most 0.999; start and end are not used there. Raises ConfigError for another kind.
     """
+    # The device is named because models are built under torch.device("meta"), where the schedule must stay real.
     if kind == "sqrt-linear":
-        return torch.linspace(math.sqrt(start), math.sqrt(end), steps, dtype=torch.float64) ** 2
+        return torch.linspace(math.sqrt(start), math.sqrt(end), steps, dtype=torch.float64, device="cpu") ** 2
     if kind == "linear":
-        return torch.linspace(start, end, steps, dtype=torch.float64)
+        return torch.linspace(start, end, steps, dtype=torch.float64, device="cpu")
     if kind == "cosine":
-        time = torch.arange(steps + 1, dtype=torch.float64) / steps
+        time = torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps
         signal = torch.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
         return (1 - signal[1:] / signal[:-1]).clamp(max=0.999)
     raise ConfigError(f"schedule must be sqrt-linear, linear or cosine, found {kind!r}.")

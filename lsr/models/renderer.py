@@ -1,0 +1,127 @@
+"""The LIIF renderer f_theta: colours at continuous positions of a feature map (System A 1.3). May import torch,
+lsr.core and lsr.nn.
+
+Positions are counted in feature pixels: LIIF multiplies relative coordinate and cell by the feature map's H and W,
+which is twice a distance in feature pixels. Queries form a regular grid, so the first linear layer splits into a part
+applied once a feature pixel, gathered by integer index (deterministic backward), and a part for each axis: the
+same function as LIIF's MLP on [feature, relative coordinate, relative cell], for a fraction of the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lsr.core.errors import InputError
+from lsr.models.config import RendererConfig
+from lsr.nn.coords import feature_positions
+
+QUERIES_AT_ONCE = 65_536
+_MIN_AREA = 1e-9
+_TIE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One neighbour along one axis, for each of n output pixels.
+
+    index: int64 [n], the feature pixel, clamped to the map. offset: [n], LIIF's relative coordinate times the map's
+    side, 2 (position - index). share: [n], |offset| of the opposite neighbour: the diagonal swap of areas.
+    """
+
+    index: Tensor
+    offset: Tensor
+    share: Tensor
+
+
+def neighbours(positions: Tensor, features: int, *, ensemble: bool, like: Tensor) -> list[Neighbour]:
+    """The two neighbours (without ensemble: the nearest, ties upward) of positions, float64 [n] in feature indices.
+
+    Offsets and shares get the type and device of `like`.
+    """
+    if ensemble:
+        low = (positions + _TIE).floor()
+        indices = [low.clamp(0, features - 1), (low + 1).clamp(0, features - 1)]
+    else:
+        indices = [(positions + 0.5 + _TIE).floor().clamp(0, features - 1)]
+    offsets = [2 * (positions - index) for index in indices]
+    return [
+        Neighbour(index.long().to(like.device), offset.to(like), opposite.abs().to(like))
+        for index, offset, opposite in zip(indices, offsets, reversed(offsets), strict=True)
+    ]
+
+
+class Renderer(nn.Module):
+    """MLP on [feature, relative (y, x), relative cell (y, x)] -> RGB, blended over four corners by area."""
+
+    def __init__(self, channels: int, config: RendererConfig):
+        super().__init__()
+        self.config = config
+        self.channels = channels
+        inputs = channels + 2 + (2 if config.cell_decoding else 0)
+        self.first = nn.Linear(inputs, config.hidden[0])
+        self.rest = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise((*config.hidden, 3)))
+
+    def forward(
+        self,
+        features: Tensor,
+        size: tuple[int, int],
+        rows: tuple[int, int] | None = None,
+        extent: tuple[float, float] | None = None,
+    ) -> Tensor:
+        """Render features [B, C, h, w] as an image [B, 3, *size]; not clamped.
+
+        rows: (start, stop) renders only these rows of that image. extent: how many feature rows and columns, from the
+        top left, the image covers; all of them by default. Memory is bounded by QUERIES_AT_ONCE pixels when no
+        gradient is recorded. Raises InputError for empty sizes, rows outside the image or an extent outside the map.
+        """
+        start, stop = rows or (0, size[0])
+        height, width = features.shape[-2:]
+        extent = extent or (height, width)
+        if min(size) < 1 or not 0 <= start < stop <= size[0]:
+            raise InputError(
+                f"Rows must satisfy 0 <= start < stop <= height, found {(start, stop)} of an image {size}."
+            )
+        if not (0 < extent[0] <= height and 0 < extent[1] <= width):
+            raise InputError(f"The extent must lie within the feature map {height} x {width}, found {extent}.")
+        band = max(1, QUERIES_AT_ONCE // (len(features) * size[1]))
+        if torch.is_grad_enabled():
+            band = stop - start
+        bands = [(i, min(i + band, stop)) for i in range(start, stop, band)]
+        return torch.cat([self._band(features, size, extent, *one) for one in bands], dim=2)
+
+    def _band(
+        self, features: Tensor, size: tuple[int, int], extent: tuple[float, float], start: int, stop: int
+    ) -> Tensor:
+        ensemble, like = self.config.local_ensemble, self.first.weight
+        ys = neighbours(
+            feature_positions(size[0], extent[0], start, stop), features.shape[2], ensemble=ensemble, like=like
+        )
+        xs = neighbours(feature_positions(size[1], extent[1]), features.shape[3], ensemble=ensemble, like=like)
+        shares = [y.share[:, None] * x.share + _MIN_AREA for y in ys for x in xs]
+        total = torch.stack(shares).sum(dim=0)
+        projected = F.linear(features.permute(0, 2, 3, 1), self.first.weight[:, : self.channels])
+        image = features.new_zeros(())
+        for y in ys:
+            of_rows = projected[:, y.index]
+            for x in xs:
+                h = of_rows[:, :, x.index] + self._place(y, x, size, extent).to(projected.dtype)
+                for layer in self.rest:
+                    h = layer(F.relu(h, inplace=True))
+                image = image + (shares.pop(0) / total)[..., None] * h
+        return image.permute(0, 3, 1, 2)
+
+    def _place(self, y: Neighbour, x: Neighbour, size: tuple[int, int], extent: tuple[float, float]) -> Tensor:
+        """The first layer's response to relative coordinate and cell, with its bias: [rows, columns, hidden].
+
+        Products and sums instead of a matrix product, so that autocast does not round coordinates.
+        """
+        by_y, by_x, *by_cell = self.first.weight[:, self.channels :].unbind(dim=1)
+        constant: Tensor = self.first.bias
+        for weight, extent_of_axis, side in zip(by_cell, extent, size):
+            constant = constant + weight * (2 * extent_of_axis / side)
+        return (y.offset[:, None] * by_y + constant)[:, None, :] + x.offset[:, None] * by_x
