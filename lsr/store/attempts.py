@@ -1,0 +1,252 @@
+"""Attempts and leases: one living maker for each action. May import lsr.core.
+
+`runs/<key>/lease.json` says who works on action `key` and until when; whoever moves it by compare-and-swap is the
+holder. `runs/<key>/attempt-<N>.json` keeps who attempt N was. Every new holder gets a higher fencing number, with which
+it moves the run's pointers (`lsr.store.pointers`): the lease keeps two makers from working, fencing keeps a zombie from
+spoiling. Clocks of hosts that share a store must agree to within a third of the lease's time.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lsr.core.canonical import canonical_json
+from lsr.core.errors import ConflictError, IntegrityError, LeaseLostError, RunFailedError, StoreError
+from lsr.store.base import Store
+from lsr.store.content import create_once
+from lsr.store.owner import is_gone, owner_record
+from lsr.store.records import FORMAT, read_record
+
+__all__ = ["Attempt", "Lease", "RunningElsewhere", "adopt", "claim", "keep_alive", "owner_record"]
+
+Clock = Callable[[], float]
+
+TAKEOVERS = 1000
+"""Fencing numbers of one attempt: attempt N begins at N * TAKEOVERS and each `adopt` adds one. Numbers follow from the
+attempt records alone, so that they go on rising after somebody deletes a stuck lease by hand.
+"""
+
+_TRIES = 20
+_LOG = logging.getLogger(__name__)
+
+
+class RunningElsewhere(RunFailedError):  # noqa: N818 - not a fault: the caller waits for the other maker
+    """Another living process makes this action. submission_id: its attempt. owner: its record. expires_at: seconds
+    since the epoch at which its lease ends unless renewed.
+    """
+
+    def __init__(self, message: str, *, submission_id: str, owner: dict[str, Any], expires_at: float) -> None:
+        super().__init__(message)
+        self.submission_id = submission_id
+        self.owner = owner
+        self.expires_at = expires_at
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One try at an action. number: 1, 2, ... fencing: rises with every holder. submission_id: its Ray job's id."""
+
+    key: str
+    number: int
+    fencing: int
+    submission_id: str
+
+
+class Lease:
+    """The right to work on one action until `ttl` seconds after the last `renew`. Made by `claim` and `adopt`."""
+
+    def __init__(
+        self, store: Store, attempt: Attempt, record: dict[str, Any], etag: str, now: Clock, ttl: float
+    ) -> None:
+        self.attempt = attempt
+        self.ttl = ttl
+        self._store = store
+        self._record = record
+        self._etag = etag
+        self._now = now
+        self._mutex = threading.Lock()
+
+    def renew(self) -> None:
+        """Hold for `ttl` seconds from now. Raises LeaseLostError if another holder has taken over."""
+        self._swap(expires_at=self._now() + self.ttl)
+
+    def check(self) -> None:
+        """Raises LeaseLostError if the store names another holder; call it before a write that cannot be undone."""
+        found = read_record(self._store, _lease_key(self.attempt.key))
+        if found is None or found[0]["holder"] != self._record["holder"]:
+            raise self._lost(found[0] if found else None)
+
+    def release(self, outcome: str) -> bool:
+        """End the attempt; `outcome` ("finished", "failed") is kept. False if there was nothing left to release
+        because another holder has taken over.
+        """
+        try:
+            self._swap(held=False, outcome=outcome)
+        except LeaseLostError:
+            return False
+        return True
+
+    def _swap(self, **changes: Any) -> None:
+        key = _lease_key(self.attempt.key)
+        with self._mutex:
+            record = {**self._record, **changes}
+            for _ in range(_TRIES):
+                try:
+                    self._etag = self._store.replace(key, canonical_json(record), self._etag)
+                    self._record = record
+                    return
+                except ConflictError:
+                    found = read_record(self._store, key)
+                    if found is None or found[0]["holder"] != record["holder"]:
+                        raise self._lost(found[0] if found else None) from None
+                    self._etag = found[1]
+        raise ConflictError(f"{self._store.uri}/{key} changed under each of {_TRIES} tries to renew it.")
+
+    def _lost(self, record: Mapping[str, Any] | None) -> LeaseLostError:
+        other = "nobody" if record is None else f"{_describe(record)} with fencing number {record['fencing']}"
+        return LeaseLostError(
+            f"Attempt {self.attempt.submission_id} (fencing number {self.attempt.fencing}) has lost its lease: "
+            f"{self._store.uri}/{_lease_key(self.attempt.key)} names {other}; this process must stop."
+        )
+
+
+def claim(store: Store, key: str, stage: str, *, owner: Mapping[str, Any], ttl: float, now: Clock = time.time) -> Lease:
+    """Become the maker of action `key`: a new attempt with a lease of `ttl` seconds.
+
+    owner: `owner_record()`, or for a launcher whose job `adopt`s the lease, a record without `pid`, which is taken to
+    live until the lease ends. A lease is dead when released, expired, or when its owner's process on this machine has
+    ended. Raises RunningElsewhere if another living holder has it.
+    """
+    nonce = secrets.token_hex(16)
+    for _ in range(_TRIES):
+        found = read_record(store, _lease_key(key))
+        current = found[0] if found else None
+        if current is not None and _alive(current, now()):
+            raise _running_elsewhere(current)
+        number = max(current["number"] if current else 0, _last_attempt(store, key)) + 1
+        record = {
+            "expires_at": now() + ttl,
+            "fencing": number * TAKEOVERS,
+            "format": FORMAT,
+            "held": True,
+            "holder": nonce,
+            "number": number,
+            "outcome": None,
+            "owner": dict(owner),
+            "submission_id": f"{stage}-{key[:12]}-a{number}",
+        }
+        lease = _take(store, key, record, found[1] if found else None, now, ttl)
+        if lease is not None:
+            started = {k: record[k] for k in ("fencing", "format", "number", "owner", "submission_id")}
+            create_once(store, f"runs/{key}/attempt-{number}.json", canonical_json({**started, "claimed_at": now()}))
+            return lease
+    raise ConflictError(f"{store.uri}/{_lease_key(key)} changed under each of {_TRIES} tries to claim it; try again.")
+
+
+def adopt(
+    store: Store, key: str, number: int, *, owner: Mapping[str, Any], ttl: float, now: Clock = time.time
+) -> Lease:
+    """Take attempt `number`'s lease over from the launcher that claimed it, as the job started for this attempt.
+
+    Raises LeaseLostError if the lease has gone on to another attempt or the attempt has ended.
+    """
+    nonce = secrets.token_hex(16)
+    for _ in range(_TRIES):
+        found = read_record(store, _lease_key(key))
+        if found is None or found[0]["number"] != number or not found[0]["held"]:
+            state = "there is no lease" if found is None else f"the lease is at {_describe(found[0])}"
+            raise LeaseLostError(f"Attempt {number} of action {key[:12]} may not start: {state}; claim a new attempt.")
+        changes = {"expires_at": now() + ttl, "holder": nonce, "owner": dict(owner)}
+        record = {**found[0], **changes, "fencing": found[0]["fencing"] + 1}
+        lease = _take(store, key, record, found[1], now, ttl)
+        if lease is not None:
+            return lease
+    raise ConflictError(f"{store.uri}/{_lease_key(key)} changed under each of {_TRIES} tries to adopt it; try again.")
+
+
+@contextmanager
+def keep_alive(lease: Lease) -> Iterator[Lease]:
+    """Renew `lease` every third of its time from a background thread while the block runs.
+
+    A store that is away for a while is tried again. A lost lease ends the renewing; the holder meets LeaseLostError at
+    its next `lease.check()` or fenced write.
+    """
+    stop = threading.Event()
+
+    def renew() -> None:
+        while not stop.wait(lease.ttl / 3):
+            try:
+                lease.renew()
+            except LeaseLostError as error:
+                _LOG.error("%s", error)
+                return
+            except (StoreError, ConflictError, IntegrityError) as error:
+                _LOG.warning(
+                    "The lease of %s was not renewed and is tried again: %s", lease.attempt.submission_id, error
+                )
+
+    thread = threading.Thread(target=renew, name=f"lease-{lease.attempt.submission_id}", daemon=True)
+    thread.start()
+    try:
+        yield lease
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _take(store: Store, key: str, record: dict[str, Any], etag: str | None, now: Clock, ttl: float) -> Lease | None:
+    """The lease if `record` got in, also when only the reply was lost; None if another was faster."""
+    data = canonical_json(record)
+    try:
+        if etag is not None:
+            return _lease(store, key, record, store.replace(_lease_key(key), data, etag), now, ttl)
+        store.create(_lease_key(key), data)
+    except ConflictError:
+        pass
+    found = read_record(store, _lease_key(key))
+    if found is None or found[0]["holder"] != record["holder"]:
+        return None
+    return _lease(store, key, record, found[1], now, ttl)
+
+
+def _lease(store: Store, key: str, record: dict[str, Any], etag: str, now: Clock, ttl: float) -> Lease:
+    attempt = Attempt(
+        key=key, number=record["number"], fencing=record["fencing"], submission_id=record["submission_id"]
+    )
+    return Lease(store, attempt, record, etag, now, ttl)
+
+
+def _lease_key(key: str) -> str:
+    return f"runs/{key}/lease.json"
+
+
+def _last_attempt(store: Store, key: str) -> int:
+    """The highest attempt on record, so that a lost lease file does not bring a submission id back."""
+    names = (re.search(r"/attempt-(\d+)\.json$", info.key) for info in store.list(f"runs/{key}/attempt-"))
+    return max((int(name[1]) for name in names if name), default=0)
+
+
+def _alive(record: Mapping[str, Any], now: float) -> bool:
+    return bool(record["held"]) and now < record["expires_at"] and not is_gone(record["owner"])
+
+
+def _describe(record: Mapping[str, Any]) -> str:
+    owner = record["owner"]
+    return f"{record['submission_id']} on host {owner.get('host', 'unknown')}, process {owner.get('pid', 'unknown')}"
+
+
+def _running_elsewhere(record: Mapping[str, Any]) -> RunningElsewhere:
+    return RunningElsewhere(
+        f"This action is being made by {_describe(record)}; wait for it, or end that process and run again.",
+        submission_id=record["submission_id"],
+        owner=dict(record["owner"]),
+        expires_at=record["expires_at"],
+    )

@@ -1,0 +1,84 @@
+"""Who works on an attempt: the provenance record, and whether that process still lives. Standard library and psutil."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import lsr
+
+_PACKAGES = ("torch", "numpy", "pillow", "ray", "mlflow", "prefect", "webdataset", "safetensors")
+
+_START_TOLERANCE = 2.0
+"""Seconds. A process's start time is computed from the boot time, which moves a little when the clock is set."""
+
+
+def owner_record() -> dict[str, Any]:
+    """This process as plain JSON data: host, pid, pid_space, process_started (seconds since the epoch), git (commit of
+    a source checkout, `-dirty` if changed; else None) and versions. No environment variables, no command line.
+    """
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "pid_space": _pid_space(),
+        "process_started": psutil.Process().create_time(),
+        "git": _git_commit(),
+        "versions": _versions(),
+    }
+
+
+def is_gone(owner: Mapping[str, Any]) -> bool:
+    """Whether the owner's process has certainly ended. False where this cannot be seen: another host, another
+    container, an owner without a pid.
+    """
+    pid, started = owner.get("pid"), owner.get("process_started")
+    if owner.get("pid_space") != _pid_space() or not isinstance(pid, int) or not isinstance(started, int | float):
+        return False
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
+        return abs(float(process.create_time()) - started) > _START_TOLERANCE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
+
+
+def _pid_space() -> str:
+    """Where process numbers mean the same processes: host names are shared by containers and change with DHCP."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return f"{socket.gethostname()}:{int(psutil.boot_time())}"
+
+
+def _git_commit() -> str | None:
+    root = Path(lsr.__file__).parents[1]
+    # Installed as a wheel inside somebody's repository, git would name that one's commit.
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    found = {"lsr": lsr.__version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
