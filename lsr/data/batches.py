@@ -1,0 +1,251 @@
+"""The training source: lanes of a global batch as tensors, prepared ahead by a thread. May import torch, numpy, its own room.
+
+Lane l of step s holds positions s * batch + l * b ... + b - 1 with b = batch / lanes; what it contains is a pure
+function of (data set, order, step, lane), so prefetching, world size and resuming cannot change it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lsr.core.errors import ConfigError, InputError, IntegrityError
+from lsr.data.order import SampleOrder
+from lsr.data.pixels import decode_rgb, picture_of
+from lsr.data.shards import SampleReader
+
+Batch = dict[str, Tensor]
+
+AHEAD = 4
+
+
+class Prefetcher:
+    """Calls `make(step, lane)` in one background thread for the lanes the caller is expected to ask for next.
+
+    A rank asks for the same lanes in every step, so the lanes seen so far, repeated, are the expectation. Asking for
+    another one is right too, only slower. An error raised in the thread is raised again where its lane is asked for.
+    """
+
+    def __init__(self, make: Callable[[int, int], Batch], ahead: int = AHEAD) -> None:
+        self._make, self._ahead = make, ahead
+        self._seen: list[int] = []
+        self._coming: dict[tuple[int, int], Future[Batch]] = {}
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lanes")
+        self._closed = False
+
+    def get(self, step: int, lane: int) -> Batch:
+        """The lane, from the thread if it was expected."""
+        if self._closed:
+            raise InputError(f"Lane {lane} of step {step} was asked of a source that is closed.")
+        future = self._coming.pop((step, lane), None)
+        if lane not in self._seen:
+            self._seen.append(lane)
+        self._expect(step, lane)
+        return self._make(step, lane) if future is None else future.result()
+
+    def _expect(self, step: int, lane: int) -> None:
+        first = self._seen.index(lane) + 1
+        steps = (divmod(first + i, len(self._seen)) for i in range(self._ahead))
+        wanted = [(step + more, self._seen[which]) for more, which in steps]
+        for stale in self._coming.keys() - set(wanted):
+            self._coming.pop(stale).cancel()
+        for key in wanted:
+            if key not in self._coming:
+                self._coming[key] = self._thread.submit(self._make, *key)
+
+    def close(self) -> None:
+        """End the thread; waits at most for the one lane it is at."""
+        self._closed = True
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._coming.clear()
+
+
+def _lane_size(batch: int, lanes: int) -> int:
+    if lanes < 1 or batch < 1 or batch % lanes:
+        raise ConfigError(f"batch must be a positive multiple of lanes, found batch {batch} and lanes {lanes}.")
+    return batch // lanes
+
+
+def _positions(step: int, lane: int, batch: int, lanes: int) -> range:
+    if not 0 <= lane < lanes or step < 0:
+        raise InputError(f"Lanes are 0 to {lanes - 1} of steps from 0 on, asked for lane {lane} of step {step}.")
+    size = _lane_size(batch, lanes)
+    first = step * batch + lane * size
+    return range(first, first + size)
+
+
+def _require_kind(reader: SampleReader, kind: str) -> None:
+    if reader.manifest.kind != kind:
+        raise InputError(f"Data set {reader.manifest.name} must be of kind {kind!r}, found {reader.manifest.kind!r}.")
+
+
+def _require_order(reader: SampleReader, order: SampleOrder) -> None:
+    if order.samples != len(reader):
+        raise IntegrityError(
+            f"The sample order is for {order.samples} samples, but data set {reader.manifest.name} has {len(reader)}."
+        )
+
+
+def _stack(arrays: list[NDArray[np.generic]], reader: SampleReader, indices: list[int]) -> Tensor:
+    for array, index in zip(arrays, indices):
+        if array.shape != arrays[0].shape:
+            raise IntegrityError(
+                f"{reader.describe(index)} has the shape {array.shape}, others of its batch {arrays[0].shape}."
+            )
+    return torch.from_numpy(np.stack(arrays))
+
+
+def _tiles(reader: SampleReader, indices: list[int]) -> Tensor:
+    """uint8 [b, 3, S, S]."""
+    arrays: list[NDArray[np.generic]] = []
+    for index in indices:
+        where = reader.describe(index)
+        arrays.append(decode_rgb(picture_of(reader.read(index), where), where).transpose(2, 0, 1))
+    return _stack(arrays, reader, indices)
+
+
+class TileSource:
+    """Lanes of tiles: "position" int64 [b] and "tile" uint8 [b, 3, S, S].
+
+    Raises InputError for a data set that holds no tiles, IntegrityError for an order of another data set.
+    """
+
+    def __init__(self, reader: SampleReader, order: SampleOrder, batch: int, lanes: int) -> None:
+        _require_kind(reader, "tiles")
+        _require_order(reader, order)
+        _lane_size(batch, lanes)
+        self._reader, self._order, self._batch, self._lanes = reader, order, batch, lanes
+        self._prefetcher = Prefetcher(self._make)
+
+    def lane(self, step: int, lane: int) -> Batch:
+        """Lane `lane` of step `step`. Raises IntegrityError naming the shard and key that cannot be read."""
+        return self._prefetcher.get(step, lane)
+
+    def close(self) -> None:
+        """End the background thread and close the files."""
+        self._prefetcher.close()
+        self._reader.close()
+
+    def _make(self, step: int, lane: int) -> Batch:
+        positions = _positions(step, lane, self._batch, self._lanes)
+        indices = [self._order.at(position) for position in positions]
+        return {"position": torch.tensor(positions), "tile": _tiles(self._reader, indices)}
+
+
+class LatentSource:
+    """Lanes of cached latents: "position" int64 [b], "hr_mean" and, where cached, "hr_std" float32 [b, c, h, w]; "lr"
+    (the LR condition, float32 [b, c, h, w]) when `degradation` names one; "tile" uint8 [b, 3, S, S] when `tiles` is given.
+    Latents are raw, not whitened.
+
+    encoder, whitening: the digests the caller's model has. degradation: `degradation_digest` of the LR condition, or
+    None. tiles: reader of the tile set the latents were made from, where the pixels are needed too.
+
+    Raises IntegrityError when the latents are of another encoder, whitening or tile set; InputError when they do not
+    hold the degradation.
+    """
+
+    def __init__(
+        self,
+        reader: SampleReader,
+        tiles: SampleReader | None,
+        order: SampleOrder,
+        batch: int,
+        lanes: int,
+        *,
+        encoder: str,
+        whitening: str,
+        degradation: str | None = None,
+    ) -> None:
+        _require_kind(reader, "latents")
+        _require_order(reader, order)
+        _require_digests(reader, {"encoder": encoder, "whitening": whitening})
+        _require_degradation(reader, degradation)
+        if tiles is not None:
+            _require_kind(tiles, "tiles")
+            _require_aligned(reader, tiles)
+        _lane_size(batch, lanes)
+        self._reader, self._tiles, self._order, self._batch, self._lanes = reader, tiles, order, batch, lanes
+        self._degradation = degradation
+        self._prefetcher = Prefetcher(self._make)
+
+    def lane(self, step: int, lane: int) -> Batch:
+        """Lane `lane` of step `step`. Raises IntegrityError naming the shard and key that cannot be read."""
+        return self._prefetcher.get(step, lane)
+
+    def close(self) -> None:
+        """End the background thread and close the files."""
+        self._prefetcher.close()
+        self._reader.close()
+        if self._tiles is not None:
+            self._tiles.close()
+
+    def _make(self, step: int, lane: int) -> Batch:
+        positions = _positions(step, lane, self._batch, self._lanes)
+        indices = [self._order.at(position) for position in positions]
+        samples = [self._reader.read(index) for index in indices]
+        batch = {"position": torch.tensor(positions), "hr_mean": self._latents(samples, indices, "hr.npy")}
+        if "hr_std.npy" in samples[0]:
+            batch["hr_std"] = self._latents(samples, indices, "hr_std.npy")
+        if self._degradation is not None:
+            batch["lr"] = self._latents(samples, indices, f"lr-{self._degradation}.npy")
+        if self._tiles is not None:
+            for index in indices:
+                self._require_same_key(self._tiles, index)
+            batch["tile"] = _tiles(self._tiles, indices)
+        return batch
+
+    def _latents(self, samples: list[dict[str, bytes]], indices: list[int], member: str) -> Tensor:
+        arrays = []
+        for sample, index in zip(samples, indices):
+            if member not in sample:
+                raise IntegrityError(f"{self._reader.describe(index)} lacks the member {member}; encode it again.")
+            arrays.append(_load(sample[member], self._reader, index))
+        return _stack(arrays, self._reader, indices).float()
+
+    def _require_same_key(self, tiles: SampleReader, index: int) -> None:
+        if self._reader.row(index).key != tiles.row(index).key:
+            raise IntegrityError(
+                f"{self._reader.describe(index)} does not match {tiles.describe(index)}; encode again."
+            )
+
+
+def _load(data: bytes, reader: SampleReader, index: int) -> NDArray[np.generic]:
+    try:
+        array: NDArray[np.generic] = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise IntegrityError(f"{reader.describe(index)} is not a latent: {error}.") from error
+    return array
+
+
+def _require_digests(reader: SampleReader, expected: dict[str, str]) -> None:
+    for name, digest in expected.items():
+        found = reader.manifest.extra.get(name)
+        if found != digest:
+            raise IntegrityError(
+                f"The latents {reader.manifest.name} were made with {name} {found!r}, and this model has {digest!r}; "
+                "run the latents stage for this model."
+            )
+
+
+def _require_degradation(reader: SampleReader, degradation: str | None) -> None:
+    held = list(reader.manifest.extra.get("degradations", []))
+    if degradation is not None and degradation not in held:
+        raise InputError(
+            f"The latents {reader.manifest.name} hold the degradations {held}, not {degradation!r}; "
+            "add it to latents.degradations and run the latents stage."
+        )
+
+
+def _require_aligned(reader: SampleReader, tiles: SampleReader) -> None:
+    counts = [[row.samples for row in r.manifest.shards] for r in (reader, tiles)]
+    if reader.manifest.parents.get("tiles") != tiles.manifest.digest or counts[0] != counts[1]:
+        raise IntegrityError(
+            f"The latents {reader.manifest.name} were made from tile set {reader.manifest.parents.get('tiles')}, "
+            f"not from {tiles.manifest.digest}; run the latents stage for these tiles."
+        )

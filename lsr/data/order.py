@@ -1,0 +1,73 @@
+"""The order in which training meets the samples: an endless concatenation of exact permutations. May import numpy, lsr.core.
+
+Each epoch permutes the shards, then the samples inside every window of W permuted shards: a reader touches W shards
+at a time and still meets every sample once an epoch. The order is a pure function of (manifest digest, seed); a
+position costs its window, and a data set of 1e9 samples is planned from its shard counts alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lsr.core.errors import ConfigError, InputError
+from lsr.core.randomness import derive_seed
+
+Ints = NDArray[np.int64]
+
+
+def _permutation(size: int, seed: int) -> Ints:
+    # Sorting raw Philox words, not Generator.permutation: numpy keeps only the bit streams stable between releases.
+    words = np.random.Philox(key=seed).random_raw(size)
+    return np.argsort(words, kind="stable").astype(np.int64)
+
+
+class SampleOrder:
+    """Sample indices by position.
+
+    shard_counts: samples of each shard, in manifest order. digest: the manifest's. window: shards shuffled together.
+    Raises InputError when there are no samples, ConfigError for a window below 1.
+    """
+
+    def __init__(self, shard_counts: Sequence[int], digest: str, seed: int, window: int) -> None:
+        if window < 1:
+            raise ConfigError(f"The shuffle window must be at least 1 shard, found {window}.")
+        self._counts: Ints = np.asarray(shard_counts, dtype=np.int64)
+        self.samples = int(self._counts.sum())
+        if self.samples == 0:
+            raise InputError(f"Data set {digest[:12]} has no samples in {len(shard_counts)} shards; nothing to order.")
+        self._starts: Ints = np.cumsum(self._counts) - self._counts
+        self._identity, self._window = (seed, "order", digest), window
+        # An epoch's end touches two epochs; two windows for the batch that spans them, and two in reserve.
+        self._shards = lru_cache(maxsize=2)(self._epoch)
+        self._samples = lru_cache(maxsize=4)(self._window_samples)
+
+    def _epoch(self, epoch: int) -> tuple[Ints, Ints]:
+        """The epoch's shard permutation, and the first position inside the epoch of each of its windows."""
+        shards = _permutation(len(self._counts), derive_seed(*self._identity, "shards", epoch))
+        ends = np.cumsum(self._counts[shards])
+        starts = np.concatenate([[0], ends[self._window - 1 : -1 : self._window]])
+        return shards, starts.astype(np.int64)
+
+    def _window_samples(self, epoch: int, window: int) -> Ints:
+        """Global indices of one window's samples, in their order."""
+        chosen = self._shards(epoch)[0][window * self._window : (window + 1) * self._window]
+        pool = np.concatenate([np.arange(self._starts[s], self._starts[s] + self._counts[s]) for s in chosen])
+        return pool[_permutation(len(pool), derive_seed(*self._identity, "samples", epoch, window))]
+
+    def at(self, position: int) -> int:
+        """The global sample index (0 .. samples-1, shard by shard in manifest order) at `position` >= 0."""
+        if position < 0:
+            raise InputError(f"A sample position must be at least 0, found {position}.")
+        epoch, inside = divmod(position, self.samples)
+        starts = self._shards(epoch)[1]
+        # side="right" steps over windows of empty shards, which start where the next one does.
+        window = int(np.searchsorted(starts, inside, side="right")) - 1
+        return int(self._samples(epoch, window)[inside - starts[window]])
+
+    def batch(self, number: int, size: int) -> list[int]:
+        """Global indices of batch `number`: positions [number * size, (number + 1) * size), across epoch ends."""
+        return [self.at(position) for position in range(number * size, (number + 1) * size)]

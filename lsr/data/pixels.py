@@ -1,0 +1,51 @@
+"""Decoding pictures of our own shards. May import PIL, numpy, lsr.core."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lsr.core.errors import IntegrityError
+
+# Suffixes that are clearly pictures, in the order in which a sample with several of them is searched.
+IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "jpe", "jfif", "webp", "tif", "tiff", "bmp", "gif", "ppm", "pgm", "pbm", "avif")
+
+
+@contextmanager
+def pixel_limit(pixels: int | None) -> Iterator[None]:
+    """Let Pillow open pictures of at most `pixels` (None: any number) and refuse larger ones by their header.
+
+    Pillow's limit is a module variable: one thread a process may hold this block.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def decode_rgb(data: bytes, where: str) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3], sRGB, of an encoded picture. Raises IntegrityError naming `where` when it does not decode."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:
+        raise IntegrityError(f"{where} does not decode as a picture: {error}; run `lsr data verify`.") from error
+
+
+def picture_of(members: Mapping[str, bytes], where: str) -> bytes:
+    """The encoded picture among a sample's members. Raises IntegrityError naming `where` when there is none."""
+    for suffix in IMAGE_SUFFIXES:
+        if suffix in members:
+            return members[suffix]
+    raise IntegrityError(f"{where} holds no picture; its members are {', '.join(sorted(members)) or 'none'}.")

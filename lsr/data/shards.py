@@ -1,0 +1,212 @@
+"""Reading shards. The only module that reads WebDataset; may import webdataset, lsr.store, lsr.core and its own room.
+
+Sequentially through the webdataset library, or any sample by its global index through the shards' own indices and
+memory-mapped local files. Nothing is ever cut short silently: a tar that does not end as one is an error.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import mmap
+import os
+import secrets
+import tarfile
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lsr.core.errors import InputError, IntegrityError
+from lsr.data.index import IndexRow, read_index
+from lsr.data.manifest import Manifest, ShardRow
+from lsr.store import Store
+from lsr.store.content import get_blob
+
+BLOCK = tarfile.BLOCKSIZE
+
+
+def member_offsets(stream: BinaryIO, where: str) -> dict[str, tuple[int, int]]:
+    """(offset, size) of every regular file's payload inside the seekable tar `stream`, by name, in tar order.
+
+    Reads headers only. Raises IntegrityError naming `where` when the tar is cut short, damaged or names a file twice.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    end = 0
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
+            for member in tar:
+                if member.isreg():
+                    if member.name in found:
+                        raise IntegrityError(f"{where} holds {member.name} twice.")
+                    found[member.name] = (member.offset_data, member.size)
+                end = member.offset_data + -(-member.size // BLOCK) * BLOCK if member.isreg() else member.offset_data
+    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        raise IntegrityError(f"{where} is not a whole tar: {error}.") from error
+    # tarfile takes a damaged header, or an end between two members, for the end of the archive.
+    stream.seek(end)
+    tail = stream.read(2 * BLOCK)
+    if len(tail) < 2 * BLOCK or tail.strip(b"\0"):
+        raise IntegrityError(f"{where} is cut short or damaged after {len(found)} files, at byte {end}.")
+    return found
+
+
+def iter_shard(data: bytes, where: str = "this shard") -> Iterator[dict[str, Any]]:
+    """Samples of a tar in order, as WebDataset groups them: {"__key__": str, extension: bytes}.
+
+    Raises IntegrityError naming `where` before the first sample when the tar is cut short or damaged.
+    """
+    # webdataset imports torch, seconds that a process which only plans or packs should not pay.
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    member_offsets(io.BytesIO(data), where)
+    files = tar_file_expander([{"url": where, "stream": io.BytesIO(data)}])
+    try:
+        for sample in group_by_keys(files):
+            del sample["__url__"]
+            yield sample
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise IntegrityError(f"{where} is not a whole WebDataset tar: {error.args[:1]}.") from error
+
+
+def read_samples(store: Store, row: ShardRow) -> Iterator[dict[str, Any]]:
+    """Samples of one shard of a manifest, its digest and its count checked. Raises IntegrityError naming the shard."""
+    found = 0
+    for sample in iter_shard(get_blob(store, row.path), f"{store.uri}/{row.path}"):
+        found += 1
+        yield sample
+    if found != row.samples:
+        raise IntegrityError(f"{store.uri}/{row.path} holds {found} samples, its manifest says {row.samples}.")
+
+
+class _Shard:
+    """One open shard: its mapped tar and its index."""
+
+    def __init__(self, path: Path, rows: list[IndexRow]) -> None:
+        with open(path, "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.rows = rows
+
+    def members(self, row: IndexRow) -> dict[str, bytes]:
+        return {ext: self._map[offset : offset + size] for ext, (offset, size) in row.members.items()}
+
+    def close(self) -> None:
+        self._map.close()
+
+
+class SampleReader:
+    """Any sample of a data set by its global index, 0 .. len - 1, shard by shard in manifest order.
+
+    Shards of a `file://` store are mapped where they are; others are downloaded whole into `cache`, under their
+    digest, and appear there only when complete. A shard's digest is checked once a process, before its first sample.
+    At most `open_shards` are kept open. Safe to use from several threads.
+
+    Raises InputError when the store is not local and no cache is given; reading raises IntegrityError naming a corrupt
+    shard and NotFoundError for a missing one.
+    """
+
+    def __init__(self, store: Store, manifest: Manifest, cache: Path | None = None, open_shards: int = 64) -> None:
+        self._local = Path(store.uri.removeprefix("file://")) if store.uri.startswith("file://") else None
+        if self._local is None and cache is None:
+            raise InputError(f"Reading samples of {store.uri} needs a cache folder for its shards; none was given.")
+        self.store, self.manifest, self._cache, self._limit = store, manifest, cache, open_shards
+        self._ends = list(accumulate(row.samples for row in manifest.shards))
+        self._open: OrderedDict[int, _Shard] = OrderedDict()
+        self._checked: set[str] = set()
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def row(self, index: int) -> IndexRow:
+        """The index row of sample `index`."""
+        number, inside = self._locate(index)
+        with self._lock:
+            return self._shard(number).rows[inside]
+
+    def read(self, index: int) -> dict[str, bytes]:
+        """The members of sample `index`, by extension."""
+        number, inside = self._locate(index)
+        with self._lock:
+            shard = self._shard(number)
+            return shard.members(shard.rows[inside])
+
+    def describe(self, index: int) -> str:
+        """Names sample `index` in errors: its key and its shard."""
+        number, _ = self._locate(index)
+        return f"Sample {self.row(index).key} of {self._where(self.manifest.shards[number])}"
+
+    def close(self) -> None:
+        """Close every open shard; the reader can be used again."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise InputError(f"Data set {self.manifest.name} has samples 0 to {len(self) - 1}, asked for {index}.")
+        number = bisect_right(self._ends, index)
+        return number, index - (self._ends[number] - self.manifest.shards[number].samples)
+
+    def _where(self, row: ShardRow) -> str:
+        return f"{self.store.uri}/{row.path}"
+
+    def _shard(self, number: int) -> _Shard:
+        if number in self._open:
+            self._open.move_to_end(number)
+            return self._open[number]
+        row = self.manifest.shards[number]
+        rows = read_index(get_blob(self.store, row.index), f"{self.store.uri}/{row.index}")
+        if len(rows) != row.samples:
+            raise IntegrityError(f"{self._where(row)} has {row.samples} samples, its index {row.index} {len(rows)}.")
+        self._open[number] = _Shard(self._checked_file(row), rows)
+        while len(self._open) > self._limit:
+            self._open.popitem(last=False)[1].close()
+        return self._open[number]
+
+    def _checked_file(self, row: ShardRow) -> Path:
+        if self._local is not None:
+            path = self._local / row.path
+            if row.sha256 not in self._checked and not path.exists():
+                self.store.read(row.path, 0, 1)
+            self._check(row, path)
+            return path
+        path = Path(self._cache or ".") / f"{row.sha256}.tar"
+        try:
+            self._check(row, path)
+        except (FileNotFoundError, IntegrityError):
+            self._download(row, path)
+        return path
+
+    def _check(self, row: ShardRow, path: Path) -> None:
+        if row.sha256 in self._checked:
+            return
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != row.sha256:
+            raise IntegrityError(
+                f"Shard {self._where(row)} is corrupt: its sha256 is {found}, not the one in its name; "
+                "delete it and run the stage that made it again."
+            )
+        self._checked.add(row.sha256)
+
+    def _download(self, row: ShardRow, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The ranks of one machine share the cache: one downloads, the others wait. The kernel frees a dead one's lock.
+        with open(path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                return self._check(row, path)
+            except (FileNotFoundError, IntegrityError):
+                pass
+            part = path.with_name(f"{row.sha256}.{secrets.token_hex(4)}.part")
+            try:
+                self.store.download(row.path, part)
+                self._check(row, part)
+                os.replace(part, path)
+            finally:
+                part.unlink(missing_ok=True)

@@ -1,0 +1,89 @@
+"""Every byte of a data set against its manifest, one shard at a time. May import lsr.store, lsr.core and its own room."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lsr.core.errors import IntegrityError, NotFoundError
+from lsr.data.index import IndexRow, read_index
+from lsr.data.manifest import Manifest, ShardRow
+from lsr.data.shards import member_offsets
+from lsr.store import Store, open_store
+from lsr.store.content import get_blob
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One broken object. path: its key in the store. problem: a sentence that names the rule and the value found."""
+
+    path: str
+    problem: str
+
+
+def verify(store: Store, manifest: Manifest) -> list[Fault]:
+    """Faults of the data set, none if it is whole: the root's own digest, every tar, every index, the refusals.
+
+    Reads every byte once and holds one shard at a time. Raises nothing for broken data; StoreError when the store
+    itself cannot be read.
+    """
+    faults = verify_root(store, manifest)
+    seen: set[str] = set()
+    for row in manifest.shards:
+        found, keys = _examine(store, row)
+        faults += found
+        faults += [Fault(row.path, f"Key {key} occurs in an earlier shard too.") for key in sorted(keys & seen)]
+        seen |= keys
+    return faults
+
+
+def verify_root(store: Store, manifest: Manifest) -> list[Fault]:
+    """Faults of the manifest's own object and of its refusals."""
+    path = f"{manifest.directory}/{manifest.digest}.json"
+    faults = []
+    try:
+        if store.read(path) != manifest.to_bytes():
+            faults.append(Fault(path, f"{store.uri}/{path} does not have the digest in its name."))
+    except NotFoundError as error:
+        faults.append(Fault(path, str(error)))
+    if manifest.refusals is not None:
+        faults += _trial(manifest.refusals, lambda: get_blob(store, manifest.refusals or ""))
+    return faults
+
+
+def verify_shard(store_uri: str, row: ShardRow) -> list[Fault]:
+    """Faults of one shard; takes small arguments so that shards can be verified in parallel."""
+    return _examine(open_store(store_uri), row)[0]
+
+
+def _trial(path: str, read: Callable[[], object]) -> list[Fault]:
+    try:
+        read()
+    except (IntegrityError, NotFoundError) as error:
+        return [Fault(path, str(error))]
+    return []
+
+
+def _examine(store: Store, row: ShardRow) -> tuple[list[Fault], set[str]]:
+    """The shard's faults, and the keys that its index names."""
+    rows: list[IndexRow] = []
+    members: dict[str, tuple[int, int]] = {}
+
+    def index() -> None:
+        rows.extend(read_index(get_blob(store, row.index), f"{store.uri}/{row.index}"))
+
+    def tar() -> None:
+        data = get_blob(store, row.path)
+        if len(data) != row.bytes:
+            raise IntegrityError(f"{store.uri}/{row.path} has {len(data)} bytes, its manifest says {row.bytes}.")
+        members.update(member_offsets(io.BytesIO(data), f"{store.uri}/{row.path}"))
+
+    faults = _trial(row.index, index) + _trial(row.path, tar)
+    keys = {r.key for r in rows}
+    if not faults and not (len(keys) == len(rows) == row.samples):
+        text = f"{row.index} has {len(rows)} rows and {len(keys)} keys, the manifest says {row.samples} samples."
+        faults.append(Fault(row.index, text))
+    if not faults and members != {f"{r.key}.{ext}": place for r in rows for ext, place in r.members.items()}:
+        faults.append(Fault(row.index, f"{row.index} does not describe the members of {row.path}."))
+    return faults, keys
