@@ -42,7 +42,9 @@ def upscale(
     report = upscale_file(
         load_settings(), model, image, output, scale=scale, size=target, steps=steps, eta=eta, seed=seed
     )
-    show(report) if json_ else typer.echo(f"{report['input']} -> {report['output']} {report['path']} ({report['model']})")
+    show(report) if json_ else typer.echo(
+        f"{report['input']} -> {report['output']} {report['path']} ({report['model']})"
+    )
 
 
 def generate(

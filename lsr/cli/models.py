@@ -1,0 +1,81 @@
+"""`lsr runs` and `lsr models`: what was tracked, which versions there are, which one is promoted."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lsr.cli.common import AsJson, show, table
+
+models = typer.Typer(help="Registered versions, promotion and rollback.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="Registered model name.")]
+
+
+def runs(limit: Annotated[int, typer.Option(help="At most this many.", min=1)] = 20, json_: AsJson = False) -> None:
+    """List tracked runs, newest first; runs whose process is gone are closed first."""
+    from lsr.core.settings import load_settings
+    from lsr.stages.release import list_runs
+
+    found = list_runs(load_settings(), limit)
+    if json_:
+        show(found)
+    else:
+        columns = ["stage", "status", "started", "seconds", "run_id", "action"]
+        table("Runs", columns, [[run[c] for c in columns] for run in found])
+
+
+@models.command("list")
+def list_models(
+    name: Annotated[str | None, typer.Argument(help="Only this model.")] = None, json_: AsJson = False
+) -> None:
+    """List versions with their aliases and digests."""
+    from lsr.core.settings import load_settings
+    from lsr.stages.release import list_versions
+
+    found = list_versions(load_settings(), name)
+    if json_:
+        show(found)
+    else:
+        columns = ["name", "version", "aliases", "digest"]
+        table("Model versions", columns, [[version[c] for c in columns] for version in found])
+
+
+@models.command("log")
+def log(name: Name, json_: AsJson = False) -> None:
+    """Print the promotion log, the truth behind the aliases."""
+    from lsr.core.settings import load_settings
+    from lsr.stages.release import promotion_log
+
+    records = promotion_log(load_settings(), name)
+    if json_:
+        show(records)
+    else:
+        columns = ["n", "action", "version", "digest", "who", "when"]
+        table(f"Promotions of {name}", columns, [[record[c] for c in columns] for record in records])
+
+
+@models.command("rollback")
+def rollback(name: Name, json_: AsJson = False) -> None:
+    """Put the previous champion back: one more record in the log."""
+    from lsr.core.settings import load_settings
+    from lsr.stages.release import roll_back
+
+    record = roll_back(load_settings(), name)
+    show(record) if json_ else typer.echo(f"{name}: version {record['version']} is champion again")
+
+
+@models.command("reconcile")
+def reconcile(name: Name, json_: AsJson = False) -> None:
+    """Mend the registry's aliases where they disagree with the promotion log."""
+    from lsr.core.settings import load_settings
+    from lsr.stages.release import mend_aliases
+
+    changes = mend_aliases(load_settings(), name)
+    show(changes) if json_ else typer.echo("\n".join(changes) or f"{name}: the aliases agree with the log")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    app.command("runs", rich_help_panel="Looking around")(runs)
+    app.add_typer(models, name="models", rich_help_panel="Looking around")
