@@ -21,7 +21,6 @@ class Context:
     store: Store
     compute: ComputeConfig
     progress: Progress = field(default_factory=Quiet)
-    parent_run: str | None = None
     provenance: dict[str, str] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _ray: bool = False

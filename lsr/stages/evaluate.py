@@ -1,0 +1,174 @@
+"""Stage *evaluate*: the trained system on frozen held-out photographs, beside bicubic and a deliberately degraded copy.
+
+The result holds every row of the measurement, so the gate is arithmetic on it, and the pictures people look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lsr.core.canonical import canonical_json
+from lsr.core.errors import InputError
+from lsr.core.refs import Ref
+from lsr.data.manifest import load_manifest
+from lsr.evaluation.config import EvaluateConfig
+from lsr.evaluation.rows import Evaluation
+from lsr.recipes.schema import Recipe
+from lsr.stages.context import Context
+from lsr.stages.line import Request
+from lsr.stages.results import FORMAT, read_json
+from lsr.store import Store
+from lsr.store.attempts import Lease
+from lsr.store.content import commit, get_blob, put_blob
+
+if TYPE_CHECKING:
+    from lsr.evaluation.protocol import Exhibit, Image, Upscaler
+    from lsr.models.system import LatentSystem
+
+DEGRADED = "degraded"
+SHOWN = 6
+
+
+def upscaler(system: LatentSystem, config: EvaluateConfig) -> Upscaler:
+    """The system as the protocol asks it: one latent, decoded at every size."""
+    from lsr.inference.upscale import upscale_to_sizes
+
+    def answer(lr: Image, sizes: Sequence[tuple[int, int]]) -> list[Image]:
+        return upscale_to_sizes(system, lr, sizes, steps=config.steps, eta=config.eta, seed=config.seed)
+
+    return answer
+
+
+def held_out(store: Store, images: Ref) -> Iterator[tuple[str, Image]]:
+    """(key, RGB) of every held-out photograph, sorted by key."""
+    from lsr.data.pixels import decode_rgb, picture_of
+    from lsr.data.shards import SampleReader
+
+    manifest = load_manifest(store, images.path)
+    reader = SampleReader(store, manifest, None if store.uri.startswith("file://") else Path(".lsr-cache"))
+    keys = sorted((reader.row(i).key, i) for i in range(len(reader)) if reader.row(i).split == "eval")
+    if not keys:
+        raise InputError(
+            f"Image set {manifest.name} has {len(reader)} photographs and none is held out; raise shard.holdout, change "
+            "shard.holdout_salt or add photographs."
+        )
+    for key, index in keys:
+        where = reader.describe(index)
+        yield key, decode_rgb(picture_of(reader.read(index), where), where)
+    reader.close()
+
+
+def _measure_upscaling(
+    system: LatentSystem, photos: Iterator[tuple[str, Image]], config: EvaluateConfig, ctx: Context
+) -> tuple[Evaluation, list[Exhibit]]:
+    from lsr.evaluation.controls import degraded
+    from lsr.evaluation.protocol import evaluate
+    from lsr.metrics.lpips import find_lpips
+
+    exhibits: list[Exhibit] = []
+    ours = upscaler(system, config)
+    lpips = find_lpips(ctx.settings.cache)
+    evaluation = evaluate(
+        photos,
+        {"ours": ours, DEGRADED: degraded(ours, seed=config.seed)},
+        config,
+        lpips=lpips,
+        lpips_name="alex" if lpips else "",
+        show=exhibits.append,
+        progress=ctx.progress,
+    )
+    return evaluation, exhibits
+
+
+def _measure_samples(
+    system: LatentSystem, store: Store, tiles: Ref, config: EvaluateConfig
+) -> tuple[Evaluation, list[list[Image]]]:
+    from lsr.data.pixels import decode_rgb, picture_of
+    from lsr.data.shards import SampleReader
+    from lsr.evaluation.generation import MOST_TILES, evaluate_samples
+    from lsr.inference.generate import generate_at_sizes
+
+    reader = SampleReader(store, load_manifest(store, tiles.path), Path(".lsr-cache"))
+    chosen = np.linspace(0, len(reader) - 1, min(len(reader), MOST_TILES)).astype(int)
+    real = [decode_rgb(picture_of(reader.read(int(i)), "tile"), "tile") for i in chosen]
+    sizes = [(side, side) for side in config.sizes]
+    samples = generate_at_sizes(
+        system, sizes, count=config.samples, steps=config.steps, eta=config.eta, seed=config.seed
+    )
+    return evaluate_samples(samples, real), samples
+
+
+def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -> Ref:
+    """Measure and record. Raises InputError when no photograph is held out."""
+    from lsr.evaluation.sheet import contact_sheet, curve, image_sheet
+    from lsr.stages.assemble import assemble
+
+    system = assemble(ctx.store, request.inputs)
+    if request.task == "generation":
+        evaluation, samples = _measure_samples(system, ctx.store, request.inputs["tile"], config)
+        pictures = {"samples.png": image_sheet(samples)}
+    else:
+        evaluation, exhibits = _measure_upscaling(system, held_out(ctx.store, request.inputs["shard"]), config, ctx)
+        shown = [e for e in exhibits if e.crop == 0][: SHOWN * len(config.scales)]
+        pictures = {"before-after.png": contact_sheet(_without_control(shown)), "psnr.png": curve(evaluation)}
+    lease.check()
+    manifest = {
+        "format": FORMAT,
+        "kind": "evaluation",
+        "parents": {name: ref.digest for name, ref in request.inputs.items()},
+        "rows": put_blob(ctx.store, evaluation.to_bytes(), "json").path,
+        "pictures": {name: put_blob(ctx.store, data, "png").path for name, data in pictures.items()},
+        "trained": list(config.trained),
+    }
+    return commit(
+        ctx.store, kind="evaluation", key=request.key, directory="evaluations", manifest=canonical_json(manifest)
+    )
+
+
+def _without_control(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
+    from dataclasses import replace
+
+    return [replace(e, outputs={n: o for n, o in e.outputs.items() if n != DEGRADED}) for e in exhibits]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """What a person sees of an evaluation: mean values by scale and system, remarks, picture files."""
+
+    rows: list[dict[str, Any]]
+    remarks: list[str]
+    pictures: list[Path]
+
+
+def read_evaluation(store: Store, ref: Ref) -> tuple[Evaluation, dict[str, Any]]:
+    """The measured rows and the record that names them."""
+    record = read_json(store, ref.path, "evaluation")
+    return Evaluation.from_bytes(get_blob(store, record["rows"]), f"{store.uri}/{record['rows']}"), record
+
+
+def export(ref: Ref, ctx: Context, recipe: Recipe) -> Table:
+    """The table of `ref`, its pictures written below the output folder unless they are there."""
+    from lsr.evaluation.report import means, where_bicubic_wins
+
+    evaluation, record = read_evaluation(ctx.store, ref)
+    cells: dict[tuple[float, str], dict[str, Any]] = {}
+    for mean in means(evaluation):
+        if mean.system == DEGRADED:
+            continue
+        row = cells.setdefault((mean.scale, mean.system), {"scale": mean.scale, "system": mean.system})
+        row[mean.metric] = mean.value
+    folder = ctx.settings.output / recipe.name
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, blob in record["pictures"].items():
+        path = folder / f"{ref.digest[:12]}-{name}"
+        if not path.exists():
+            path.write_bytes(get_blob(ctx.store, blob))
+        paths.append(path)
+    remarks = where_bicubic_wins(evaluation) if recipe.task == "super-resolution" else []
+    return Table(rows=list(cells.values()), remarks=remarks, pictures=paths)

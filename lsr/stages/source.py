@@ -1,0 +1,58 @@
+"""The beginning of the line: what a source holds now, and looking around among manifests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from data_prep.config import SourceConfig
+from data_prep.sources import list_source
+from lsr.core.refs import Ref
+from lsr.core.settings import Settings
+from lsr.data.manifest import load_manifest, urls
+from lsr.stages.context import Context
+from lsr.store import open_store
+
+
+def snapshot(source: SourceConfig, ctx: Context) -> Ref:
+    """List the source and pin what was found (key, size, etag or mtime). Stored once; an unchanged source writes nothing.
+
+    Raises InputError for a source without pictures, NotFoundError for one that does not exist.
+    """
+    found = list_source(source, ctx.settings.cache)
+    path = f"snapshots/{source.name}/{found.digest}.json"
+    if ctx.store.head(path) is None:
+        ctx.store.create(path, found.to_bytes())
+    return Ref(kind="snapshot", key=found.digest, digest=found.digest, path=path)
+
+
+def manifests(settings: Settings) -> list[dict[str, Any]]:
+    """Every data set manifest of the store, sorted by path."""
+    store = open_store(settings.store)
+    rows = []
+    for info in store.list("datasets/"):
+        manifest = load_manifest(store, info.key)
+        rows.append(
+            {
+                "kind": manifest.kind,
+                "name": manifest.name,
+                "samples": manifest.samples,
+                "shards": len(manifest.shards),
+                "bytes": sum(row.bytes for row in manifest.shards),
+                "path": info.key,
+            }
+        )
+    return rows
+
+
+def verify_manifest(settings: Settings, path: str) -> list[str]:
+    """One sentence for every byte range that does not agree with the manifest at `path`."""
+    from lsr.data.verify import verify
+
+    store = open_store(settings.store)
+    return [str(fault) for fault in verify(store, load_manifest(store, path))]
+
+
+def manifest_urls(settings: Settings, path: str) -> list[str]:
+    """Plain tar addresses of the data set at `path`."""
+    store = open_store(settings.store)
+    return urls(store, load_manifest(store, path))
