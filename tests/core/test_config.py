@@ -1,0 +1,177 @@
+"""Typed configs: plain data in and out, overrides by dotted name, all faults at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lsr.core.config import as_plain, check, described, from_plain, override
+from lsr.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimizer:
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    kind: Literal["adam", "sgd"] = "adam"
+
+    def faults(self) -> list[str]:
+        return [] if self.lr > 0 else [f"lr must be positive, found {self.lr}."]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crop:
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    steps: int
+    name: str = "base"
+    bits: bool = False
+    limit: int | None = None
+    widths: tuple[int, ...] = (1, 2)
+    optimizer: Optimizer = Optimizer()
+    crop: Crop | None = None
+    crops: tuple[Crop, ...] = ()
+
+    def faults(self) -> list[str]:
+        return [] if self.steps > 0 else [f"steps must be positive, found {self.steps}."]
+
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+OPTIMIZERS = st.builds(Optimizer, lr=FLOATS, betas=st.tuples(FLOATS, FLOATS), kind=st.sampled_from(["adam", "sgd"]))
+CROPS = st.builds(Crop, size=st.integers())
+RECIPES = st.builds(
+    Recipe,
+    steps=st.integers(),
+    name=st.text(),
+    bits=st.booleans(),
+    limit=st.none() | st.integers(),
+    widths=st.lists(st.integers(), max_size=4).map(tuple),
+    optimizer=OPTIMIZERS,
+    crop=st.none() | CROPS,
+    crops=st.lists(CROPS, max_size=3).map(tuple),
+)
+
+
+@given(RECIPES)
+def test_a_config_survives_json(recipe):
+    assert from_plain(Recipe, json.loads(json.dumps(as_plain(recipe)))) == recipe
+
+
+@given(RECIPES)
+def test_a_description_holds_enough_to_build_the_config_again(recipe):
+    """What is left out is exactly what equals its default."""
+    assert from_plain(Recipe, described(recipe)) == recipe
+
+
+@given(RECIPES, RECIPES)
+def test_two_configs_have_one_description_only_if_they_are_equal(one, other):
+    assert (described(one) == described(other)) == (one == other)
+
+
+def test_a_field_at_its_default_keeps_the_description_and_so_every_old_key():
+    assert described(Recipe(steps=1)) == {"steps": 1}
+    assert described(Recipe(steps=1, optimizer=Optimizer(lr=0.5))) == {"steps": 1, "optimizer": {"lr": 0.5}}
+    assert described(Recipe(steps=1, crops=(Crop(size=3),))) == {"steps": 1, "crops": [{"size": 3}]}
+
+
+def test_every_unknown_missing_and_ill_typed_field_is_named_at_once():
+    data = {
+        "name": 3,
+        "bits": 1,
+        "limit": "many",
+        "widths": [1, "two"],
+        "optimizer": {"lr": "fast", "kind": "lion", "betas": [0.9], "momentum": 1},
+        "crop": {"sice": 4},
+        "crops": {"size": 1},
+        "extra": None,
+    }
+    with pytest.raises(ConfigError) as caught:
+        from_plain(Recipe, data)
+    for part in (
+        "steps is required",
+        "name must be str, found 3",
+        "bits must be bool, found 1",
+        "limit must be int, found 'many'",
+        "widths[1] must be int, found 'two'",
+        "optimizer.lr must be float, found 'fast'",
+        "optimizer.kind must be one of 'adam', 'sgd', found 'lion'",
+        "optimizer.betas must have 2 items, found 1",
+        "optimizer.momentum is not a field of Optimizer; it has betas, kind, lr",
+        "crop.sice is not a field of Crop",
+        "crop.size is required",
+        "crops must be a list",
+        "extra is not a field of Recipe",
+    ):
+        assert part in str(caught.value), part
+
+
+@pytest.mark.parametrize(("value", "ok"), [(1, True), (1.5, True), (True, False), ("1", False), (None, False)])
+def test_a_float_field_takes_whole_numbers_but_no_truth_values(value, ok):
+    if ok:
+        found = from_plain(Optimizer, {"lr": value}).lr
+        assert found == value
+        assert type(found) is float
+    else:
+        with pytest.raises(ConfigError, match="lr must be float"):
+            from_plain(Optimizer, {"lr": value})
+
+
+def test_an_int_field_takes_no_truth_value_and_no_fraction():
+    for value in (True, 1.0, "1"):
+        with pytest.raises(ConfigError, match="steps must be int"):
+            from_plain(Recipe, {"steps": value})
+
+
+def test_only_a_table_makes_a_config():
+    with pytest.raises(ConfigError, match="Recipe must be a table of fields, found 3"):
+        from_plain(Recipe, 3)
+
+
+def test_overrides_reach_nested_fields_and_keep_the_rest():
+    base = Recipe(steps=10, name="x")
+    found = override(
+        base, {"steps": "20", "optimizer.lr": "1e-3", "widths": "[3, 4]", "name": "plain text", "bits": "true"}
+    )
+    assert found == replace(base, steps=20, optimizer=Optimizer(lr=1e-3), widths=(3, 4), name="plain text", bits=True)
+    assert base == Recipe(steps=10, name="x")
+    assert override(base, {}) == base
+    assert override(replace(base, limit=4), {"limit": "null"}).limit is None
+    assert override(base, {"crop": '{"size": 8}'}).crop == Crop(size=8)
+
+
+@given(RECIPES, st.integers(), FLOATS)
+def test_an_override_by_json_sets_exactly_that_field(recipe, steps, lr):
+    found = override(recipe, {"steps": json.dumps(steps), "optimizer.lr": json.dumps(lr)})
+    assert found == replace(recipe, steps=steps, optimizer=replace(recipe.optimizer, lr=lr))
+
+
+def test_all_faults_of_an_override_come_at_once_and_name_the_fields_there_are():
+    with pytest.raises(ConfigError) as caught:
+        override(Recipe(steps=1), {"stepz": "1", "optimizer.rate": "1", "steps.deeper": "1", "nothing.at.all": "1"})
+    for part in (
+        "stepz is not a recipe field",
+        "optimizer.rate is not a recipe field; here the fields are betas, kind, lr",
+        "steps.deeper is not a recipe field",
+        "nothing.at.all is not a recipe field",
+    ):
+        assert part in str(caught.value), part
+
+
+def test_an_override_of_the_wrong_type_is_refused():
+    with pytest.raises(ConfigError, match=r"optimizer\.lr must be float, found 'quick'"):
+        override(Recipe(steps=1), {"optimizer.lr": "quick"})
+
+
+def test_check_collects_the_faults_of_all_parts_with_their_paths():
+    check(Recipe(steps=1))
+    with pytest.raises(ConfigError) as caught:
+        check(Recipe(steps=0, optimizer=Optimizer(lr=-1.0)))
+    assert str(caught.value) == ("Recipe: steps must be positive, found 0. optimizer: lr must be positive, found -1.0.")
