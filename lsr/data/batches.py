@@ -1,4 +1,4 @@
-"""The training source: lanes of a global batch as tensors, prepared ahead by a thread. May import torch, numpy, its own room.
+"""The training source: lanes of a global batch as tensors. May import torch, numpy, lsr.core and its own room.
 
 Lane l of step s holds positions s * batch + l * b ... + b - 1 with b = batch / lanes; what it contains is a pure
 function of (data set, order, step, lane), so prefetching, world size and resuming cannot change it.
@@ -7,8 +7,6 @@ function of (data set, order, step, lane), so prefetching, world size and resumi
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -18,52 +16,8 @@ from torch import Tensor
 from lsr.core.errors import ConfigError, InputError, IntegrityError
 from lsr.data.order import SampleOrder
 from lsr.data.pixels import decode_rgb, picture_of
+from lsr.data.prefetch import Batch, Prefetcher
 from lsr.data.shards import SampleReader
-
-Batch = dict[str, Tensor]
-
-AHEAD = 4
-
-
-class Prefetcher:
-    """Calls `make(step, lane)` in one background thread for the lanes the caller is expected to ask for next.
-
-    A rank asks for the same lanes in every step, so the lanes seen so far, repeated, are the expectation. Asking for
-    another one is right too, only slower. An error raised in the thread is raised again where its lane is asked for.
-    """
-
-    def __init__(self, make: Callable[[int, int], Batch], ahead: int = AHEAD) -> None:
-        self._make, self._ahead = make, ahead
-        self._seen: list[int] = []
-        self._coming: dict[tuple[int, int], Future[Batch]] = {}
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lanes")
-        self._closed = False
-
-    def get(self, step: int, lane: int) -> Batch:
-        """The lane, from the thread if it was expected."""
-        if self._closed:
-            raise InputError(f"Lane {lane} of step {step} was asked of a source that is closed.")
-        future = self._coming.pop((step, lane), None)
-        if lane not in self._seen:
-            self._seen.append(lane)
-        self._expect(step, lane)
-        return self._make(step, lane) if future is None else future.result()
-
-    def _expect(self, step: int, lane: int) -> None:
-        first = self._seen.index(lane) + 1
-        steps = (divmod(first + i, len(self._seen)) for i in range(self._ahead))
-        wanted = [(step + more, self._seen[which]) for more, which in steps]
-        for stale in self._coming.keys() - set(wanted):
-            self._coming.pop(stale).cancel()
-        for key in wanted:
-            if key not in self._coming:
-                self._coming[key] = self._thread.submit(self._make, *key)
-
-    def close(self) -> None:
-        """End the thread; waits at most for the one lane it is at."""
-        self._closed = True
-        self._thread.shutdown(wait=True, cancel_futures=True)
-        self._coming.clear()
 
 
 def _lane_size(batch: int, lanes: int) -> int:
@@ -139,9 +93,9 @@ class TileSource:
 
 
 class LatentSource:
-    """Lanes of cached latents: "position" int64 [b], "hr_mean" and, where cached, "hr_std" float32 [b, c, h, w]; "lr"
-    (the LR condition, float32 [b, c, h, w]) when `degradation` names one; "tile" uint8 [b, 3, S, S] when `tiles` is given.
-    Latents are raw, not whitened.
+    """Lanes of cached latents, raw and not whitened: "position" int64 [b]; "hr_mean", "hr_std" where the encoder has
+    one, and "lr" (the LR condition) when `degradation` names one, each float32 [b, c, h, w]; "tile" uint8 [b, 3, S, S]
+    when `tiles` is given.
 
     encoder, whitening: the digests the caller's model has. degradation: `degradation_digest` of the LR condition, or
     None. tiles: reader of the tile set the latents were made from, where the pixels are needed too.

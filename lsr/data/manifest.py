@@ -78,7 +78,7 @@ class Manifest:
         if plain.pop("format", None) != FORMAT:
             found = json.loads(data).get("format")
             raise VersionMismatchError(
-                f"{where} has manifest format {found!r}, and this code reads format {FORMAT}; use the LSR that wrote it."
+                f"{where} has manifest format {found!r}, this code reads format {FORMAT}; use the LSR that wrote it."
             )
         try:
             shards = tuple(ShardRow(**row) for row in plain.pop("shards"))
@@ -119,7 +119,7 @@ def load_manifest(store: Store, path: str) -> Manifest:
     named = path.rsplit("/", 1)[-1].removesuffix(".json")
     if sha256_hex(data) != named:
         raise IntegrityError(
-            f"{where} has the digest {sha256_hex(data)} instead of the one in its name; delete it and run the stage again."
+            f"{where} must have the sha256 in its name, found {sha256_hex(data)}; delete it and run the stage again."
         )
     return Manifest.from_bytes(data, where)
 

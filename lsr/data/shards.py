@@ -171,8 +171,8 @@ class SampleReader:
     def _checked_file(self, row: ShardRow) -> Path:
         if self._local is not None:
             path = self._local / row.path
-            if row.sha256 not in self._checked and not path.exists():
-                self.store.read(row.path, 0, 1)
+            if not path.exists():
+                self.store.read(row.path, 0, 1)  # raises the store's own error
             self._check(row, path)
             return path
         path = Path(self._cache or ".") / f"{row.sha256}.tar"
@@ -183,7 +183,7 @@ class SampleReader:
         return path
 
     def _check(self, row: ShardRow, path: Path) -> None:
-        if row.sha256 in self._checked:
+        if row.sha256 in self._checked and path.exists():
             return
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

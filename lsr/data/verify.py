@@ -1,4 +1,4 @@
-"""Every byte of a data set against its manifest, one shard at a time. May import lsr.store, lsr.core and its own room."""
+"""Every byte of a data set against its manifest, a shard at a time. May import lsr.store, lsr.core and its own room."""
 
 from __future__ import annotations
 
@@ -36,6 +36,16 @@ def verify(store: Store, manifest: Manifest) -> list[Fault]:
         faults += [Fault(row.path, f"Key {key} occurs in an earlier shard too.") for key in sorted(keys & seen)]
         seen |= keys
     return faults
+
+
+def missing(store: Store, manifest: Manifest) -> list[str]:
+    """Blobs of the data set that are absent or have another size, by HEAD requests alone: is it worth reusing?"""
+    sizes: dict[str, int | None] = {row.path: row.bytes for row in manifest.shards}
+    sizes |= dict.fromkeys((row.index for row in manifest.shards), None)
+    if manifest.refusals is not None:
+        sizes[manifest.refusals] = None
+    heads = {path: store.head(path) for path in sizes}
+    return [path for path, head in heads.items() if head is None or sizes[path] not in (None, head.size)]
 
 
 def verify_root(store: Store, manifest: Manifest) -> list[Fault]:

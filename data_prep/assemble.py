@@ -1,0 +1,115 @@
+"""Per-shard results into the manifests of whole data sets, with a list of what was left out.
+
+May import lsr.data, lsr.store, lsr.core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from data_prep import latents, shard, tile
+from data_prep.config import LatentsConfig, ShardConfig, TileConfig
+from data_prep.latents import EncodedShard
+from data_prep.shard import LeftOut, Plan
+from data_prep.tile import CutShard
+from lsr.core.config import described
+from lsr.core.errors import InputError, IntegrityError
+from lsr.data.degrade import degradation_digest
+from lsr.data.index import write_table
+from lsr.data.manifest import Manifest, ShardRow
+from lsr.data.whitening import Whitening
+from lsr.store import Store
+from lsr.store.content import put_blob
+
+
+def _made_by(stage: str, version: int, config: object) -> dict[str, Any]:
+    return {"stage": stage, "version": version, "config": described(config)}
+
+
+def write_left_out(left_out: Sequence[LeftOut]) -> bytes:
+    """Deterministic Parquet: one row a file that is in no shard, with source, kind and reason."""
+    import pyarrow as pa
+
+    schema = pa.schema([(name, pa.string()) for name in ("source", "kind", "reason")])
+    return write_table([asdict(file) for file in left_out], schema)
+
+
+def images_manifest(store: Store, name: str, plan: Plan, rows: Sequence[ShardRow], config: ShardConfig) -> Manifest:
+    """The manifest of image shards; rows in the order of `plan.shards`. Puts the list of what was left out.
+
+    Raises IntegrityError when a file of the source is not accounted for.
+    """
+    counts = plan.counts
+    built = sum(row.samples for row in rows)
+    if built != counts["samples"] or built + counts["refused"] + counts["duplicates"] != counts["files"]:
+        raise IntegrityError(f"Of {counts['files']} files, {built} are in shards, and the plan says {counts}.")
+    refusals = put_blob(store, write_left_out(plan.left_out), "parquet").path if plan.left_out else None
+    return Manifest(
+        kind="images",
+        name=name,
+        parents={"source": plan.sources},
+        made_by=_made_by("shard", shard.VERSION, config),
+        shards=tuple(rows),
+        counts=counts,
+        refusals=refusals,
+    )
+
+
+def tiles_manifest(name: str, images: Manifest, cuts: Sequence[CutShard], config: TileConfig) -> Manifest:
+    """The manifest of tile shards; `cuts` in the order of `images.shards`. Raises InputError when there is no tile."""
+    totals: dict[str, int] = {}
+    for found in cuts:
+        for key, value in found.counts.items():
+            totals[key] = totals.get(key, 0) + value
+    if not totals.get("tiles"):
+        raise InputError(
+            f"No tile of {config.size} pixels was cut from {totals.get('photographs', 0)} training photographs shrunk "
+            f"by {config.shrink}; {totals.get('flat', 0)} were below min_detail = {config.min_detail:g}. Lower tile.size, "
+            "tile.shrink or tile.min_detail, or lower shard.holdout."
+        )
+    samples = totals.pop("tiles")
+    return Manifest(
+        kind="tiles",
+        name=name,
+        parents={"images": images.digest},
+        made_by=_made_by("tile", tile.VERSION, config),
+        shards=tuple(row for found in cuts for row in found.shards),
+        counts={"samples": samples, **totals},
+        extra={"size": config.size},
+    )
+
+
+def latents_manifest(
+    name: str,
+    tiles: Manifest,
+    encoded: Sequence[EncodedShard],
+    config: LatentsConfig,
+    *,
+    encoder: str,
+    whitening: Whitening,
+) -> Manifest:
+    """The manifest of latent shards, aligned with `tiles.shards`. encoder: digest of the encoder's weights and config.
+
+    `extra` of the manifest: `encoder`, `whitening` (its digest), `whitening_values`, `degradations` (their digests),
+    `max_error` of half precision. Raises IntegrityError when the shards are not those of `tiles`.
+    """
+    counts = [found.shard.samples for found in encoded]
+    if counts != [row.samples for row in tiles.shards]:
+        raise IntegrityError(f"Latents of {tiles.name} have {counts} samples a shard; its tiles have others.")
+    return Manifest(
+        kind="latents",
+        name=name,
+        parents={"tiles": tiles.digest, "encoder": encoder},
+        made_by=_made_by("latents", latents.VERSION, config),
+        shards=tuple(found.shard for found in encoded),
+        counts={"samples": sum(counts)},
+        extra={
+            "encoder": encoder,
+            "whitening": whitening.digest,
+            "whitening_values": whitening.as_plain(),
+            "degradations": [degradation_digest(degradation) for degradation in config.degradations],
+            "max_error": max((found.statistics.max_error for found in encoded), default=0.0),
+        },
+    )

@@ -1,0 +1,200 @@
+"""Stage *shard*: raw pictures -> image shards of sound originals. May import lsr.data, lsr.store, lsr.core; no Ray.
+
+Inspect chunks of files anywhere, plan once, build shards anywhere. The plan removes duplicates, splits train from
+held-out photographs and packs, all by source key order and content, so that one source gives the same shards always.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from data_prep.config import ShardConfig
+from data_prep.parts import once
+from data_prep.soundness import Refused, inspect
+from data_prep.sources import Item, read_item
+from data_prep.tars import Sample, pack, store_shard, tar_size, write_tar
+from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.core.config import described
+from lsr.core.errors import InputError, IntegrityError
+from lsr.data.index import IndexRow
+from lsr.data.manifest import ShardRow
+from lsr.store import open_store
+
+VERSION = 1
+KEY_DIGITS = 16
+REASONS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What is known of one file. sha256: of its bytes. reason: why it is refused, None for a sound picture, of which
+    content, width, height are those of the archived pixels, and ext, bytes, changed those of the archived file."""
+
+    item: Item
+    sha256: str
+    reason: str | None
+    content: str = ""
+    width: int = 0
+    height: int = 0
+    ext: str = ""
+    bytes: int = 0
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One picture of one shard."""
+
+    found: Inspected
+    key: str
+    split: str
+
+    def description(self) -> bytes:
+        """The member `<key>.json`."""
+        picture = {"content": self.found.content, "width": self.found.width, "height": self.found.height}
+        return canonical_json({**picture, "source": self.found.item.key, "split": self.split})
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """One file that is in no shard. kind: `refused` or `duplicate`."""
+
+    source: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Which picture goes into which shard, and what is left out. sources: digest over every file's name and content."""
+
+    shards: tuple[tuple[Planned, ...], ...]
+    left_out: tuple[LeftOut, ...]
+    sources: str
+    counts: dict[str, int]
+
+
+def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: ShardConfig) -> list[Inspected]:
+    """Read and check a chunk of a snapshot's items; remembered in the store. root: from `source_root`.
+
+    Raises InputError when a file changed since it was listed. Unsound pictures do not raise.
+    """
+    plain = [asdict(item) for item in items]
+    request = {"items": sha256_hex(canonical_json(plain)), "root": sha256_hex(root.encode())}
+    result = once(
+        open_store(store_uri),
+        "shard.inspect",
+        VERSION,
+        request,
+        described(config),
+        lambda: {"found": [asdict(inspect_item(root, item, config)) for item in items]},
+    )
+    return [Inspected(**{**row, "item": Item(**row["item"])}) for row in result["found"]]
+
+
+def inspect_item(root: str, item: Item, config: ShardConfig) -> Inspected:
+    """Read and check one file."""
+    data = read_item(root, item)
+    found = inspect(data, config)
+    if isinstance(found, Refused):
+        return Inspected(item, sha256_hex(data), found.reason)
+    size, changed = len(found.data), bool(found.changes)
+    return Inspected(item, sha256_hex(data), None, found.content, found.width, found.height, found.ext, size, changed)
+
+
+def split_of(content: str, config: ShardConfig) -> str:
+    """`train` or `eval`: a function of the picture's content alone, so that a picture never changes sides."""
+    draw = hashlib.sha256(f"{config.holdout_salt}:{content}".encode()).digest()[:8]
+    return "eval" if int.from_bytes(draw, "big") < config.holdout * 2**64 else "train"
+
+
+def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
+    """Deduplicate by content (first by source key wins), split and pack.
+
+    Raises InputError when more than `max_refused` of the files are refused, or all are.
+    """
+    files = sorted(inspected, key=lambda found: found.item.key)
+    chosen: dict[str, Planned] = {}
+    left_out: list[LeftOut] = []
+    for found in files:
+        key = found.content[:KEY_DIGITS]
+        if found.reason is not None:
+            left_out.append(LeftOut(found.item.key, "refused", found.reason))
+        elif key not in chosen:
+            chosen[key] = Planned(found, key, split_of(found.content, config))
+        elif chosen[key].found.content == found.content:
+            text = f"The same picture as {chosen[key].found.item.key}."
+            left_out.append(LeftOut(found.item.key, "duplicate", text))
+        else:
+            left_out.append(LeftOut(found.item.key, "refused", f"Its key {key} is another picture's too."))
+    refused = sum(file.kind == "refused" for file in left_out)
+    _refuse_too_many(refused, len(files), left_out, config)
+    images = list(chosen.values())
+    sizes = [tar_size((image.found.bytes, len(image.description()))) for image in images]
+    evals = sum(image.split == "eval" for image in images)
+    return Plan(
+        shards=tuple(tuple(run) for run in pack(images, sizes, config.max_shard_bytes)),
+        left_out=tuple(left_out),
+        sources=sha256_hex(canonical_json([[found.item.key, found.sha256] for found in files])),
+        counts={
+            "samples": len(images),
+            "train": len(images) - evals,
+            "eval": evals,
+            "files": len(files),
+            "refused": refused,
+            "duplicates": len(left_out) - refused,
+        },
+    )
+
+
+def _refuse_too_many(refused: int, files: int, left_out: Sequence[LeftOut], config: ShardConfig) -> None:
+    if files and refused < files and refused <= config.max_refused * files:
+        return
+    reasons = [f"{file.source}: {file.reason}" for file in left_out if file.kind == "refused"]
+    raise InputError(
+        f"{refused} of {files} pictures are refused, and at most {config.max_refused:g} of them may be (and not all): "
+        f"{' '.join(reasons[:REASONS_SHOWN])} Mend the source or raise shard.max_refused."
+    )
+
+
+def build_image_shard(root: str, images: Sequence[Planned], config: ShardConfig) -> tuple[bytes, list[IndexRow]]:
+    """The tar of these pictures and its index rows. Members `<key>.<ext>` and `<key>.json`.
+
+    Raises InputError when a file is not what was inspected, IntegrityError when this machine decodes it otherwise.
+    """
+    samples = []
+    for image in images:
+        found = image.found
+        members = {found.ext: _archived(root, image, config), "json": image.description()}
+        samples.append(Sample(image.key, found.item.key, image.split, found.width, found.height, members))
+    return write_tar(samples)
+
+
+def _archived(root: str, image: Planned, config: ShardConfig) -> bytes:
+    found = image.found
+    data = read_item(root, found.item)
+    if sha256_hex(data) != found.sha256:
+        raise InputError(f"{found.item.key} in {root} changed since it was inspected; run the command again.")
+    if not found.changed:
+        return data
+    sound = inspect(data, config)
+    if isinstance(sound, Refused) or sound.content != found.content:
+        raise IntegrityError(
+            f"{found.item.key} in {root} decodes to other pixels here than where it was inspected; "
+            "install the same versions of Pillow on all machines."
+        )
+    return sound.data
+
+
+def build_shard_to_store(store_uri: str, root: str, images: Sequence[Planned], config: ShardConfig) -> ShardRow:
+    """Build one planned shard and put it into the store; remembered, so that a second call costs a look-up."""
+    store = open_store(store_uri)
+
+    def make() -> dict[str, object]:
+        return {"shards": [asdict(store_shard(store, *build_image_shard(root, images, config)))]}
+
+    request = sha256_hex(canonical_json([[asdict(image.found), image.split] for image in images]))
+    result = once(store, "shard.build", VERSION, {"images": request}, described(config), make)
+    return ShardRow(**result["shards"][0])
