@@ -11,10 +11,11 @@ from typing import Literal
 class EvaluateConfig:
     """Stage *evaluate*, protocol `per-image`: metrics are computed for each picture, averaged for each photograph.
 
-    From every held-out photograph `crops` regions are cut, the same in every run. For each scale s the truth is the
-    region resized (antialiased bicubic) to round(lr_side * s) and LR is that truth resized to lr_side.
-    scales: any reals above 1; `trained` bounds the range called in-range. steps, eta, seed: the sampler's request.
-    photos: at most this many photographs. samples: images drawn for generation. latent: sides of generated images.
+    From every held-out photograph `crops` regions of side round(lr_side * max(scales)) are cut, the most detailed
+    ones, the same in every run. One LR, the region resized (antialiased bicubic, 8-bit) to lr_side, serves all
+    scales; the truth at scale s is the region resized to round(lr_side * s).
+    scales: any reals above 0; `trained` bounds the range called in-range. steps, eta, seed: the sampler's request.
+    photos: at most this many photographs. samples: images drawn for generation. sizes: sides of generated images.
     """
 
     scales: tuple[float, ...] = (2.0, 2.7, 4.0, 5.5, 8.0)
@@ -35,6 +36,10 @@ class EvaluateConfig:
                 out.append(f"{name} must be at least 1, found {getattr(self, name)}.")
         if not self.scales:
             out.append("scales must not be empty.")
+        small = [s for s in self.scales if math.isfinite(s) and self.lr_side * s > 0 and round(self.lr_side * s) < 11]
+        out += [f"round(lr_side * {s}) must be at least 11, the window of SSIM." for s in small]
+        if not self.sizes or min(self.sizes) < 11:
+            out.append(f"sizes must not be empty and at least 11, the window of SSIM, found {self.sizes}.")
         return out
 
 
@@ -42,12 +47,14 @@ class EvaluateConfig:
 class Rule:
     """One line of the gate: the mean over photographs and scales of (metric - reference) must exceed `above`.
 
-    metric: `psnr`, `ssim`, `lpips`, `lr_psnr` (low-resolution consistency), `scale_ssim` (scale consistency); metrics
-    where lower is better enter with their sign turned, so that more is always better. scope: which scales.
-    reference: `bicubic`, `champion`, or `none` for an absolute bound.
+    metric: `psnr`, `ssim`, `lpips`, `lr_psnr` (low-resolution consistency), `scale_ssim` (scale consistency); for
+    generation `self_ssim`, `tile_distance` (statistics against real tiles, 1 for a real tile) and `diversity` (1 when
+    as varied as real tiles). Metrics where lower is better (`lpips`, `tile_distance`) enter with their sign turned,
+    so that more is always better: an absolute bound of 5 on `tile_distance` is `above=-5`.
+    reference: `bicubic`, `champion`, or `none` for an absolute bound. scope: which scales.
     """
 
-    metric: Literal["psnr", "ssim", "lpips", "lr_psnr", "scale_ssim"]
+    metric: Literal["psnr", "ssim", "lpips", "lr_psnr", "scale_ssim", "self_ssim", "tile_distance", "diversity"]
     reference: Literal["bicubic", "champion", "none"]
     above: float
     scope: Literal["in-range", "out-of-range", "all"] = "all"

@@ -1,0 +1,50 @@
+"""Systems that must lose: they prove that the protocol and the gate can tell good from bad.
+
+Imports numpy and this room's protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lsr.core.errors import InputError
+from lsr.core.randomness import derive_seed
+from lsr.evaluation.protocol import Image, Size, Upscaler
+
+
+def degraded(upscaler: Upscaler, *, seed: int = 0, brightness: float = 0.6, noise: float = 0.08) -> Upscaler:
+    """A worse copy: its pictures at `brightness`, with Gaussian noise (std in [0, 1] grey levels), new at every size.
+
+    Darkening breaks agreement with the truth and with LR, the noise breaks texture and consistency between scales,
+    so that a gate guarding any one of them must refuse this copy (the preflight).
+    """
+
+    def worse(lr: Image, sizes: Sequence[Size]) -> list[Image]:
+        out = []
+        for index, image in enumerate(upscaler(lr, sizes)):
+            rng = np.random.Generator(np.random.Philox(derive_seed(seed, "degraded", index, int(lr.sum()))))
+            shaken = image * brightness + 255 * noise * rng.standard_normal(image.shape)
+            out.append(np.clip(np.rint(shaken), 0, 255).astype(np.uint8))
+        return out
+
+    return worse
+
+
+def shuffled(upscaler: Upscaler, lrs: Sequence[Image]) -> Upscaler:
+    """The negative control of conditioning: each LR picture is answered with another one's output.
+
+    lrs: every LR picture that will be asked, at least two. A model that ignores its condition scores as well
+    shuffled as straight.
+    """
+    if len(lrs) < 2:
+        raise InputError(f"Shuffling conditions needs at least 2 LR pictures, found {len(lrs)}.")
+    order = {lr.tobytes(): index for index, lr in enumerate(lrs)}
+
+    def other(lr: Image, sizes: Sequence[Size]) -> Sequence[Image]:
+        if lr.tobytes() not in order:
+            raise InputError("This LR picture was not among those given to the shuffled control; give it all of them.")
+        return upscaler(lrs[(order[lr.tobytes()] + 1) % len(lrs)], sizes)
+
+    return other

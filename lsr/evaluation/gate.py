@@ -1,0 +1,210 @@
+"""The gate: pure arithmetic from rows and rules to a verdict. Imports this room and floor 0 only.
+
+PASS needs the lower bound of every rule above its limit; one upper bound below its limit is FAIL; anything else,
+a metric that was not computed among it, is INCONCLUSIVE, which is not a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lsr.core.config import as_plain
+from lsr.core.errors import ConfigError, GateRefusedError, InputError
+from lsr.evaluation.bootstrap import bootstrap, by_photo
+from lsr.evaluation.config import GateConfig, Rule
+from lsr.evaluation.rows import LOWER_IS_BETTER, Evaluation, Row
+from lsr.evaluation.verdict import Candidate, Decision, Line, Verdict
+
+SUBJECT = "ours"
+FEW_PHOTOS = 20
+NONE_AT_REFERENCE = frozenset({"scale_ssim", "self_ssim"})
+"""Metrics that compare with a reference size and so have no value there."""
+
+HOW_TO_GET = {
+    "lpips": "LPIPS weights are not here: run `lsr data get lpips` and evaluate again.",
+    "scale_ssim": "Scale consistency needs at least two scales in the rule's scope: add scales and evaluate again.",
+    "self_ssim": "SelfSSIM needs at least two output sizes: add sizes and evaluate again.",
+    "diversity": "Diversity needs at least two samples: draw more and evaluate again.",
+}
+
+
+def refuse_leakage(held_out: Iterable[str], training: Iterable[str]) -> None:
+    """Raise InputError when a photograph that is measured was also trained on. Both: photograph keys."""
+    seen = sorted(set(held_out) & set(training))
+    if seen:
+        raise InputError(
+            f"{len(seen)} evaluation photograph(s) are in the training set, e.g. {seen[0]}; a verdict on them would be "
+            "void. Evaluate on held-out photographs or train on a set without them."
+        )
+
+
+def judge(
+    evaluation: Evaluation,
+    config: GateConfig,
+    candidate: Candidate,
+    *,
+    trained: tuple[float, float],
+    champion: Candidate | None = None,
+    champion_evaluation: Evaluation | None = None,
+) -> Verdict:
+    """The verdict on `candidate`, whose rows are those of system `ours` in `evaluation`.
+
+    trained: scales (low, high) that rules call in-range. champion: today's, with its rows on the very same pictures
+    in `champion_evaluation`; rules against the champion apply only when there is one. Raises InputError when the two
+    evaluations do not measure the same pictures, ConfigError when only one of the champion's arguments is given.
+    """
+    if (champion is None) != (champion_evaluation is None):
+        raise ConfigError("The gate needs the champion and its evaluation together, or neither.")
+    theirs = _subject_rows(champion_evaluation.rows, "champion's") if champion_evaluation else []
+    ours = _subject_rows(evaluation.rows, "candidate's")
+    if champion_evaluation:
+        _refuse_other_pictures(ours, theirs)
+    rules = [*config.floor, *(config.against_champion if champion else ())]
+    lines = []
+    for rule in rules:
+        others = theirs if rule.reference == "champion" else [r for r in evaluation.rows if r.system == rule.reference]
+        lines.append(_judge_rule(rule, ours, others, config, trained))
+    return Verdict(
+        decision=_together(lines),
+        candidate=candidate,
+        champion=champion,
+        evaluation=evaluation.digest,
+        champion_evaluation=champion_evaluation.digest if champion_evaluation else None,
+        gate=as_plain(config),
+        lines=tuple(lines),
+        notes=(*evaluation.notes, *_warnings(ours)),
+    )
+
+
+def preflight(
+    degraded: Evaluation,
+    config: GateConfig,
+    candidate: Candidate,
+    *,
+    trained: tuple[float, float],
+    champion: Candidate | None = None,
+    champion_evaluation: Evaluation | None = None,
+) -> Verdict:
+    """Prove that this gate can refuse: `degraded` holds the rows of a deliberately worse copy of the candidate, which
+    must FAIL. Returns that verdict. Raises GateRefusedError otherwise: the gate is void and may promote nothing.
+    """
+    verdict = judge(
+        degraded, config, candidate, trained=trained, champion=champion, champion_evaluation=champion_evaluation
+    )
+    if verdict.decision != "FAIL":
+        raise GateRefusedError(
+            f"The gate is void: a deliberately degraded copy came out {verdict.decision} instead of FAIL. "
+            "Tighten the rules or evaluate on more photographs; nothing was promoted."
+        )
+    return verdict
+
+
+def _subject_rows(rows: Sequence[Row], whose: str) -> list[Row]:
+    found = [row for row in rows if row.system == SUBJECT]
+    if not found:
+        raise InputError(f"The {whose} evaluation has no rows of system {SUBJECT!r}; evaluate it again.")
+    return found
+
+
+def _refuse_other_pictures(ours: Sequence[Row], theirs: Sequence[Row]) -> None:
+    mine, other = {row.place for row in ours}, {row.place for row in theirs}
+    if mine != other:
+        raise InputError(
+            f"Candidate and champion were not measured on the same pictures ({len(mine - other)} only the candidate, "
+            f"{len(other - mine)} only the champion); evaluate both with the same held-out set and scales."
+        )
+
+
+def _together(lines: Iterable[Line]) -> Decision:
+    decisions = {line.decision for line in lines}
+    if "FAIL" in decisions:
+        return "FAIL"
+    return "PASS" if decisions == {"PASS"} else "INCONCLUSIVE"
+
+
+def _warnings(ours: Sequence[Row]) -> list[str]:
+    photos = len({row.photo for row in ours})
+    if photos >= FEW_PHOTOS:
+        return []
+    return [
+        f"{photos} photographs are few: a percentile interval covers less than its name below {FEW_PHOTOS}; "
+        "raise evaluate.photos before trusting a narrow margin."
+    ]
+
+
+def in_words(rule: Rule) -> str:
+    """`psnr - bicubic > -3 (in-range)`; the sign is turned where lower is better."""
+    name = f"-{rule.metric}" if rule.metric in LOWER_IS_BETTER else rule.metric
+    against = "" if rule.reference == "none" else f" - {rule.reference}"
+    if against and rule.metric in LOWER_IS_BETTER:
+        name, against = rule.reference, f" - {rule.metric}"
+    return f"{name}{against} > {rule.above:g} ({rule.scope})"
+
+
+def _in_scope(rule: Rule, rows: Sequence[Row], trained: tuple[float, float]) -> list[Row]:
+    if rule.scope == "all":
+        return list(rows)
+    return [row for row in rows if (trained[0] <= row.scale <= trained[1]) == (rule.scope == "in-range")]
+
+
+def _differences(rule: Rule, ours: Sequence[Row], others: Sequence[Row]) -> list[tuple[str, float]]:
+    """(photo, signed difference) of every picture that has the metric on both sides."""
+    sign = -1.0 if rule.metric in LOWER_IS_BETTER else 1.0
+    baseline = {row.place: row.values.get(rule.metric) for row in others}
+    out = []
+    for row in ours:
+        value = row.values.get(rule.metric)
+        against = 0.0 if rule.reference == "none" else baseline.get(row.place)
+        if value is not None and against is not None:
+            out.append((row.photo, sign * (value - against)))
+    return out
+
+
+def _judge_rule(
+    rule: Rule, ours: Sequence[Row], others: Sequence[Row], config: GateConfig, trained: tuple[float, float]
+) -> Line:
+    rows = _in_scope(rule, ours, trained)
+    differences = _differences(rule, rows, others)
+    photos = len({photo for photo, _ in differences})
+    words = in_words(rule)
+    lost = len(rows) - len(differences)
+    if not differences or (lost and rule.metric not in NONE_AT_REFERENCE):
+        how = HOW_TO_GET.get(rule.metric, "Evaluate again with this metric, this reference and scales in this scope.")
+        return _undecided(rule, photos, f"{words}: not computed for {lost} of {len(rows)} pictures. {how}")
+    if photos < 2:
+        return _undecided(rule, photos, f"{words}: one photograph has no interval; evaluate on at least 2.")
+    interval = bootstrap(
+        by_photo(differences), confidence=config.confidence, resamples=config.resamples, seed=config.seed
+    )
+    decision: Decision = "INCONCLUSIVE"
+    if interval.low > rule.above:
+        decision = "PASS"
+    elif interval.high < rule.above:
+        decision = "FAIL"
+    reason = (
+        f"{words}: mean {interval.mean:+.3f}, {config.confidence:.0%} interval {interval.low:+.3f} to "
+        f"{interval.high:+.3f} over {interval.n} photographs: {decision}."
+    )
+    return Line(
+        rule=words,
+        decision=decision,
+        effect=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        above=rule.above,
+        n=interval.n,
+        reason=reason,
+    )
+
+
+def _undecided(rule: Rule, n: int, reason: str) -> Line:
+    return Line(
+        rule=in_words(rule),
+        decision="INCONCLUSIVE",
+        effect=None,
+        low=None,
+        high=None,
+        above=rule.above,
+        n=n,
+        reason=reason,
+    )

@@ -1,0 +1,135 @@
+"""An evaluation as tables for people: markdown for files, rich for the terminal. Imports this room; rich lazily.
+
+The tables put every system beside bicubic, and say in words where bicubic is the better one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lsr.evaluation.bootstrap import by_photo
+from lsr.evaluation.rows import LOWER_IS_BETTER, Evaluation, Row, metrics_of, photos_of, systems_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NOT_COMPUTED = "not computed"
+DIGITS = {"psnr": 2, "lr_psnr": 2}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mean:
+    """Mean over photographs of one metric of one system at one scale; value None where it was not computed."""
+
+    scale: float
+    system: str
+    metric: str
+    value: float | None
+    photos: int
+
+
+def means(evaluation: Evaluation) -> list[Mean]:
+    """Means over photographs (pictures of one averaged first), by scale, system and metric, in that order."""
+    cells: dict[tuple[float, str, str], list[tuple[str, float]]] = defaultdict(list)
+    for row in evaluation.rows:
+        for metric, value in row.values.items():
+            found = cells[(row.scale, row.system, metric)]
+            if value is not None:
+                found.append((row.photo, value))
+    systems, metrics = systems_of(evaluation.rows), metrics_of(evaluation.rows)
+    order = sorted(cells, key=lambda cell: (cell[0], systems.index(cell[1]), metrics.index(cell[2])))
+    out = []
+    for scale, system, metric in order:
+        averaged = by_photo(cells[(scale, system, metric)])
+        value = float(averaged.mean()) if len(averaged) else None
+        out.append(Mean(scale=scale, system=system, metric=metric, value=value, photos=len(averaged)))
+    return out
+
+
+def shown(metric: str, value: float | None) -> str:
+    """A value with its metric's digits, or `not computed`."""
+    return NOT_COMPUTED if value is None else f"{value:.{DIGITS.get(metric, 4)}f}"
+
+
+def _better(metric: str, a: float, b: float) -> bool:
+    return a < b if metric in LOWER_IS_BETTER else a > b
+
+
+def where_bicubic_wins(evaluation: Evaluation, system: str = "ours") -> list[str]:
+    """One sentence a metric: at which scales, and on how many photographs, bicubic scores better than `system`."""
+    table = {(m.scale, m.system, m.metric): m.value for m in means(evaluation)}
+    scales = sorted({row.scale for row in evaluation.rows})
+    out = []
+    for metric in metrics_of(evaluation.rows):
+        pairs = [(s, table.get((s, "bicubic", metric)), table.get((s, system, metric))) for s in scales]
+        known = [(s, b, o) for s, b, o in pairs if b is not None and o is not None]
+        if not known:
+            continue
+        lost = [f"x{s:g}" for s, b, o in known if _better(metric, b, o)]
+        won, total = _photos_won(evaluation.rows, metric, system)
+        where = f"better at {', '.join(lost)}" if lost else "better at no scale"
+        out.append(f"{metric}: bicubic is {where}, and on {won} of {total} photographs.")
+    return out
+
+
+def _photos_won(rows: Sequence[Row], metric: str, system: str) -> tuple[int, int]:
+    baseline = {row.place: row.values.get(metric) for row in rows if row.system == "bicubic"}
+    differences = []
+    for row in rows:
+        value, other = row.values.get(metric), baseline.get(row.place)
+        if row.system == system and value is not None and other is not None:
+            sign = -1 if metric in LOWER_IS_BETTER else 1
+            differences.append((row.photo, sign * (value - other)))
+    averaged = by_photo(differences)
+    return int(np.sum(averaged < 0)), len(averaged)
+
+
+def _grid(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
+    metrics = metrics_of(evaluation.rows)
+    lines: dict[tuple[float, str], dict[str, str]] = {}
+    for mean in means(evaluation):
+        cells = lines.setdefault((mean.scale, mean.system), {})
+        cells[mean.metric] = shown(mean.metric, mean.value)
+    header = ["scale", "system", *metrics]
+    return header, [[f"x{s:g}", name, *(cells[m] for m in metrics)] for (s, name), cells in lines.items()]
+
+
+def summary(evaluation: Evaluation) -> list[str]:
+    """What a reader must know beside the table: photographs, scales out of range, missing metrics, bicubic's wins."""
+    facts, rows = evaluation.facts, evaluation.rows
+    out = [f"Protocol {evaluation.protocol}, {len(photos_of(rows))} photographs or samples."]
+    if trained := facts.get("trained"):
+        outside = [f"x{s:g}" for s in facts.get("scales", []) if not trained[0] <= s <= trained[1]]
+        out.append(f"Trained for x{trained[0]:g} to x{trained[1]:g}; out of range: {', '.join(outside) or 'none'}.")
+    if "lpips" in metrics_of(rows):
+        network = facts.get("lpips")
+        out.append(f"LPIPS network: {network}." if network else f"LPIPS: {NOT_COMPUTED} (`lsr data get lpips`).")
+    if "fid" in facts and facts["fid"] is None:
+        out.append(f"FID: {NOT_COMPUTED} (its Inception weights are not used here).")
+    return [*out, *where_bicubic_wins(evaluation), *evaluation.notes]
+
+
+def markdown(evaluation: Evaluation, title: str = "Evaluation") -> str:
+    """The report page: table and summary."""
+    header, lines = _grid(evaluation)
+    table = [header, ["---"] * len(header), *lines]
+    body = "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+    return f"# {title}\n\n{body}\n\n" + "\n".join(f"- {line}" for line in summary(evaluation)) + "\n"
+
+
+def rich_table(evaluation: Evaluation, title: str = "Evaluation") -> Table:
+    """The same table for a terminal."""
+    from rich.table import Table
+
+    header, lines = _grid(evaluation)
+    table = Table(title=title)
+    for name in header:
+        table.add_column(name, justify="left" if name == "system" else "right")
+    for cells in lines:
+        table.add_row(*cells)
+    return table

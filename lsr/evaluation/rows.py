@@ -1,0 +1,89 @@
+"""The table of measurements: one row for a picture and a system, the only thing the gate and the report read.
+
+Imports floor 0 only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.core.errors import IntegrityError, VersionMismatchError
+
+FORMAT = 1
+LOWER_IS_BETTER = frozenset({"lpips", "tile_distance"})
+"""Metrics whose sign is turned before they are compared, so that more is always better."""
+
+CEILING_DB = 100.0
+"""PSNR of two equal pictures; infinity has no place in a mean or in JSON."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """What one system scored on one picture.
+
+    photo: the photograph (or drawn sample) it comes from, the unit of resampling. crop: region within it. scale:
+    output side / LR side (for generation: side / reference side). values: metric by name, None where not computed.
+    """
+
+    photo: str
+    crop: int
+    scale: float
+    system: str
+    values: Mapping[str, float | None]
+
+    @property
+    def place(self) -> tuple[str, int, float]:
+        """What two systems must share to be compared."""
+        return (self.photo, self.crop, self.scale)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """All rows of one evaluation. protocol: its name. facts: what a reader must know to read the numbers (kernels,
+    reference scale, LPIPS network). notes: what was left out, and why.
+    """
+
+    protocol: str
+    facts: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON; equal evaluations have equal bytes."""
+        plain = {**asdict(self), "rows": [asdict(row) for row in self.rows], "format": FORMAT}
+        return canonical_json(plain)
+
+    @property
+    def digest(self) -> str:
+        return sha256_hex(self.to_bytes())
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Evaluation:
+        """Read `to_bytes` back. where: what to call the bytes in an error (VersionMismatchError, IntegrityError)."""
+        try:
+            plain = json.loads(data)
+            if plain.pop("format", None) != FORMAT:
+                raise VersionMismatchError(f"The evaluation at {where} is not of format {FORMAT}; evaluate again.")
+            rows = tuple(Row(**row) for row in plain.pop("rows"))
+            return cls(rows=rows, notes=tuple(plain.pop("notes")), **plain)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise IntegrityError(f"The evaluation at {where} cannot be read ({error}); evaluate again.") from error
+
+
+def photos_of(rows: Iterable[Row]) -> list[str]:
+    """Every photograph in the rows, sorted."""
+    return sorted({row.photo for row in rows})
+
+
+def systems_of(rows: Iterable[Row]) -> list[str]:
+    """Every system in the rows, `bicubic` first, then by name."""
+    return sorted({row.system for row in rows}, key=lambda name: (name != "bicubic", name))
+
+
+def metrics_of(rows: Iterable[Row]) -> list[str]:
+    """Every metric that the rows name, in order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.values))

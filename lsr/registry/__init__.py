@@ -1,0 +1,6 @@
+"""Floor 4: tracking, packaging, versions and promotion; the only door to MLflow. Imports floors 3b and below.
+
+The truth about promotion is a log in the store (`promotion`); MLflow's aliases are its picture (`aliases`). `runs` and
+`tracking` write experiments, `packaging` builds a self-contained model version, `versions` registers, resolves and
+fetches it. MLflow is imported when the first client is opened, never by importing this package.
+"""

@@ -1,0 +1,104 @@
+"""One way to open MLflow: explicit address, no `./mlruns`, no pickle, no telemetry, errors as sentences.
+
+Imports lsr.core and, when first called, mlflow.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lsr.core.errors import ConfigError, LsrError, NotFoundError, StoreError
+
+SQLITE = "sqlite:///"
+ARTIFACTS = "mlflow-artifacts"
+
+ENVIRONMENT = {
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+}
+"""Set in every process that opens a client: no model is ever unpickled, nothing is sent anywhere."""
+
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""Only where the environment does not say otherwise: a dead server is an error in seconds, not in minutes."""
+
+
+def connect(uri: str) -> Any:
+    """An `MlflowClient` for tracking and registry at `uri`; a SQLite database and its folder are made if absent.
+
+    uri: `sqlite:////absolute/mlflow.db`, another SQLAlchemy address or a server's http(s) address. Raises ConfigError
+    for a relative SQLite path or a legacy file store, which has no registry.
+    """
+    if uri.startswith(SQLITE):
+        database_file(uri).parent.mkdir(parents=True, exist_ok=True)
+    elif "://" not in uri or uri.startswith("file:"):
+        raise ConfigError(
+            f"MLFLOW_TRACKING_URI must be a database or a server, found {safe(uri)!r}; "
+            "use sqlite:////absolute/path/mlflow.db or http://host:port."
+        )
+    os.environ.update(ENVIRONMENT)
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking._model_registry.client"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    with explained(uri):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def database_file(uri: str) -> Path:
+    """The file of a `sqlite:///` address. Raises ConfigError for a relative one."""
+    path = Path(uri.removeprefix(SQLITE))
+    if not path.is_absolute():
+        raise ConfigError(f"A SQLite address needs an absolute path (four slashes), found {uri!r}.")
+    return path
+
+
+def artifact_root(uri: str) -> str | None:
+    """Where an experiment's artifacts go: beside a SQLite file; None lets a server decide."""
+    return (database_file(uri).parent / ARTIFACTS).as_uri() if uri.startswith(SQLITE) else None
+
+
+def safe(uri: str) -> str:
+    """`uri` without its password, for messages."""
+    return re.sub(r"://([^:/@]+):[^@/]*@", r"://\1:***@", uri)
+
+
+@contextmanager
+def explained(uri: str, missing: str = "") -> Iterator[None]:
+    """Turn MLflow's errors into NotFoundError (with the sentence `missing`) and StoreError; typed errors pass."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except LsrError:
+        raise
+    except MlflowException as error:
+        if missing and error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"):
+            raise NotFoundError(missing) from error
+        raise StoreError(
+            f"MLflow at {safe(uri)} refused or could not be reached ({error.error_code}: {_first_line(error)}); "
+            "check MLFLOW_TRACKING_URI and that the server of the same version runs."
+        ) from error
+    except (SQLAlchemyError, OSError) as error:
+        raise StoreError(
+            f"MLflow's storage behind {safe(uri)} failed ({type(error).__name__}: {_first_line(error)}); "
+            "check its address, permissions and free space."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return safe((str(error).splitlines() or [""])[0])[:300]
+
+
+def already_exists(error: Exception) -> bool:
+    """Whether MLflow says that somebody else was first to create this."""
+    return getattr(error, "error_code", "") in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")

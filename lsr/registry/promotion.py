@@ -1,0 +1,248 @@
+"""The promotion log: which version is champion, decided by conditional writes, never by an alias.
+
+Imports lsr.core, lsr.store, lsr.evaluation's verdict and this room. `promotions/<model>/<n>.json` is record n; each
+names its predecessor's digest, so that the log is one chain, and is created once, so that of any number of racing
+promotions exactly one wins each n. Reading the log needs no MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.core.errors import (
+    ConflictError,
+    GateRefusedError,
+    InputError,
+    IntegrityError,
+    VersionMismatchError,
+)
+from lsr.evaluation.verdict import Verdict
+from lsr.registry.versions import Version
+from lsr.store import Store
+from lsr.store.content import create_once
+
+FORMAT = 1
+DIGITS = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One decision. version, digest: the champion from now on. previous: digest of record n-1's bytes, None for the
+    first. verdict: digest of the PASS verdict; None for a rollback. nonce: tells a writer its own lost reply.
+    """
+
+    n: int
+    model: str
+    action: Literal["promote", "rollback"]
+    version: int
+    digest: str
+    previous: str | None
+    verdict: str | None
+    who: str
+    when: str
+    reason: str
+    nonce: str
+
+    def to_bytes(self) -> bytes:
+        return canonical_json({"format": FORMAT, **asdict(self)})
+
+    @property
+    def own_digest(self) -> str:
+        return sha256_hex(self.to_bytes())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seat:
+    """A version that holds, or held, the champion's seat."""
+
+    version: int
+    digest: str
+
+
+def read_log(store: Store, model: str) -> list[Record]:
+    """The whole log in order, empty for a model that was never promoted.
+
+    Raises IntegrityError when a record is missing, unreadable or does not name its predecessor.
+    """
+    out: list[Record] = []
+    for info in store.list(f"promotions/{model}/"):
+        record = _parse(store.read(info.key), f"{store.uri}/{info.key}")
+        before = out[-1].own_digest if out else None
+        if info.key != _key(model, len(out) + 1) or record.n != len(out) + 1 or record.previous != before:
+            raise IntegrityError(
+                f"{store.uri}/{info.key} does not follow record {len(out)} of the promotion log of {model}; "
+                "the log was changed by hand. Restore it from a backup; nothing is promoted until then."
+            )
+        out.append(record)
+    return out
+
+
+def seats(log: Sequence[Record]) -> list[Seat]:
+    """Champions that a rollback can return to, today's last. A promotion adds one, a rollback removes the last until
+    its version is on top, so that a second rollback goes further back and never to a version that was left.
+    """
+    stack: list[Seat] = []
+    for record in log:
+        if record.action == "promote":
+            stack.append(Seat(version=record.version, digest=record.digest))
+            continue
+        stack.pop()
+        while stack and stack[-1].version != record.version:
+            stack.pop()
+    return stack
+
+
+def champion(log: Sequence[Record]) -> Seat | None:
+    """Today's champion, None before the first promotion."""
+    stack = seats(log)
+    return stack[-1] if stack else None
+
+
+def put_verdict(store: Store, verdict: Verdict) -> str:
+    """Keep a verdict at `verdicts/<digest>.json`; its digest."""
+    data = verdict.to_bytes()
+    digest = sha256_hex(data)
+    create_once(store, _verdict_key(digest), data)
+    return digest
+
+
+def get_verdict(store: Store, digest: str) -> Verdict:
+    """The verdict of that digest. Raises NotFoundError, IntegrityError when its bytes do not have it."""
+    where = f"{store.uri}/{_verdict_key(digest)}"
+    data = store.read(_verdict_key(digest))
+    if sha256_hex(data) != digest:
+        raise IntegrityError(f"{where} does not have the digest in its name; run the gate again.")
+    return Verdict.from_bytes(data, where)
+
+
+def promote(
+    store: Store, version: Version, verdict_digest: str, *, who: str, reason: str = "", again: bool = False
+) -> Record:
+    """Make `version` champion, by number and digest, on a PASS verdict given for exactly this version against exactly
+    today's champion. Promoting the champion on the same verdict again returns its record.
+
+    again: allow a version that was rolled back from, which a mere rerun of its line must not bring back.
+    Raises GateRefusedError for any other verdict, ConflictError when the champion changed since the gate ran or when
+    another promotion wins the race: evaluate against the new champion and try again.
+    """
+    verdict = get_verdict(store, verdict_digest)
+    log = read_log(store, version.name)
+    if log and (log[-1].verdict, log[-1].digest) == (verdict_digest, version.digest):
+        return log[-1]
+    _refuse_wrong_verdict(verdict, version)
+    _refuse_stale(verdict, champion(log), version.name)
+    if not again:
+        _refuse_rolled_back(log, version)
+    return _append(
+        store,
+        log,
+        model=version.name,
+        action="promote",
+        version=version.number,
+        digest=version.digest,
+        verdict=verdict_digest,
+        who=who,
+        reason=reason,
+    )
+
+
+def rollback(store: Store, model: str, *, who: str, reason: str, to: int | None = None) -> Record:
+    """Return to the champion before today's, or to the earlier champion with number `to`: one more record.
+
+    Raises InputError when there is none to return to, ConflictError when another writer was faster.
+    """
+    log = read_log(store, model)
+    earlier = seats(log)[:-1]
+    options = {seat.version: seat for seat in earlier}
+    target = options.get(to) if to is not None else (earlier[-1] if earlier else None)
+    if target is None:
+        known = ", ".join(str(number) for number in options) or "none"
+        wanted = "an earlier champion" if to is None else f"version {to}"
+        raise InputError(f"Model {model} cannot return to {wanted}; the earlier champions are {known}.")
+    return _append(
+        store,
+        log,
+        model=model,
+        action="rollback",
+        version=target.version,
+        digest=target.digest,
+        verdict=None,
+        who=who,
+        reason=reason,
+    )
+
+
+def _append(store: Store, log: Sequence[Record], **fields: Any) -> Record:
+    record = Record(
+        n=len(log) + 1,
+        previous=log[-1].own_digest if log else None,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        nonce=secrets.token_hex(16),
+        **fields,
+    )
+    key = _key(record.model, record.n)
+    if store.create(key, record.to_bytes()):
+        return record
+    winner = _parse(store.read(key), f"{store.uri}/{key}")
+    if winner.nonce == record.nonce or (winner.verdict, winner.digest) == (fields["verdict"], fields["digest"]):
+        return winner
+    raise ConflictError(
+        f"Model {record.model} version {record.version} was not made champion: {winner.who} made version "
+        f"{winner.version} champion at {winner.when} ({key}). Evaluate against it and try again."
+    )
+
+
+def _refuse_wrong_verdict(verdict: Verdict, version: Version) -> None:
+    subject = verdict.candidate
+    if (subject.model, subject.version, subject.digest) != (version.name, version.number, version.digest):
+        raise GateRefusedError(
+            f"The verdict is about {subject.model} version {subject.version} ({subject.digest[:12]}), not about "
+            f"{version.name} version {version.number} ({version.digest[:12]}); run the gate on this version."
+        )
+    if verdict.decision != "PASS":
+        raise GateRefusedError(f"{verdict.sentence()} Nothing was promoted.")
+
+
+def _refuse_stale(verdict: Verdict, today: Seat | None, model: str) -> None:
+    then = verdict.champion
+    if ((then.version, then.digest) if then else None) == ((today.version, today.digest) if today else None):
+        return
+    was = f"version {then.version}" if then else "no champion"
+    now = f"version {today.version}" if today else "no champion"
+    raise ConflictError(
+        f"The verdict compared with {was}, but {model} now has {now} as champion; run the gate against it."
+    )
+
+
+def _refuse_rolled_back(log: Sequence[Record], version: Version) -> None:
+    left = {record.digest for record in log} - {seat.digest for seat in seats(log)}
+    if version.digest in left:
+        last = next(record for record in reversed(log) if record.action == "rollback")
+        raise ConflictError(
+            f"{version} was champion and was rolled back from (latest by {last.who} at {last.when}: {last.reason}); "
+            "say that it shall be champion again if that is meant."
+        )
+
+
+def _parse(data: bytes, where: str) -> Record:
+    try:
+        plain = json.loads(data)
+        if plain.pop("format", None) != FORMAT:
+            raise VersionMismatchError(f"{where} is not of format {FORMAT}; use the LSR that wrote it.")
+        return Record(**plain)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"{where} is not a promotion record ({error}); restore it from a backup.") from error
+
+
+def _key(model: str, n: int) -> str:
+    return f"promotions/{model}/{n:0{DIGITS}d}.json"
+
+
+def _verdict_key(digest: str) -> str:
+    return f"verdicts/{digest}.json"

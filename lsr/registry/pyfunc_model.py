@@ -1,0 +1,60 @@
+"""The script that MLflow runs to load a packaged model version. Never imported by lsr: MLflow executes it.
+
+It needs lsr.core, lsr.nn, lsr.diffusion, lsr.models and lsr.inference, which the version carries beside it in `code/`.
+Super-resolution takes rows (image: bytes of any picture Pillow reads, scale: output / input side); generation takes
+rows (side: pixels, seed). Both answer one PNG a row.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import mlflow.models
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+KINDS = {"steps": int, "eta": float, "seed": int}
+
+
+class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """One LSR system behind MLflow's pyfunc interface."""
+
+    def load_context(self, context: Any) -> None:
+        """Build the system from the version's config and safetensors; nothing is unpickled."""
+        from lsr.models.system import load_system
+
+        config, weights = (Path(context.artifacts[name]).read_bytes() for name in ("config", "weights"))
+        self._system = load_system(config, weights, where="This model version")
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[bytes]:
+        """model_input: the signature's columns. params: steps, eta and (upscaling) seed."""
+        settings = {name: KINDS[name](value) for name, value in (params or {}).items()}
+        rows = model_input.to_dict("records")
+        if self._system.config.conditional:
+            return [self._upscale(row, settings) for row in rows]
+        return [self._generate(row, settings) for row in rows]
+
+    def _upscale(self, row: dict[str, Any], settings: dict[str, Any]) -> bytes:
+        from lsr.inference import upscale
+
+        picture = np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB"))
+        return _png(upscale(self._system, picture, scale=float(row["scale"]), **settings))
+
+    def _generate(self, row: dict[str, Any], settings: dict[str, Any]) -> bytes:
+        from lsr.inference import generate
+
+        side = int(row["side"])
+        return _png(generate(self._system, (side, side), 1, seed=int(row["seed"]), **settings)[0])
+
+
+def _png(pixels: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+mlflow.models.set_model(LsrModel())

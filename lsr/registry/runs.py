@@ -1,0 +1,188 @@
+"""MLflow runs with one owner: one run an action key, re-opened on resume, closed even when its process dies.
+
+Imports lsr.core, psutil and this room's door to mlflow. Workers never open runs: they are given the run's id.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import psutil
+
+from lsr.core.errors import StoreError
+from lsr.registry.connect import already_exists, artifact_root, connect, explained
+
+KEY, STAGE = "lsr.action_key", "lsr.stage"
+HOST, PID, STARTED, HEARTBEAT = "lsr.host", "lsr.pid", "lsr.started", "lsr.heartbeat"
+CLOSED_BY = "lsr.closed_by"
+BEAT_SECONDS = 60.0
+STALE_SECONDS = 900.0
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+def owner_tags() -> dict[str, str]:
+    """Who this process is: host, pid, start time of the process (pids are reused) and a first heartbeat."""
+    return {
+        HOST: socket.gethostname(),
+        PID: str(os.getpid()),
+        STARTED: f"{psutil.Process().create_time():.2f}",
+        HEARTBEAT: f"{time.time():.0f}",
+    }
+
+
+def open_run(
+    uri: str,
+    *,
+    experiment: str,
+    key: str,
+    stage: str,
+    parent: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> str:
+    """The id of the run of action `key`, now RUNNING and owned by this process; made on first call, found by its tag
+    later. parent: run id that this one is shown under. Two processes that open one key at once get the same run.
+    """
+    client = connect(uri)
+    with explained(uri):
+        experiment_id = _experiment(client, uri, experiment)
+        found = _runs_of(client, experiment_id, key)
+        if not found:
+            marks = {KEY: key, STAGE: stage, **({"mlflow.parentRunId": parent} if parent else {})}
+            made = client.create_run(experiment_id, tags=marks, run_name=f"{stage}-{key[:12]}").info.run_id
+            found = _runs_of(client, experiment_id, key)
+            if found[0].info.run_id != made:
+                client.delete_run(made)
+        run = found[0]
+        if run.info.status != "RUNNING":
+            client.update_run(run.info.run_id, status="RUNNING")
+        set_tags(client, run.info.run_id, {**owner_tags(), **(tags or {})})
+        return str(run.info.run_id)
+
+
+def close_run(uri: str, run_id: str, status: Status, reason: str = "") -> None:
+    """End a run. reason: kept as a tag."""
+    client = connect(uri)
+    with explained(uri, f"There is no MLflow run {run_id}; it may have been deleted."):
+        if reason:
+            set_tags(client, run_id, {CLOSED_BY: reason[:500]})
+        client.set_terminated(run_id, status=status)
+
+
+@contextmanager
+def owned_run(uri: str, **request: Any) -> Iterator[str]:
+    """`open_run(uri, **request)` for a block: heartbeats while it runs, FINISHED after it, FAILED on an error, KILLED
+    on an interrupt. A process that dies without a word leaves the run to `close_orphans`.
+    """
+    run_id = open_run(uri, **request)
+    stop = threading.Event()
+    beat = threading.Thread(target=_beat, args=(uri, run_id, stop), daemon=True, name="mlflow-heartbeat")
+    beat.start()
+    status: Status = "KILLED"
+    try:
+        yield run_id
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        stop.set()
+        beat.join()
+        close_run(uri, run_id, status)
+
+
+def close_orphans(uri: str, *, stale_after: float = STALE_SECONDS) -> list[str]:
+    """Close as KILLED every RUNNING run of ours whose process is gone; the ids of those closed.
+
+    On this host: no process of that pid and start time. Of another host: no heartbeat for `stale_after` seconds.
+    Every command that opens MLflow calls this first.
+    """
+    client = connect(uri)
+    with explained(uri):
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        running = _all_runs(client, experiments, "attributes.status = 'RUNNING'")
+        closed = []
+        for run in running:
+            why = _orphaned(run.data.tags, stale_after)
+            if why:
+                close_run(uri, run.info.run_id, "KILLED", reason=why)
+                closed.append(str(run.info.run_id))
+        return closed
+
+
+def set_tags(client: Any, run_id: str, tags: Mapping[str, str]) -> None:
+    """All tags in one call."""
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+
+def _orphaned(tags: Mapping[str, str], stale_after: float) -> str:
+    """Why the run's process is taken for gone; empty while it may live or when the run is not ours."""
+    if not {HOST, PID, STARTED, HEARTBEAT} <= tags.keys():
+        return ""
+    host, pid = tags[HOST], int(tags[PID])
+    if host == socket.gethostname():
+        return "" if _alive(pid, float(tags[STARTED])) else f"process {pid} on {host} is gone"
+    age = time.time() - float(tags[HEARTBEAT])
+    return f"no heartbeat from {host} for {age:.0f} s" if age > stale_after else ""
+
+
+def _alive(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        # A zombie has ended and only waits for its parent to notice.
+        return bool(abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _beat(uri: str, run_id: str, stop: threading.Event) -> None:
+    while not stop.wait(BEAT_SECONDS):
+        try:
+            client = connect(uri)
+            with explained(uri):
+                set_tags(client, run_id, {HEARTBEAT: f"{time.time():.0f}"})
+        except StoreError:
+            # A missed beat is made up for by the next; the limit allows for many.
+            continue
+
+
+def _experiment(client: Any, uri: str, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            root = artifact_root(uri)
+            return str(client.create_experiment(name, artifact_location=f"{root}/{name}" if root else None))
+        except MlflowException as error:
+            if not already_exists(error):
+                raise
+            found = client.get_experiment_by_name(name)
+    return str(found.experiment_id)
+
+
+def _runs_of(client: Any, experiment_id: str, key: str) -> list[Any]:
+    """Active runs of an action key, the first one made first; ties are broken by id, the same for every reader."""
+    runs = _all_runs(client, [experiment_id], f"tags.`{KEY}` = '{key}'")
+    return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
+
+
+def _all_runs(client: Any, experiments: list[str], query: str) -> list[Any]:
+    out: list[Any] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs(experiments, filter_string=query, page_token=token)
+        out += page
+        token = page.token
+        if not token:
+            return out
