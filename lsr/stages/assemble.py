@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lsr.core.canonical import sha256_hex
-from lsr.core.config import as_plain, from_plain
+from lsr.core.config import from_plain
 from lsr.core.errors import IntegrityError
 from lsr.core.refs import Ref
 from lsr.models.config import SystemConfig
-from lsr.stages.results import Trained, read_trained
+from lsr.stages.results import Trained, read_trained, weights_of
 from lsr.store import Store
-from lsr.store.content import get_blob
 
 if TYPE_CHECKING:
     from lsr.models.system import LatentSystem
@@ -34,7 +33,7 @@ def system_config(decoder: Trained, unet: dict[str, Any], latents_extra: dict[st
     """The architecture of the whole system. unet: plain data with `unet` and `diffusion`. latents_extra: the latent
     manifest's facts (degradations, tile size).
     """
-    degradations = latents_extra["degradations"]
+    degradations = latents_extra["degradation_configs"]
     condition = degradations[0] if degradations else {"factor": 1, "upsample": "nearest"}
     autoencoder = decoder.system["autoencoder"]
     factor = 2 ** (len(autoencoder["multipliers"]) - 1)
@@ -59,7 +58,6 @@ def assemble(store: Store, refs: dict[str, Ref], *, weights: str = "ema", unet: 
     Raises IntegrityError when the latents were not encoded by this decoder's encoder.
     """
     import torch
-    from safetensors.torch import load
 
     from lsr.data.manifest import load_manifest
     from lsr.data.whitening import Whitening
@@ -72,9 +70,9 @@ def assemble(store: Store, refs: dict[str, Ref], *, weights: str = "ema", unet: 
             f"Latents {refs['latents'].digest[:12]} were encoded by {str(latents.extra['encoder'])[:12]}, not by decoder "
             f"{refs['decoder'].digest[:12]}; run `lsr latents` again."
         )
-    system = LatentSystem(SystemConfig(**_typed(trained.system)))
-    first_stage, denoiser = (load(get_blob(store, t.weights[weights])) for t in (decoder, trained))
-    whitening = Whitening.from_plain(latents.extra["whitening"])
+    system = LatentSystem(from_plain(SystemConfig, trained.system))
+    first_stage, denoiser = (weights_of(store, result, weights) for result in (decoder, trained))
+    whitening = Whitening.from_plain(latents.extra["whitening_values"])
     shape = (-1, 1, 1)
     state = {
         **{name: value for name, value in first_stage.items() if name.startswith(("encoder.", "decoder."))},
@@ -84,11 +82,6 @@ def assemble(store: Store, refs: dict[str, Ref], *, weights: str = "ema", unet: 
     }
     system.load_state_dict(state)
     return system.eval()
-
-
-def _typed(plain: dict[str, Any]) -> dict[str, Any]:
-    config = from_plain(SystemConfig, plain)
-    return {name: getattr(config, name) for name in as_plain(config)}
 
 
 def pack(system: LatentSystem) -> Packed:

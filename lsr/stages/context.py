@@ -5,34 +5,53 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lsr.core.canonical import sha256_hex
 from lsr.core.progress import Progress, Quiet
 from lsr.core.settings import Settings
 from lsr.recipes.schema import ComputeConfig
 from lsr.store import Store, open_store
 
+if TYPE_CHECKING:
+    from lsr.cluster.session import Session
+
+EXPERIMENT = "lsr"
+
 
 @dataclass(kw_only=True)
 class Context:
-    """One process's view of the surroundings; everything heavy is opened on first use and closed with it."""
+    """One process's view of the surroundings; everything heavy is opened on first use and closed with it.
+
+    line: name under which the MLflow runs of one recipe are gathered. provenance: tags of every run, such as the
+    Prefect flow run's id.
+    """
 
     settings: Settings
     store: Store
     compute: ComputeConfig
+    line: str = "stages"
     progress: Progress = field(default_factory=Quiet)
     provenance: dict[str, str] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
-    _ray: bool = False
+    _session: Session | None = None
+    _parent: str | None = None
 
-    def ray(self) -> None:
-        """Make Ray available: attach where this process already runs inside a cluster, else start it here once."""
-        if self._ray:
-            return
-        from lsr.cluster.session import ray_session
+    def ray(self) -> Session:
+        """Ray: attached where this process already runs inside a cluster, else started here once."""
+        if self._session is None:
+            from lsr.cluster.session import ray_session
 
-        self._stack.enter_context(ray_session(home=self.settings.home))
-        self._ray = True
+            shown = not isinstance(self.progress, Quiet)
+            self._session = self._stack.enter_context(ray_session(self.settings.home, worker_output=shown))
+        return self._session
+
+    @property
+    def ray_storage(self) -> str:
+        """Where Ray Train keeps its own small state: a folder here, the store's bucket on a cluster."""
+        return (
+            str(self.settings.home / "ray-train") if self.store.uri.startswith("file://") else f"{self.store.uri}/ray"
+        )
 
     def map(self, function: Callable[..., Any], items: list[Any], name: str, unit: str, **options: Any) -> list[Any]:
         """`function` over `items` through Ray, in the order of `items`, with progress."""
@@ -46,21 +65,49 @@ class Context:
                 task.advance()
         return results
 
+    @contextmanager
+    def run(self, stage: str, key: str) -> Iterator[str]:
+        """The MLflow run of action `key`, below the line's own run; FINISHED, FAILED or KILLED when the block ends."""
+        from lsr.registry.runs import close_orphans, owned_run
+
+        if self._parent is None:
+            close_orphans(self.settings.mlflow)
+            self._parent = self._stack.enter_context(
+                owned_run(
+                    self.settings.mlflow,
+                    experiment=EXPERIMENT,
+                    key=sha256_hex(f"line:{self.line}".encode()),
+                    stage=self.line,
+                    tags=self.provenance,
+                )
+            )
+        with owned_run(
+            self.settings.mlflow,
+            experiment=EXPERIMENT,
+            key=key,
+            stage=stage,
+            parent=self._parent,
+            tags=self.provenance,
+        ) as run:
+            yield run
+
 
 @contextmanager
 def open_context(
     settings: Settings,
     compute: ComputeConfig,
     *,
+    line: str = "stages",
     progress: Progress | None = None,
     provenance: dict[str, str] | None = None,
 ) -> Iterator[Context]:
-    """A Context whose Ray session, if one was started, ends with the block."""
+    """A Context whose Ray session and MLflow run, if they were opened, end with the block."""
     with ExitStack() as stack:
         yield Context(
             settings=settings,
             store=open_store(settings.store),
             compute=compute,
+            line=line,
             progress=progress or Quiet(),
             provenance=provenance or {},
             _stack=stack,

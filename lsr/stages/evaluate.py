@@ -123,7 +123,7 @@ def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -
         "parents": {name: ref.digest for name, ref in request.inputs.items()},
         "rows": put_blob(ctx.store, evaluation.to_bytes(), "json").path,
         "pictures": {name: put_blob(ctx.store, data, "png").path for name, data in pictures.items()},
-        "trained": list(config.trained),
+        "held_out": sorted({row.photo for row in evaluation.rows}) if request.task == "super-resolution" else [],
     }
     return commit(
         ctx.store, kind="evaluation", key=request.key, directory="evaluations", manifest=canonical_json(manifest)

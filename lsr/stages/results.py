@@ -10,6 +10,7 @@ from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import IntegrityError, VersionMismatchError
 from lsr.core.refs import Ref
 from lsr.store import Store
+from lsr.store.content import get_blob
 
 FORMAT = 1
 
@@ -55,3 +56,11 @@ def read_json(store: Store, path: str, kind: str) -> dict[str, Any]:
 def read_trained(store: Store, ref: Ref) -> Trained:
     """The trained result that `ref` names."""
     return Trained(**read_json(store, ref.path, ref.kind))
+
+
+def weights_of(store: Store, trained: Trained, which: str, prefix: str = "") -> dict[str, Any]:
+    """Tensors by name of the weights `which` (`raw` or `ema`), those under `prefix` and without it."""
+    from safetensors.torch import load
+
+    tensors = load(get_blob(store, trained.weights[which]))
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

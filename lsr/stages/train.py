@@ -5,11 +5,11 @@ The workers' side is `train_worker.py`; checkpoints and weights go to the store 
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 from lsr.core.config import as_plain
+from lsr.core.progress import Quiet
 from lsr.core.refs import Ref
 from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, JointStage
 from lsr.stages.context import Context
@@ -24,32 +24,35 @@ TrainStage = AutoencoderStage | DecoderStage | DenoiseStage | JointStage
 def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Ref:
     """Train and record. A killed run goes on from its last checkpoint when the same request comes again."""
     from lsr.cluster.train import fit
+    from lsr.registry.tracking import MlflowTracker
     from lsr.stages.train_worker import work
 
-    ctx.ray()
-    run = ctx.open_run(request, {"stage": request.stage, **_flat(as_plain(config))}, lease)
-    outcome = "FAILED"
-    try:
+    session = ctx.ray()
+    with ctx.run(request.stage, request.key) as run:
+        tracker = MlflowTracker(ctx.settings.mlflow, run)
+        tracker.params(as_plain(config))
+        tracker.inputs(request.inputs, ctx.store.uri)
         result = fit(
             work,
             {
                 "request": asdict(request),
                 "store": ctx.store.uri,
-                "cache": str(ctx.settings.cache),
+                "cache": str(ctx.settings.cache / "shards"),
                 "tracking": ctx.settings.mlflow,
                 "run": run,
                 "fencing": lease.attempt.fencing,
+                "show": not isinstance(ctx.progress, Quiet),
             },
+            session=session,
             workers=ctx.compute.workers,
             cpus_per_worker=ctx.compute.cpus_per_worker,
             gpus_per_worker=ctx.compute.gpus_per_worker,
             name=lease.attempt.submission_id,
-            storage=ctx.ray_storage(),
+            storage=ctx.ray_storage,
             max_failures=ctx.compute.max_failures,
-            temp=Path(ctx.settings.home / "ray"),
         )
         lease.check()
-        manifest = Trained(
+        trained = Trained(
             kind=request.stage,
             parents={name: ref.digest for name, ref in request.inputs.items()},
             config=as_plain(config),
@@ -57,28 +60,23 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
             weights=result["weights"],
             steps=result["steps"],
             images_seen=result["images_seen"],
-            metrics=result["metrics"],
+            metrics=_deterministic(result["metrics"]),
         )
         ref = commit(
             ctx.store,
             kind=request.stage,
             key=request.key,
             directory=f"models/{request.stage}",
-            manifest=manifest.to_bytes(),
+            manifest=trained.to_bytes(),
         )
-        ctx.describe_run(run, {"lsr.result": ref.digest, "lsr.workers": str(result.get("workers"))})
-        outcome = "FINISHED"
-        return ref
-    finally:
-        ctx.close_run(run, outcome)
+        tracker.text("run.json", json.dumps(result, indent=2, sort_keys=True))
+        tracker.tags({"lsr.result": ref.digest, "lsr.attempt": lease.attempt.submission_id})
+    return ref
 
 
-def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as dotted names, for MLflow's parameters."""
-    out: dict[str, Any] = {}
-    for name, value in plain.items():
-        if isinstance(value, dict):
-            out.update(_flat(value, f"{prefix}{name}."))
-        else:
-            out[f"{prefix}{name}"] = value
-    return out
+MEASURED = ("images_per_second", "data_wait", "peak_rss")
+
+
+def _deterministic(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics of the mathematics; rates and memory differ from run to run and belong to MLflow only."""
+    return {name: value for name, value in metrics.items() if not name.startswith(MEASURED)}

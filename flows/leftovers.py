@@ -1,0 +1,70 @@
+"""What a killed flow process leaves running (Prefect's ephemeral server): written down, ended at the next start.
+
+By pid and start time, never by name: another user's server on this machine may be called the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from lsr.cluster.processes import ProcessMark, alive, descendants, end, mark
+
+FOLDER = "processes"
+LOOK_SECONDS = 2.0
+
+
+def _write(path: Path) -> None:
+    me = mark()
+    if me is None:
+        return
+    record = {"owner": asdict(me), "children": [asdict(child) for child in descendants(me)]}
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(record))
+    draft.replace(path)
+
+
+@contextmanager
+def record_children(home: Path) -> Iterator[None]:
+    """While the block runs, keep `home/processes/<pid>.json` listing this process and all its descendants."""
+    folder = home / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{os.getpid()}.json"
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(LOOK_SECONDS):
+            _write(path)
+
+    _write(path)
+    thread = threading.Thread(target=look, name="record-children", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        path.unlink(missing_ok=True)
+
+
+def reap(home: Path) -> int:
+    """End what owners that are gone left running below `home`; returns how many owners had left something."""
+    found = 0
+    for path in sorted((home / FOLDER).glob("*.json")):
+        try:
+            record = json.loads(path.read_text())
+            owner = ProcessMark(**record["owner"])
+            children = [ProcessMark(**child) for child in record["children"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if alive(owner):
+            continue
+        end([child for child in children if alive(child)])
+        path.unlink(missing_ok=True)
+        found += 1
+    return found

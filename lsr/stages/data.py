@@ -1,0 +1,127 @@
+"""The data stages: *shard*, *tile*, *latents*. Each maps one function over shards through Ray and commits a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from data_prep.assemble import images_manifest, latents_manifest, tiles_manifest
+from data_prep.config import LatentsConfig, ShardConfig, TileConfig
+from data_prep.shard import Inspected, Planned, build_shard_to_store, inspect_items, plan
+from data_prep.sources import Item, Snapshot, source_root
+from data_prep.tile import cut_shard_to_store
+from lsr.core.config import as_plain
+from lsr.core.refs import Ref
+from lsr.data.manifest import Manifest, ShardRow, load_manifest
+from lsr.stages.context import Context
+from lsr.stages.line import Request
+from lsr.store import open_store
+from lsr.store.attempts import Lease
+from lsr.store.content import commit
+
+if TYPE_CHECKING:
+    from data_prep.latents import Encode, EncodedShard
+
+CHUNK = 32
+
+
+def _commit(request: Request, ctx: Context, lease: Lease, manifest: Manifest) -> Ref:
+    lease.check()
+    return commit(
+        ctx.store, kind=manifest.kind, key=request.key, directory=manifest.directory, manifest=manifest.to_bytes()
+    )
+
+
+def _inspect(chunk: tuple[Item, ...], *, store: str, root: str, config: ShardConfig) -> list[Inspected]:
+    return inspect_items(store, root, chunk, config)
+
+
+def _build(images: tuple[Planned, ...], *, store: str, root: str, config: ShardConfig) -> ShardRow:
+    return build_shard_to_store(store, root, images, config)
+
+
+def shard(request: Request, config: ShardConfig, ctx: Context, lease: Lease) -> Ref:
+    """Raw images to image shards: inspect in chunks, plan once, build shard by shard.
+
+    Raises InputError when too many images are refused or one changed since it was listed.
+    """
+    where = request.inputs["snapshot"].path
+    listed = Snapshot.from_bytes(ctx.store.read(where), f"{ctx.store.uri}/{where}")
+    root = source_root(listed.uri, ctx.settings.cache)
+    shared: dict[str, Any] = {"store": ctx.store.uri, "root": root, "config": config}
+    chunks = [tuple(listed.items[i : i + CHUNK]) for i in range(0, len(listed.items), CHUNK)]
+    inspected = ctx.map(partial(_inspect, **shared), chunks, "inspect", f"chunks of {CHUNK}")
+    planned = plan((found for chunk in inspected for found in chunk), config)
+    rows = ctx.map(partial(_build, **shared), list(planned.shards), "shard", "shards")
+    return _commit(request, ctx, lease, images_manifest(ctx.store, request.name, planned, rows, config))
+
+
+def _cut(row: ShardRow, *, store: str, config: TileConfig) -> Any:
+    return cut_shard_to_store(store, row, config)
+
+
+def tile(request: Request, config: TileConfig, ctx: Context, lease: Lease) -> Ref:
+    """Image shards to tile shards, one at a time. Raises InputError when no tile could be cut."""
+    images = load_manifest(ctx.store, request.inputs["shard"].path)
+    cuts = ctx.map(partial(_cut, store=ctx.store.uri, config=config), list(images.shards), "tile", "shards")
+    return _commit(request, ctx, lease, tiles_manifest(request.name, images, cuts, config))
+
+
+def load_encoder(store_uri: str, decoder: Ref) -> Encode:
+    """The encoder of a trained decoder stage as a function of tiles, on the GPU where there is one."""
+    import torch
+
+    from lsr.core.config import from_plain
+    from lsr.models.autoencoder import Encoder
+    from lsr.models.config import AutoencoderConfig
+    from lsr.stages.results import read_trained, weights_of
+
+    store = open_store(store_uri)
+    trained = read_trained(store, decoder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    encoder = Encoder(from_plain(AutoencoderConfig, trained.system["autoencoder"]))
+    encoder.load_state_dict(weights_of(store, trained, "ema", "encoder."))
+    encoder.eval().requires_grad_(False).to(device)
+
+    def encode(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        moments = encoder(x.to(device))
+        return moments.mean, moments.std
+
+    return encode
+
+
+def _encode(encode: Encode, row: ShardRow, *, store: str, encoder: str, config: LatentsConfig) -> EncodedShard:
+    from data_prep.latents import encode_shard_to_store
+
+    return encode_shard_to_store(store, row, encode, encoder, config)
+
+
+def latents(request: Request, config: LatentsConfig, ctx: Context, lease: Lease) -> Ref:
+    """Tile shards to latent shards, 1:1, through actors that load the encoder once; whitening is fitted over all."""
+    from data_prep.latents import fit_whitening
+
+    tiles = load_manifest(ctx.store, request.inputs["tile"].path)
+    decoder = request.inputs["decoder"]
+    setup: Callable[[], Encode] = partial(load_encoder, ctx.store.uri, decoder)
+    encoded = ctx.map(
+        partial(_encode, store=ctx.store.uri, encoder=decoder.digest, config=config),
+        list(tiles.shards),
+        "latents",
+        "shards",
+        setup=setup,
+        gpus=min(ctx.compute.gpus_per_worker, 1.0),
+    )
+    manifest = latents_manifest(
+        request.name,
+        tiles,
+        encoded,
+        config,
+        encoder=decoder.digest,
+        whitening=fit_whitening([found.statistics for found in encoded], config.whitening),
+        extra={
+            "degradation_configs": [as_plain(degradation) for degradation in config.degradations],
+            "tile_size": tiles.extra["size"],
+        },
+    )
+    return _commit(request, ctx, lease, manifest)

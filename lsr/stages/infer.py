@@ -1,0 +1,250 @@
+"""Stage *infer* and single pictures: a registered version at work.
+
+An alias is resolved once, to a version number and a digest, and only those travel on: a promotion in the middle of a
+job cannot mix two models.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_prep.tars import Sample, store_shard, write_tar
+from lsr.core.canonical import action_key, canonical_json
+from lsr.core.config import described
+from lsr.core.errors import ConfigError, LsrError
+from lsr.core.settings import Settings
+from lsr.data.manifest import Manifest, ShardRow, load_manifest
+from lsr.recipes.schema import InferConfig, Recipe
+from lsr.stages.context import Context
+from lsr.stages.launch import build_request, launch
+from lsr.stages.release import model_name
+from lsr.stages.source import snapshot
+from lsr.store import open_store
+from lsr.store.content import commit, get_blob, lookup, put_blob
+
+if TYPE_CHECKING:
+    from lsr.models.system import LatentSystem
+    from lsr.registry.versions import Version
+
+VERSION = 1
+SHOWN = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inferred:
+    """One batch inference. counts: inputs = samples + failed. pictures: a few outputs, written for people."""
+
+    model: str
+    path: str
+    counts: dict[str, int]
+    pictures: list[Path]
+    made: bool
+
+    @property
+    def text(self) -> str:
+        verb = "made" if self.made else "reused"
+        return (
+            f"infer: {verb} {self.path} with {self.model}: {self.counts['inputs']} in, {self.counts['samples']} out, "
+            f"{self.counts['failed']} failed"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "path": self.path,
+            "counts": self.counts,
+            "pictures": [str(p) for p in self.pictures],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """The outputs of one image shard. failed: (key, reason) of each picture without an output."""
+
+    shard: ShardRow | None
+    inputs: int
+    failed: tuple[tuple[str, str], ...]
+
+
+def load_version(uri: str, version: Version, cache: str) -> LatentSystem:
+    """The system that this very version holds: fetched once a node, every file checked; on the GPU where there is one."""
+    import torch
+
+    from lsr.models.system import load_system
+    from lsr.registry.versions import fetch_version
+
+    package = fetch_version(uri, version, Path(cache))
+    system = load_system(package.config, package.weights, str(version))
+    return system.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _upscale_shard(system: LatentSystem, row: ShardRow, *, store: str, config: InferConfig) -> Done:
+    from lsr.data.pixels import decode_rgb, picture_of
+    from lsr.data.shards import read_samples
+    from lsr.inference.images import to_png
+    from lsr.inference.upscale import upscale
+
+    opened = open_store(store)
+    outputs, failed, inputs = [], [], 0
+    for sample in read_samples(opened, row):
+        inputs += 1
+        key = sample["__key__"]
+        members = {ext: data for ext, data in sample.items() if not ext.startswith("__")}
+        try:
+            image = decode_rgb(picture_of(members, key), key)
+            result = upscale(system, image, scale=config.scale, steps=config.steps, eta=config.eta, seed=config.seed)
+        except LsrError as error:
+            failed.append((key, str(error)))
+            continue
+        height, width = result.shape[:2]
+        source = json.loads(members["json"])["source"]
+        about = canonical_json({"source": source, "scale": config.scale, "width": width, "height": height})
+        outputs.append(Sample(key, source, "output", width, height, {"png": to_png(result), "json": about}))
+    shard = store_shard(opened, *write_tar(outputs)) if outputs else None
+    return Done(shard=shard, inputs=inputs, failed=tuple(failed))
+
+
+def infer(recipe: Recipe, ctx: Context) -> Inferred:
+    """Upscale every picture of `infer.source` with the version that the alias names now.
+
+    Raises ConfigError for a recipe without an infer part, NotFoundError for a missing alias, ConflictError for an
+    alias that disagrees with the promotion log.
+    """
+    from lsr.registry.aliases import resolve_for_inference
+
+    config = recipe.infer
+    if config is None:
+        raise ConfigError(f"Recipe {recipe.name} has no infer part; give it infer.source.")
+    uri = ctx.settings.mlflow
+    version = resolve_for_inference(ctx.store, uri, f"{model_name(recipe, ctx.settings)}@{config.alias}")
+    source = replace(recipe, source=config.source, shard=replace(recipe.shard, holdout=0.0, min_side=1))
+    images = launch(build_request("shard", source, {"snapshot": snapshot(config.source, ctx)}), ctx).ref
+    part = {name: value for name, value in described(config).items() if name not in ("source", "alias")}
+    key = action_key("infer", VERSION, {"images": images.digest, "model": version.digest}, part)
+    found = lookup(ctx.store, key)
+    if found is None:
+        manifest = _map_shards(load_manifest(ctx.store, images.path), images.digest, version, config, ctx)
+        ref = commit(ctx.store, kind="outputs", key=key, directory=manifest.directory, manifest=manifest.to_bytes())
+    else:
+        ref = found
+    manifest = load_manifest(ctx.store, ref.path)
+    return Inferred(
+        model=str(version),
+        path=ref.path,
+        counts=dict(manifest.counts),
+        pictures=_export(manifest, ref.digest, recipe, ctx),
+        made=found is None,
+    )
+
+
+def _map_shards(images: Manifest, digest: str, version: Version, config: InferConfig, ctx: Context) -> Manifest:
+    rows = list(images.shards)
+    if config.limit is not None:
+        rows = rows[: max(config.limit, 1)]
+    done: list[Done] = ctx.map(
+        partial(_upscale_shard, store=ctx.store.uri, config=config),
+        rows,
+        "infer",
+        "shards",
+        setup=partial(load_version, ctx.settings.mlflow, version, str(ctx.settings.cache / "versions")),
+        gpus=min(ctx.compute.gpus_per_worker, 1.0),
+    )
+    failed = [{"key": key, "reason": reason} for one in done for key, reason in one.failed]
+    shards = tuple(one.shard for one in done if one.shard is not None)
+    return Manifest(
+        kind="outputs",
+        name=f"{images.name}-x{config.scale:g}",
+        parents={"images": digest, "model": version.digest},
+        made_by={"stage": "infer", "version": VERSION, "config": described(config)},
+        shards=shards,
+        counts={
+            "samples": sum(shard.samples for shard in shards),
+            "inputs": sum(one.inputs for one in done),
+            "failed": len(failed),
+        },
+        refusals=put_blob(ctx.store, canonical_json(failed), "json").path if failed else None,
+        extra={"model": version.name, "model_version": version.number},
+    )
+
+
+def _export(manifest: Manifest, digest: str, recipe: Recipe, ctx: Context) -> list[Path]:
+    """The first outputs as files below the output folder."""
+    from lsr.data.shards import iter_shard
+
+    folder = ctx.settings.output / recipe.name
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    for row in manifest.shards[:1]:
+        for number, sample in enumerate(iter_shard(get_blob(ctx.store, row.path), row.path)):
+            if number == SHOWN:
+                break
+            path = folder / f"{digest[:12]}-{sample['__key__']}.png"
+            if not path.exists():
+                path.write_bytes(sample["png"])
+            paths.append(path)
+    return paths
+
+
+def _system_named(settings: Settings, model: str) -> tuple[LatentSystem, Version]:
+    from lsr.registry.aliases import resolve_for_inference
+
+    version = resolve_for_inference(open_store(settings.store), settings.mlflow, settings.prefix + model)
+    return load_version(settings.mlflow, version, str(settings.cache / "versions")), version
+
+
+def upscale_file(
+    settings: Settings,
+    model: str,
+    image: Path,
+    output: Path,
+    *,
+    scale: float | None,
+    size: tuple[int, int] | None,
+    steps: int,
+    eta: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Upscale one picture file; what was done, as plain data."""
+    from lsr.inference.images import load_image, save_image
+    from lsr.inference.upscale import check_request, upscale
+
+    pixels = load_image(image)
+    check_request(scale=scale, size=size)
+    system, version = _system_named(settings, model)
+    result = upscale(system, pixels, scale=scale, size=size, steps=steps, eta=eta, seed=seed)
+    save_image(result, output)
+    return {
+        "input": f"{pixels.shape[1]}x{pixels.shape[0]}",
+        "output": f"{result.shape[1]}x{result.shape[0]}",
+        "path": str(output),
+        "model": str(version),
+        "digest": version.digest,
+    }
+
+
+def generate_files(
+    settings: Settings,
+    model: str,
+    folder: Path,
+    *,
+    size: tuple[int, int],
+    count: int,
+    steps: int,
+    eta: float,
+    seed: int,
+) -> list[Path]:
+    """Generate `count` pictures of `size` (height, width) into `folder`."""
+    from lsr.inference.generate import generate
+    from lsr.inference.images import save_image
+
+    system, _ = _system_named(settings, model)
+    pictures = generate(system, size=size, count=count, steps=steps, eta=eta, seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{seed:06d}-{number:04d}.png" for number in range(count)]
+    for path, picture in zip(paths, pictures):
+        save_image(picture, path)
+    return paths
