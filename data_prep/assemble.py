@@ -66,8 +66,8 @@ def tiles_manifest(name: str, images: Manifest, cuts: Sequence[CutShard], config
     if not totals.get("tiles"):
         raise InputError(
             f"No tile of {config.size} pixels was cut from {totals.get('photographs', 0)} training photographs shrunk "
-            f"by {config.shrink}; {totals.get('flat', 0)} were below min_detail = {config.min_detail:g}. Lower tile.size, "
-            "tile.shrink or tile.min_detail, or lower shard.holdout."
+            f"by {config.shrink}; {totals.get('flat', 0)} were below min_detail = {config.min_detail:g}. Lower "
+            "tile.size, tile.shrink, tile.min_detail or shard.holdout."
         )
     samples = totals.pop("tiles")
     return Manifest(

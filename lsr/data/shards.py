@@ -1,7 +1,7 @@
 """Reading shards. The only module that reads WebDataset; may import webdataset, lsr.store, lsr.core and its own room.
 
-Sequentially through the webdataset library, or any sample by its global index through the shards' own indices and
-memory-mapped local files. Nothing is ever cut short silently: a tar that does not end as one is an error.
+Sequentially through the webdataset library, or any sample by its global index through the shards' own indices, from
+local files. Nothing is ever cut short silently: a tar that does not end as one is an error.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import io
-import mmap
 import os
 import secrets
 import tarfile
@@ -37,6 +36,7 @@ def member_offsets(stream: BinaryIO, where: str) -> dict[str, tuple[int, int]]:
     """
     found: dict[str, tuple[int, int]] = {}
     end = 0
+    stream.seek(0)
     try:
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
@@ -84,24 +84,29 @@ def read_samples(store: Store, row: ShardRow) -> Iterator[dict[str, Any]]:
 
 
 class _Shard:
-    """One open shard: its mapped tar and its index."""
+    """One open shard: its tar and its index. Read by pread, not mapped: a file that is cut short or lost under a map
+    ends the process by a bus error, here it is a short read."""
 
-    def __init__(self, path: Path, rows: list[IndexRow]) -> None:
-        with open(path, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    def __init__(self, path: Path, rows: list[IndexRow], where: str) -> None:
+        self._file = os.open(path, os.O_RDONLY)
+        self._where = where
         self.rows = rows
 
     def members(self, row: IndexRow) -> dict[str, bytes]:
-        return {ext: self._map[offset : offset + size] for ext, (offset, size) in row.members.items()}
+        found = {ext: os.pread(self._file, size, offset) for ext, (offset, size) in row.members.items()}
+        for ext, (offset, size) in row.members.items():
+            if len(found[ext]) != size:
+                raise IntegrityError(f"{self._where} ends inside {row.key}.{ext}, at byte {offset + len(found[ext])}.")
+        return found
 
     def close(self) -> None:
-        self._map.close()
+        os.close(self._file)
 
 
 class SampleReader:
     """Any sample of a data set by its global index, 0 .. len - 1, shard by shard in manifest order.
 
-    Shards of a `file://` store are mapped where they are; others are downloaded whole into `cache`, under their
+    Shards of a `file://` store are read where they are; others are downloaded whole into `cache`, under their
     digest, and appear there only when complete. A shard's digest is checked once a process, before its first sample.
     At most `open_shards` are kept open. Safe to use from several threads.
 
@@ -163,7 +168,7 @@ class SampleReader:
         rows = read_index(get_blob(self.store, row.index), f"{self.store.uri}/{row.index}")
         if len(rows) != row.samples:
             raise IntegrityError(f"{self._where(row)} has {row.samples} samples, its index {row.index} {len(rows)}.")
-        self._open[number] = _Shard(self._checked_file(row), rows)
+        self._open[number] = _Shard(self._checked_file(row), rows, self._where(row))
         while len(self._open) > self._limit:
             self._open.popitem(last=False)[1].close()
         return self._open[number]
