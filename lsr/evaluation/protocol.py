@@ -74,7 +74,7 @@ def reference_scale(config: EvaluateConfig) -> float:
 
 def as_batch(image: Image) -> torch.Tensor:
     """[H, W, 3] uint8 as [1, 3, H, W] float32 in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(torch.float32) / 255
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(torch.float32) / 255
 
 
 def decibels(a: Image, b: Image) -> float:

@@ -49,9 +49,9 @@ class MlflowTracker:
         self.__init__(**state)  # type: ignore[misc]
 
     def last_step(self) -> int:
-        """The largest step that the run holds a metric for, -1 for none."""
+        """The last step that the run holds a metric for, 0 if there is none."""
         self._open()
-        return max(self._last.values(), default=-1)
+        return max(self._last.values(), default=0)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Log `values` at `step`, each name at most once a step, whatever was logged before this process started."""

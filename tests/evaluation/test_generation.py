@@ -1,0 +1,114 @@
+"""Generation without a truth: noise, flat pictures and one repeated picture are told from real tiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lsr.core.errors import InputError
+from lsr.evaluation.config import GateConfig, Rule
+from lsr.evaluation.gate import judge
+from lsr.evaluation.generation import evaluate_samples, kernel_distance, spread, statistics
+from lsr.evaluation.protocol import Image, resize
+from lsr.evaluation.rows import Evaluation
+from lsr.evaluation.verdict import Candidate
+
+from .conftest import photograph
+
+SIZES = (48, 64, 80)
+GATE = GateConfig(
+    floor=(
+        Rule(metric="tile_distance", reference="none", above=-2.5),
+        Rule(metric="diversity", reference="none", above=0.4),
+        Rule(metric="self_ssim", reference="none", above=0.8),
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def tiles() -> list[Image]:
+    return [photograph(100 + i, 64, 64) for i in range(48)]
+
+
+def at_sizes(pictures: list[Image]) -> list[list[Image]]:
+    return [[resize(picture, (side, side)) for side in SIZES] for picture in pictures]
+
+
+def decision(evaluation: Evaluation) -> str:
+    who = Candidate(model="m", version=1, digest="1" * 64)
+    return judge(evaluation, GATE, who, trained=(0.0, 10.0)).decision
+
+
+def mean(evaluation: Evaluation, metric: str, system: str = "ours") -> float:
+    found = [r.values[metric] for r in evaluation.rows if r.system == system and r.values[metric] is not None]
+    return float(np.mean(found))
+
+
+def test_pictures_like_the_tiles_pass(tiles: list[Image]) -> None:
+    evaluation = evaluate_samples(at_sizes([photograph(500 + i, 64, 64) for i in range(12)]), tiles)
+    assert mean(evaluation, "tile_distance") < 2
+    assert mean(evaluation, "tile_distance", "tiles") < 2
+    assert 0.5 < mean(evaluation, "diversity") < 1.5
+    assert decision(evaluation) == "PASS"
+    assert {row.scale for row in evaluation.rows if row.values["self_ssim"] is None} == {1.0}
+
+
+@pytest.mark.parametrize("kind", ["noise", "flat", "blurred noise"])
+def test_what_an_untrained_model_draws_fails(tiles: list[Image], kind: str) -> None:
+    rng = np.random.default_rng(0)
+    made = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(12)]
+    if kind == "flat":
+        made = [np.full((64, 64, 3), 100 + i, np.uint8) for i in range(12)]
+    if kind == "blurred noise":
+        made = [resize(resize(picture, (16, 16)), (64, 64)) for picture in made]
+    evaluation = evaluate_samples(at_sizes(made), tiles)
+    assert mean(evaluation, "tile_distance") > 3
+    assert decision(evaluation) == "FAIL"
+
+
+def test_one_picture_drawn_many_times_fails_on_diversity(tiles: list[Image]) -> None:
+    evaluation = evaluate_samples(at_sizes([tiles[0]] * 12), tiles)
+    assert mean(evaluation, "diversity") == pytest.approx(0, abs=1e-6)
+    assert decision(evaluation) == "FAIL"
+
+
+def test_another_picture_at_every_size_fails_on_self_similarity(tiles: list[Image]) -> None:
+    samples = [[resize(photograph(700 + 3 * i + k, 64, 64), (s, s)) for k, s in enumerate(SIZES)] for i in range(12)]
+    evaluation = evaluate_samples(samples, tiles)
+    assert mean(evaluation, "self_ssim") < 0.6
+    assert decision(evaluation) == "FAIL"
+
+
+def test_kernel_distance_is_the_unbiased_mmd() -> None:
+    """The sum over all pairs of different pictures, written out."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((6, 5)), rng.standard_normal((9, 5)) + 0.5
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return float((x @ y / 5 + 1) ** 3)
+
+    def within(rows: np.ndarray) -> float:
+        return float(np.mean([kernel(x, y) for i, x in enumerate(rows) for j, y in enumerate(rows) if i != j]))
+
+    between = np.mean([kernel(x, y) for x in a for y in b])
+    assert kernel_distance(a, b) == pytest.approx(within(a) + within(b) - 2 * between)
+
+
+def test_spread_is_the_mean_distance_from_the_others() -> None:
+    black, grey = np.zeros((32, 32, 3), np.uint8), np.full((32, 32, 3), 51, np.uint8)
+    assert spread([black, grey, grey]) == pytest.approx([0.2, 0.1, 0.1])
+    assert statistics(grey)[:3] == pytest.approx([0.2] * 3)
+
+
+def test_unusable_samples_are_refused(tiles: list[Image]) -> None:
+    with pytest.raises(InputError, match="at least 16 real tiles, found 3"):
+        evaluate_samples(at_sizes(tiles[:2]), tiles[:3])
+    for samples in ([], [[tiles[0]], [tiles[0], tiles[1]]], [[tiles[0][:32]]]):
+        with pytest.raises(InputError, match="same sizes"):
+            evaluate_samples(samples, tiles)
+
+
+def test_one_sample_has_no_diversity(tiles: list[Image]) -> None:
+    evaluation = evaluate_samples(at_sizes(tiles[:1]), tiles)
+    assert {row.values["diversity"] for row in evaluation.rows if row.system == "ours"} == {None}
+    assert decision(evaluation) == "INCONCLUSIVE"
