@@ -22,7 +22,7 @@ MAX_PART_BYTES = 255
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object. size: bytes. etag: opaque; changes with every write, so that `replace` can compare it."""
+    """One object. size: bytes. etag: opaque; differs whenever the content differs, so that `replace` can compare it."""
 
     key: str
     size: int
@@ -106,6 +106,11 @@ def check_prefix(prefix: str) -> str:
     elif prefix.startswith("/"):
         raise InputError(f"A prefix of store keys must be relative, found {prefix!r}.")
     return prefix
+
+
+def changed(where: str) -> str:
+    """What a lost compare-and-swap says."""
+    return f"{where} was changed or deleted by another writer since it was read; read it again and decide anew."
 
 
 def check_range(start: int, length: int | None) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lsr.core.errors import ConflictError, NotFoundError
-from lsr.store.base import RESERVED, ObjectInfo, check_key, check_prefix, check_range
+from lsr.store.base import RESERVED, ObjectInfo, changed, check_key, check_prefix, check_range
 from lsr.store.files import explained, finish, make_folder, sync_folder, unfinished
 
 ABANDONED_SECONDS = 24 * 3600
@@ -104,10 +104,7 @@ class LocalStore:
             with self._locked(key):
                 found = self.head(key)
                 if found is None or found.etag != etag:
-                    gone = "deleted" if found is None else "changed by another writer"
-                    raise ConflictError(
-                        f"{self._where(key)} was {gone} since it was read; read it again and decide anew."
-                    )
+                    raise ConflictError(changed(self._where(key)))
                 return self._move(temp, target)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:

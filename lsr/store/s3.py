@@ -22,7 +22,7 @@ from botocore.config import Config
 from s3transfer.exceptions import RetriesExceededError  # type: ignore[import-untyped]
 
 from lsr.core.errors import ConflictError, NotFoundError
-from lsr.store.base import ObjectInfo, check_key, check_prefix, check_range
+from lsr.store.base import ObjectInfo, changed, check_key, check_prefix, check_range
 from lsr.store.files import explained, finish, make_folder, unfinished
 from lsr.store.s3_errors import EXPIRED, RACED, code_of, explain, safe_endpoint
 from lsr.store.s3_options import S3Options, load_options
@@ -82,7 +82,7 @@ class S3Store:
                     raise
                 self._require_bucket()
                 return None
-        return ObjectInfo(key, int(reply["ContentLength"]), str(reply["ETag"]))
+        return ObjectInfo(key, int(reply["ContentLength"]), _bare(reply["ETag"]))
 
     def write(self, key: str, data: bytes) -> str:
         with self._explained("write", key):
@@ -129,13 +129,9 @@ class S3Store:
             try:
                 return self._put(key, data, IfMatch=etag)
             except boto.ClientError as error:
-                code = code_of(error)
-                if code not in {"PreconditionFailed", "412", "NoSuchKey", "404"}:
+                if code_of(error) not in {"PreconditionFailed", "412", "NoSuchKey", "404"}:
                     raise
-                gone = "deleted" if code in {"NoSuchKey", "404"} else "changed by another writer"
-                raise ConflictError(
-                    f"{self._uri}/{key} was {gone} since it was read; read it again and decide anew."
-                ) from error
+                raise ConflictError(changed(f"{self._uri}/{key}")) from error
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         pages = self._pages(self._folder + check_prefix(prefix))
@@ -147,7 +143,7 @@ class S3Store:
             for item in page.get("Contents", ()):
                 # A key with a final slash is a console's folder marker, not an object.
                 if not item["Key"].endswith("/"):
-                    yield ObjectInfo(item["Key"].removeprefix(self._folder), int(item["Size"]), str(item["ETag"]))
+                    yield ObjectInfo(item["Key"].removeprefix(self._folder), int(item["Size"]), _bare(item["ETag"]))
 
     def delete(self, key: str) -> None:
         with self._explained("delete", key):
@@ -165,7 +161,7 @@ class S3Store:
 
     def _put(self, key: str, data: bytes, **condition: str) -> str:
         def put() -> str:
-            return str(self._client().put_object(**self._at(key), Body=data, **condition)["ETag"])
+            return _bare(self._client().put_object(**self._at(key), Body=data, **condition)["ETag"])
 
         return self._persist(put, again=lambda error: code_of(error) in RACED)
 
@@ -228,6 +224,11 @@ class S3Store:
             endpoint = safe_endpoint(client.meta.endpoint_url) if client is not None else "the S3 endpoint"
             where = f"{self._uri}/{key}"
             raise explain(error, doing=doing, where=where, endpoint=endpoint, tries=self._options.attempts) from error
+
+
+def _bare(etag: str) -> str:
+    # AWS takes an If-Match of PutObject with or without the quotes; Ceph RGW 16 matches only without.
+    return etag.strip('"')
 
 
 def _range(start: int, length: int | None) -> str:
