@@ -145,6 +145,6 @@ def read_arrays(data: bytes, where: str) -> dict[str, np.ndarray[Any, np.dtype[A
             machine.step(opcode.name, argument)
         arrays: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
         _flatten(machine.stack[-1], "", machine, arrays)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+    except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise machine.refuse(f"a broken pickle ({error})") from error
     return arrays
