@@ -47,6 +47,13 @@ class TrainConfig:
             for n in ("checkpoint_every", "log_every", "window")
             if getattr(self, n) < 1
         ]
+        out += [
+            f"{n} must not be negative, found {getattr(self, n)}."
+            for n in ("warmup", "clip", "picture_every", "weight_decay")
+            if getattr(self, n) < 0
+        ]
+        if not all(0 <= beta < 1 for beta in self.betas):
+            out.append(f"betas must lie in [0, 1), found {self.betas}.")
         return out
 
 
@@ -73,7 +80,7 @@ class DecoderLoss:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DenoiseLoss:
-    """Stage *denoise*: the denoising loss L_dm (Eq 4). norm: l1 or l2. weighting: `uniform`, or `min-snr` with gamma."""
+    """Stage *denoise*: the denoising loss L_dm (Eq 4). norm: l1 or l2. weighting: `uniform` or `min-snr` with gamma."""
 
     norm: Literal["l1", "l2"] = "l2"
     weighting: Literal["uniform", "min-snr"] = "uniform"

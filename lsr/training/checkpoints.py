@@ -1,0 +1,147 @@
+"""Checkpoints in the store: safetensors files, then one fenced pointer. May import torch, safetensors, lsr.core and
+lsr.store.
+
+`runs/<key>/checkpoint.json` is moved by compare-and-swap and names the newest checkpoints; their files lie beside it
+in `runs/<key>/checkpoint/`, named by their sha256. They are not among the shared blobs because old ones are deleted,
+and another run's result may hold the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from lsr.core.errors import IntegrityError, NotFoundError, StoreError
+from lsr.store import Store
+from lsr.store.content import Blob, put_blob
+from lsr.store.pointers import take_pointer, write_pointer
+
+KEEP = 2
+
+Tensors = dict[str, dict[str, Tensor]]
+T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resume:
+    """One time that a run went on from a checkpoint. step: where. note: why the result is not bit-exact, or empty."""
+
+    step: int
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A run after `step` global batches. parts: store key of each file by part. environment: see `environment.py`.
+    resumed_from: all resumptions before it. metrics: the last ones logged.
+    """
+
+    step: int
+    environment: dict[str, str]
+    resumed_from: tuple[Resume, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def from_plain(data: Mapping[str, Any]) -> Checkpoint:
+        """Read what `asdict` wrote."""
+        return Checkpoint(**{**data, "resumed_from": tuple(Resume(**one) for one in data["resumed_from"])})
+
+
+class Checkpoints:
+    """The checkpoints of one action, written by the holder of `fencing` only (LeaseLostError for an older one)."""
+
+    def __init__(self, store: Store, key: str, fencing: int):
+        self.store, self._fencing = store, fencing
+        self._pointer = f"runs/{key}/checkpoint.json"
+        self._folder = f"runs/{key}/checkpoint"
+        self._kept: list[Checkpoint] = []
+
+    def newest(self) -> tuple[Checkpoint, Tensors] | None:
+        """Take the run over and read its newest sound checkpoint; None for a run that has none yet.
+
+        Falls back to the one before, with a warning, when files are damaged or missing. Raises IntegrityError when
+        none is left.
+        """
+        value = take_pointer(self.store, self._pointer, self._fencing)
+        self._kept = [Checkpoint.from_plain(one) for one in value["checkpoints"]] if value else []
+        faults = []
+        for checkpoint in self._kept:
+            try:
+                return checkpoint, {part: self._read(key) for part, key in checkpoint.parts.items()}
+            except (IntegrityError, NotFoundError) as error:
+                _LOG.warning("The checkpoint at step %d cannot be used: %s", checkpoint.step, error)
+                faults.append(str(error))
+        if faults:
+            raise IntegrityError(
+                f"No checkpoint of {self.store.uri}/{self._pointer} can be used; delete it to train from the start. "
+                + " ".join(faults)
+            )
+        return None
+
+    def save(self, checkpoint: Checkpoint, tensors: Tensors) -> None:
+        """Store the tensors of each part, then move the pointer; delete all but the newest KEEP checkpoints."""
+        parts = self._with_files(tensors, self._write)
+        older = [one for one in self._kept if one.step < checkpoint.step]
+        kept = [replace(checkpoint, parts=parts), *older][:KEEP]
+        write_pointer(self.store, self._pointer, {"checkpoints": [asdict(one) for one in kept]}, self._fencing)
+        self._kept = kept
+        self._purge()
+
+    def publish(self, tensors: Tensors) -> dict[str, Blob]:
+        """Store each part among the shared blobs, where a result's manifest may name it."""
+        return self._with_files(tensors, lambda path: put_blob(self.store, path, "safetensors"))
+
+    def _with_files(self, tensors: Tensors, use: Callable[[Path], T]) -> dict[str, T]:
+        out = {}
+        for part, values in tensors.items():
+            with tempfile.TemporaryDirectory(prefix="lsr-checkpoint-") as folder:
+                path = Path(folder) / f"{part}.safetensors"
+                on_cpu = {name: value.detach().cpu().contiguous() for name, value in values.items()}
+                safetensors.torch.save_file(on_cpu, path)
+                out[part] = use(path)
+        return out
+
+    def _write(self, path: Path) -> str:
+        key = f"{self._folder}/{_sha256(path)}.safetensors"
+        self.store.write_file(key, path)
+        return key
+
+    def _read(self, key: str) -> dict[str, Tensor]:
+        where = f"{self.store.uri}/{key}"
+        with tempfile.TemporaryDirectory(prefix="lsr-checkpoint-") as folder:
+            path = Path(folder) / "part.safetensors"
+            self.store.download(key, path)
+            if _sha256(path) != Path(key).stem:
+                raise IntegrityError(f"{where} does not have the sha256 in its name.")
+            try:
+                loaded: dict[str, Tensor] = safetensors.torch.load_file(path)
+            except SafetensorError as error:
+                raise IntegrityError(f"{where} is not a safetensors file ({error}).") from error
+        return loaded
+
+    def _purge(self) -> None:
+        """Delete files that no kept checkpoint names, those of killed saves too. Failing costs space, not the run."""
+        named = {key for one in self._kept for key in one.parts.values()}
+        try:
+            for info in self.store.list(f"{self._folder}/"):
+                if info.key not in named:
+                    self.store.delete(info.key)
+        except StoreError as error:
+            _LOG.warning("Old checkpoints in %s/%s were not deleted: %s", self.store.uri, self._folder, error)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

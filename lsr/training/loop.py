@@ -1,0 +1,245 @@
+"""The training loop: lanes, one sum, one update, and a state that survives being killed. May import torch and lsr.core.
+
+A global batch is cut into `lanes` micro-batches. Rank r of W computes lanes r, r + W, ...; the gradients of
+(lane mean loss) * (lane size / batch) add up in one flat buffer, which is summed over ranks once a step. All draws are
+functions of sample position, batch or (step, lane), so a run killed at any moment and started again ends with the same
+bits at the same world size, threads, device kind and torch version.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from lsr.core.errors import ConfigError, RunFailedError
+from lsr.core.progress import Progress, Quiet
+from lsr.store.content import Blob
+from lsr.training.checkpoints import Checkpoint, Checkpoints, Resume
+from lsr.training.config import TrainConfig
+from lsr.training.environment import deterministic_algorithms, differences, environment, seed_generator
+from lsr.training.flat import FlatGradients
+from lsr.training.meter import Meter
+from lsr.training.protocols import Batch, Draws, Objective, Source, Tracker, TrainingStoppedError
+from lsr.training.state import TrainState
+from lsr.training.world import World
+
+_LOG = logging.getLogger(__name__)
+
+# Besides the loss terms, two flags travel with the gradients, so that ranks agree on them without another collective.
+_FAILED, _STOP, _FLAGS = 0, 1, 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainResult:
+    """What a run made. weights, ema: the objective's product, raw and averaged. metrics: the last ones logged.
+    resumed_from: every checkpoint that the result descends from, with a note where going on was not bit-exact.
+    """
+
+    steps: int
+    images_seen: int
+    weights: Blob
+    ema: Blob
+    optimiser: Blob
+    metrics: dict[str, float]
+    resumed_from: tuple[Resume, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Step:
+    """One finished step. first: this rank's first lane, for the picture."""
+
+    metrics: dict[str, float]
+    first: Batch
+    stop: bool
+
+
+def train(
+    objective: Objective,
+    source: Source,
+    config: TrainConfig,
+    *,
+    seed: int,
+    stage: str,
+    world: World,
+    checkpoints: Checkpoints,
+    tracker: Tracker,
+    progress: Progress | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> TrainResult | None:
+    """Train until config.steps, from the newest checkpoint if there is one. The result on rank 0, None on the others.
+
+    stop_requested: asked once a step on every rank; one True makes all save a checkpoint and raise
+    TrainingStoppedError. Raises RunFailedError for a loss that is not finite, and on every rank when one rank fails.
+    """
+    if world.size > config.lanes:
+        raise ConfigError(f"World size must be at most lanes, found {world.size} processes for {config.lanes} lanes.")
+    objective.to(world.device)
+    with deterministic_algorithms():
+        run = _Run(objective, source, config, seed=seed, stage=stage, world=world)
+        run.restore(checkpoints)
+        with (progress or Quiet()).task(stage, config.steps, "steps") as task:
+            task.advance(run.state.step)
+            while run.state.step < config.steps:
+                step = run.step(stop_requested())
+                run.report(step, tracker)
+                last = run.state.step == config.steps
+                if last or step.stop or run.state.step % config.checkpoint_every == 0:
+                    run.save(checkpoints)
+                if step.stop and not last:
+                    raise TrainingStoppedError(
+                        f"Stage {stage} was asked to stop and saved its state after step {run.state.step} of "
+                        f"{config.steps}; run the same command to go on."
+                    )
+                task.advance(1, note=f"loss {step.metrics['loss']:.4g}")
+        return run.publish(checkpoints)
+
+
+class _Run:
+    """One rank's side of a run."""
+
+    def __init__(
+        self, objective: Objective, source: Source, config: TrainConfig, *, seed: int, stage: str, world: World
+    ):
+        self.objective, self.source, self.config = objective, source, config
+        self.seed, self.stage, self.world = seed, stage, world
+        self.terms = ("loss", *objective.terms)
+        self.state = TrainState(objective.model, config)
+        parameters = list(self.state.trainable.values())
+        self.flat = FlatGradients(parameters, _FLAGS + len(self.terms), world.device)
+        self.environment = environment(world)
+        self.resumed_from: tuple[Resume, ...] = ()
+        self.metrics: dict[str, float] = {}
+        self.meter = Meter()
+
+    def restore(self, checkpoints: Checkpoints) -> None:
+        """Rank 0 reads the newest checkpoint; all take over its state, or its initial weights where there is none."""
+        with self.world.together():
+            found = checkpoints.newest() if self.world.rank == 0 else None
+            if found is not None:
+                checkpoint, tensors = found
+                self.state.load(checkpoint.step, tensors, where=f"The checkpoint of stage {self.stage}")
+                changed = differences(checkpoint.environment, self.environment)
+                note = f"not bit-exact: {changed}" if changed else ""
+                self.resumed_from = (*checkpoint.resumed_from, Resume(step=checkpoint.step, note=note))
+                self.metrics = checkpoint.metrics
+                _LOG.log(
+                    logging.WARNING if note else logging.INFO,
+                    "Stage %s goes on from step %d%s",
+                    self.stage,
+                    checkpoint.step,
+                    f", {note}" if note else "",
+                )
+        position = torch.tensor(self.state.step)
+        self.world.broadcast_(position)
+        self.state.step = int(position)
+        with torch.no_grad():
+            for part in self.state.tensors().values():
+                for tensor in part.values():
+                    self.world.broadcast_(tensor)
+
+    def step(self, stop: bool) -> _Step:
+        """One global batch and one update. Raises on every rank before the update if anything went wrong on any."""
+        step = self.state.step
+        self.flat.clear()
+        fault: Exception | None = None
+        first: Batch = {}
+        try:
+            first = self._lanes(step)
+        except Exception as error:
+            fault = error
+        self.flat.scalars[_FAILED], self.flat.scalars[_STOP] = float(fault is not None), float(stop)
+        self.world.sum_(self.flat.buffer)
+        norm = self.flat.norm()
+        *scalars, norm_value = torch.cat([self.flat.scalars, norm[None]]).tolist()
+        if scalars[_FAILED]:
+            with self.world.together():
+                if fault is not None:
+                    raise fault
+        values = dict(zip(self.terms, scalars[_FLAGS:], strict=True))
+        self._require_finite({**values, "gradient norm": norm_value}, step)
+        self.flat.clip_(norm, self.config.clip)
+        rate = self.state.update()
+        self.meter.count(self.config.batch)
+        return _Step(metrics={**values, "grad_norm": norm_value, "lr": rate}, first=first, stop=scalars[_STOP] > 0)
+
+    def _lanes(self, step: int) -> Batch:
+        """Add this rank's gradients and scalars to the flat buffer; returns the first lane."""
+        first: Batch = {}
+        for lane in range(self.world.rank, self.config.lanes, self.world.size):
+            with self.meter.waiting():
+                batch = self._to_device(self.source.lane(step, lane))
+            share = len(batch["position"]) / self.config.batch
+            draws = Draws(seed=self.seed, stage=self.stage, step=step, lane=lane)
+            seed_generator(self.world.device, draws.dropout_seed())
+            with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+                loss, terms = self.objective.loss(batch, draws)
+            torch.autograd.backward(loss * share)
+            scalars = torch.stack([loss.detach(), *(terms[name].detach() for name in self.objective.terms)])
+            self.flat.scalars[_FLAGS:] += scalars.float() * share
+            first = first or batch
+        return first
+
+    def _to_device(self, batch: Batch) -> Batch:
+        """All but the positions, which seed draws on the CPU."""
+        return {name: t if name == "position" else t.to(self.world.device) for name, t in batch.items()}
+
+    def _require_finite(self, values: dict[str, float], step: int) -> None:
+        wrong = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+        if wrong:
+            raise RunFailedError(
+                f"Stage {self.stage}, step {step}: {', '.join(wrong)}; every loss term must be finite. The last "
+                f"checkpoint is sound; lower lr (now {self.config.lr}) or use fp32 (now {self.config.precision})."
+            )
+
+    def report(self, step: _Step, tracker: Tracker) -> None:
+        """Log metrics and a picture where they are due, never twice for one step."""
+        done, config = self.state.step, self.config
+        due = done % config.log_every == 0 or done == config.steps
+        picture = config.picture_every > 0 and done % config.picture_every == 0
+        if not (due or picture):
+            return
+        with self.world.together():
+            if self.world.rank == 0:
+                if due:
+                    exact = all(not one.note for one in self.resumed_from)
+                    self.metrics = {**step.metrics, **self.meter.read(), "bit_exact": float(exact)}
+                if done <= tracker.last_step():
+                    return
+                drawn = self.objective.picture(step.first) if picture else None
+                if drawn is not None:
+                    tracker.image(self.stage, done, drawn)
+                if due:
+                    tracker.metrics(done, self.metrics)
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Rank 0 saves; all fail if it cannot."""
+        with self.world.together():
+            if self.world.rank == 0:
+                checkpoint = Checkpoint(
+                    step=self.state.step,
+                    environment=self.environment,
+                    resumed_from=self.resumed_from,
+                    metrics=self.metrics,
+                )
+                checkpoints.save(checkpoint, self.state.tensors())
+
+    def publish(self, checkpoints: Checkpoints) -> TrainResult | None:
+        """Rank 0 stores the final tensors as blobs; all fail if it cannot."""
+        result = None
+        with self.world.together():
+            if self.world.rank == 0:
+                blobs = checkpoints.publish(self.state.tensors())
+                result = TrainResult(
+                    steps=self.state.step,
+                    images_seen=self.state.step * self.config.batch,
+                    weights=blobs["weights"],
+                    ema=blobs["ema"],
+                    optimiser=blobs["optimiser"],
+                    metrics=self.metrics,
+                    resumed_from=self.resumed_from,
+                )
+        return result

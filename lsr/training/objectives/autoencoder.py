@@ -1,0 +1,51 @@
+"""Stage *autoencoder*: plain reconstruction (method.md 2.1). May import torch, lsr.models and its own room."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lsr.models.autoencoder import Autoencoder, Moments
+from lsr.training.config import AutoencoderLoss
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid, to_float
+from lsr.training.protocols import Batch, Draws
+
+
+def kl_per_value(moments: Moments) -> Tensor:
+    """KL(N(mean, std^2) || N(0, 1)) in nats, mean over latent values; 0 for a plain bottleneck."""
+    if moments.std is None:
+        return torch.zeros((), device=moments.mean.device)
+    mean, std = moments.mean.float(), moments.std.float()
+    return 0.5 * (mean**2 + std**2 - 1 - 2 * std.log()).mean()
+
+
+class AutoencoderObjective:
+    """mean |x - D(z)| + kl_weight * KL, z drawn from the posterior where the bottleneck is Gaussian.
+
+    The product is the whole autoencoder.
+    """
+
+    terms = ("reconstruction", "kl")
+
+    def __init__(self, autoencoder: Autoencoder, config: AutoencoderLoss):
+        self.model = autoencoder.train().requires_grad_(True)
+        self.config = config
+
+    def to(self, device: torch.device) -> None:
+        self.model.to(device)
+
+    def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        x = to_float(batch["tile"])
+        moments = self.model.encode(x)
+        z = moments.sample(draws.noise(batch["position"], moments.mean, "posterior"))
+        reconstruction = (self.model.decode(z).float() - x).abs().mean()
+        kl = kl_per_value(moments)
+        return reconstruction + self.config.kl_weight * kl, {"reconstruction": reconstruction, "kl": kl}
+
+    def picture(self, batch: Batch) -> NDArray[np.uint8]:
+        """Tile | reconstruction."""
+        x = to_float(batch["tile"][:SHOWN])
+        with as_shown(self.model):
+            return grid([x, self.model(x)])

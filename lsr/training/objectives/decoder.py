@@ -1,0 +1,71 @@
+"""Stage *decoder*: the implicit neural decoder at random output scales (method.md 2.1). May import torch, lsr.models
+and its own room.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lsr.models.autoencoder import Encoder, Moments
+from lsr.models.neural_decoder import NeuralDecoder
+from lsr.training.config import DecoderLoss
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid, scaled_size, to_float, truth_at
+from lsr.training.protocols import Batch, Draws
+
+
+class FirstStage(nn.Module):
+    """Encoder and neural decoder, the product of the stage; names as in `LatentSystem`. A frozen encoder stays in eval
+    mode and takes no gradient.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: NeuralDecoder, *, freeze_encoder: bool):
+        super().__init__()
+        self.encoder = encoder.requires_grad_(not freeze_encoder)
+        self.decoder = decoder.requires_grad_(True)
+        self.freeze_encoder = freeze_encoder
+        self.train()
+
+    def train(self, mode: bool = True) -> FirstStage:
+        super().train(mode)
+        if self.freeze_encoder:
+            self.encoder.eval()
+        return self
+
+    def encode(self, x: Tensor) -> Moments:
+        """Moments of the latent, without a graph if the encoder is frozen."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
+            moments: Moments = self.encoder(x)
+        return moments
+
+
+class DecoderObjective:
+    """mean |resize(x, s) - ND(z, s)| over the full output grid, at one random scale s a global batch."""
+
+    terms = ("scale",)
+
+    def __init__(self, encoder: Encoder, decoder: NeuralDecoder, config: DecoderLoss):
+        self.model = FirstStage(encoder, decoder, freeze_encoder=config.freeze_encoder)
+        self.config = config
+
+    def to(self, device: torch.device) -> None:
+        self.model.to(device)
+
+    def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        x = to_float(batch["tile"])
+        moments = self.model.encode(x)
+        z = moments.sample(draws.noise(batch["position"], moments.mean, "posterior"))
+        scale = draws.scale(*self.config.scales)
+        size = scaled_size(x, scale)
+        image = self.model.decoder(z, size).float()
+        return (image - truth_at(x, size)).abs().mean(), {"scale": x.new_tensor(scale)}
+
+    def picture(self, batch: Batch) -> NDArray[np.uint8]:
+        """Tile | render at a quarter of its side | render at its side."""
+        x = to_float(batch["tile"][:SHOWN])
+        with as_shown(self.model):
+            features = self.model.decoder.features(self.model.encode(x).mode())
+            renders = [self.model.decoder.render(features, scaled_size(x, s)) for s in (0.25, 1.0)]
+            return grid([x, *renders])

@@ -1,0 +1,63 @@
+"""Stage *joint*: denoising and alignment in one loss (System A Eq 7-9). May import torch, lsr.diffusion, lsr.models
+and its own room.
+
+The image error is back-propagated through the fixed neural decoder to the U-Net: the decoder's weights take no
+gradient, but autograd stays on through it (method.md, gotcha 11).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lsr.diffusion.weighting import align_weight
+from lsr.models.system import LatentSystem
+from lsr.training.config import DenoiseLoss, JointLoss
+from lsr.training.objectives.denoise import denoising_loss
+from lsr.training.objectives.latent import Noised, noised, one_step_picture, train_only_unet
+from lsr.training.objectives.pixels import scaled_size, to_float, truth_at
+from lsr.training.protocols import Batch, Draws
+
+
+class JointObjective:
+    """denoise_weight * L_dm + image_weight * L_recon from one forward of the U-Net, which is the product.
+
+    L_recon = mean of min(abar / (1 - abar), cap) * mean |x - ND(z0_hat)|^p, z0_hat the one-step estimate at the
+    sampled t, rendered at one random scale a global batch. `scale` is logged, so that its histogram can be drawn.
+    denoise: how L_dm is measured. image_weight 0 skips the decoder.
+    """
+
+    terms = ("denoise", "image", "scale")
+
+    def __init__(self, system: LatentSystem, config: JointLoss, denoise: DenoiseLoss | None = None):
+        train_only_unet(system)
+        self.system, self.config, self.denoise = system, config, denoise or DenoiseLoss()
+
+    @property
+    def model(self) -> nn.Module:
+        return self.system.unet
+
+    def to(self, device: torch.device) -> None:
+        self.system.to(device)
+
+    def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+        at = noised(self.system, batch, draws)
+        output = self.system.predict(at.x_t, at.t, at.cond).float()
+        denoise = denoising_loss(self.system, self.denoise, at, output)
+        scale = draws.scale(*self.config.scales)
+        image = torch.zeros_like(denoise)
+        if self.config.image_weight > 0:
+            image = self._image_loss(at, output, batch["tile"], scale)
+        total = self.config.denoise_weight * denoise + self.config.image_weight * image
+        return total, {"denoise": denoise, "image": image, "scale": denoise.new_tensor(scale)}
+
+    def _image_loss(self, at: Noised, output: Tensor, tile: Tensor, scale: float) -> Tensor:
+        size = scaled_size(tile, scale)
+        error = self.system.decode(at.z0_hat(self.system, output), size).float() - truth_at(to_float(tile), size)
+        per_sample = (error.abs() if self.config.image_norm == "l1" else error.square()).mean(dim=(1, 2, 3))
+        return (align_weight(at.abar, self.config.cap).to(per_sample.dtype) * per_sample).mean()
+
+    def picture(self, batch: Batch) -> NDArray[np.uint8]:
+        return one_step_picture(self.system, batch)

@@ -1,0 +1,81 @@
+"""What the denoising and the joint objective share: noised latents and the denoising loss. May import torch,
+lsr.diffusion, lsr.models and its own room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lsr.core.errors import ConfigError
+from lsr.diffusion.prediction import to_x0
+from lsr.models.system import LatentSystem
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid
+from lsr.training.protocols import Batch, Draws
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noised:
+    """A lane on its way through the forward process. z0, noise, x_t, cond: whitened [b, c, h, w], cond None for
+    generation. t: int64 [b]. abar: float64 [b].
+    """
+
+    z0: Tensor
+    noise: Tensor
+    x_t: Tensor
+    cond: Tensor | None
+    t: Tensor
+    abar: Tensor
+
+    def z0_hat(self, system: LatentSystem, output: Tensor) -> Tensor:
+        """The one-step estimate of z0 that the network's output implies (method.md 2.3)."""
+        return to_x0(system.config.diffusion.prediction, output, self.x_t, self.abar)
+
+
+def condition_of(system: LatentSystem, batch: Batch) -> Tensor | None:
+    """The whitened LR latent. Raises ConfigError if a super-resolution model's batch has none."""
+    if not system.config.conditional:
+        return None
+    if "lr" not in batch:
+        raise ConfigError(
+            f"A super-resolution model needs the LR latent 'lr' in each batch, found {', '.join(batch)}; "
+            "give the latent source its degradation."
+        )
+    return system.whiten(batch["lr"])
+
+
+def noised(system: LatentSystem, batch: Batch, draws: Draws) -> Noised:
+    """Sample the latent (hr_mean, + hr_std * noise if there is one), whiten it, and noise it to a random timestep."""
+    z, position = batch["hr_mean"], batch["position"]
+    if "hr_std" in batch:
+        z = z + batch["hr_std"] * draws.noise(position, z, "posterior")
+    z0 = system.whiten(z)
+    t = draws.timesteps(position, system.schedule.steps).to(z0.device)
+    noise = draws.noise(position, z0)
+    x_t = system.schedule.add_noise(z0, noise, t)
+    return Noised(z0=z0, noise=noise, x_t=x_t, cond=condition_of(system, batch), t=t, abar=system.schedule.abar(t))
+
+
+def train_only_unet(system: LatentSystem) -> None:
+    """The U-Net trains; all else keeps its weights and eval mode, and still passes gradients on."""
+    system.requires_grad_(False).eval()
+    system.unet.requires_grad_(True).train()
+
+
+def one_step_picture(system: LatentSystem, batch: Batch) -> NDArray[np.uint8]:
+    """LR condition (where there is one) | one-step estimate from half of the timesteps | truth, all decoded."""
+    shown = {name: value[:SHOWN] for name, value in batch.items()}
+    z0 = system.whiten(shown["hr_mean"])
+    draws = Draws(seed=0, stage="picture", step=0, lane=0)
+    t = torch.full((len(z0),), system.schedule.steps // 2, device=z0.device)
+    x_t = system.schedule.add_noise(z0, draws.noise(shown["position"], z0), t)
+    f = system.config.autoencoder.factor
+    size = z0.shape[-2] * f, z0.shape[-1] * f
+    with as_shown(system):
+        cond = condition_of(system, shown)
+        latents = [system.denoiser(cond)(x_t, t), z0]
+        return grid([system.decode(z, size) for z in ([] if cond is None else [cond]) + latents])

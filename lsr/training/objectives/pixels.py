@@ -1,0 +1,58 @@
+"""Tiles as tensors and pictures for people. May import torch, numpy and lsr.nn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lsr.nn.resize import resize
+
+SHOWN = 4
+
+
+def to_float(tile: Tensor) -> Tensor:
+    """uint8 [B, 3, H, W] -> float32 in [-1, 1]."""
+    return tile.float() / 127.5 - 1
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """[..., 3, H, W] in [-1, 1], clamped -> uint8."""
+    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def scaled_size(tile: Tensor, scale: float) -> tuple[int, int]:
+    """Output size at `scale` = output side / tile side, each side at least 1."""
+    return max(1, round(tile.shape[-2] * scale)), max(1, round(tile.shape[-1] * scale))
+
+
+def truth_at(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """What a render at `size` is compared with: x [B, 3, H, W] resized with antialiasing, within [-1, 1]."""
+    return resize(x, size).clamp(-1, 1)
+
+
+def grid(columns: Sequence[Tensor]) -> NDArray[np.uint8]:
+    """Columns [b, 3, h_i, w_i] in [-1, 1] side by side, one sample a row, as uint8 [H, W, 3] at the largest size."""
+    size = max(c.shape[-2] for c in columns), max(c.shape[-1] for c in columns)
+    same = [resize(c.float(), size, "nearest") for c in columns]
+    rows = torch.cat(list(torch.cat(same, dim=3)), dim=1)
+    out: NDArray[np.uint8] = to_uint8(rows).permute(1, 2, 0).cpu().numpy()
+    return out
+
+
+@contextmanager
+def as_shown(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients for the block; modes are as before after it."""
+    before = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in before:
+            part.training = training
