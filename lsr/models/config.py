@@ -34,6 +34,10 @@ class AutoencoderConfig:
             out.append(f"multipliers must be positive and not empty, found {self.multipliers}.")
         if self.channels < 8 or self.channels % 8:
             out.append(f"channels must be a positive multiple of 8 (group norm), found {self.channels}.")
+        if self.blocks < 1 or self.latent_channels < 1:
+            out.append(
+                f"blocks and latent_channels must be at least 1, found {self.blocks} and {self.latent_channels}."
+            )
         if not 0 <= self.dropout < 1:
             out.append(f"dropout must lie in [0, 1), found {self.dropout}.")
         return out
@@ -75,10 +79,18 @@ class UNetConfig:
         out = []
         if self.channels % 8 or self.channels < 8:
             out.append(f"channels must be a positive multiple of 8 (group norm), found {self.channels}.")
+        if not self.multipliers or min(self.multipliers) < 1 or self.blocks < 1 or self.head_channels < 1:
+            return [*out, "multipliers must not be empty; they, blocks and head_channels must be at least 1."]
         reached = [2**i for i in range(len(self.multipliers))]
         lost = [f for f in self.attention_factors if f not in reached]
         if lost:
             out.append(f"attention_factors {lost} are never reached; this U-Net has factors {reached}.")
+        attended = [m for f, m in zip(reached, self.multipliers) if f in self.attention_factors]
+        if odd := [m for m in (*attended, self.multipliers[-1]) if self.channels * m % self.head_channels]:
+            out.append(
+                f"head_channels must divide the width wherever the U-Net attends, found {self.head_channels} and "
+                f"{self.channels * odd[0]}."
+            )
         if not 0 <= self.dropout < 1:
             out.append(f"dropout must lie in [0, 1), found {self.dropout}.")
         return out

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from lsr.core.errors import InputError
 from lsr.models.config import RendererConfig
 from lsr.nn.coords import feature_positions
+from lsr.nn.select import select
 
-QUERIES_AT_ONCE = 65_536
+QUERIES_AT_ONCE = 16_384
 _MIN_AREA = 1e-9
 _TIE = 1e-9
 
@@ -107,11 +108,11 @@ class Renderer(nn.Module):
         projected = F.linear(features.permute(0, 2, 3, 1), self.first.weight[:, : self.channels])
         image = features.new_zeros(())
         for y in ys:
-            of_rows = projected[:, y.index]
+            of_rows = select(projected, 1, y.index)
             for x in xs:
-                h = of_rows[:, :, x.index] + self._place(y, x, size, extent).to(projected.dtype)
+                h = select(of_rows, 2, x.index) + self._place(y, x, size, extent).to(projected.dtype)
                 for layer in self.rest:
-                    h = layer(F.relu(h, inplace=True))
+                    h = layer(F.relu(h))
                 image = image + (shares.pop(0) / total)[..., None] * h
         return image.permute(0, 3, 1, 2)
 

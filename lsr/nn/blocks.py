@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 def norm(channels: int) -> nn.GroupNorm:
-    """Group norm with 32 groups, or for narrow layers the largest number of groups that divides both."""
-    return nn.GroupNorm(math.gcd(32, channels), channels, eps=1e-6)
+    """Group norm with 32 groups, or for narrow layers the most groups that hold at least 4 channels each.
+
+    A group of one channel would subtract the time embedding, which is one number a channel, right after it is added.
+    """
+    groups = max(n for n in range(1, min(32, max(channels // 4, 1)) + 1) if channels % n == 0)
+    return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 def conv3(in_channels: int, out_channels: int) -> nn.Conv2d:

@@ -47,10 +47,11 @@ _FILTERS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
 def resize_matrix(source: int, target: int, kind: Kind) -> Tensor:
     """The float64 matrix [target, source] whose rows are the weights of one output pixel; every row sums to 1."""
     matrix = torch.zeros(target, source, dtype=torch.float64)
+    if kind == "nearest":
+        # In integers, so that a centre on the border of two pixels always takes the right one.
+        return matrix.scatter_(1, ((2 * torch.arange(target) + 1) * source // (2 * target))[:, None], 1.0)
     scale = source / target
     centre = (torch.arange(target, dtype=torch.float64) + 0.5) * scale
-    if kind == "nearest":
-        return matrix.scatter_(1, centre.floor().long()[:, None], 1.0)
     kernel, radius = _FILTERS[kind]
     stretch = max(scale, 1.0)
     support = radius * stretch
