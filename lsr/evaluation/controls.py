@@ -14,20 +14,40 @@ from lsr.core.randomness import derive_seed
 from lsr.evaluation.protocol import Image, Size, Upscaler
 
 
-def degraded(upscaler: Upscaler, *, seed: int = 0, brightness: float = 0.6, noise: float = 0.08) -> Upscaler:
-    """A worse copy: its pictures at `brightness`, with Gaussian noise (std in [0, 1] grey levels), new at every size.
-
-    Darkening breaks agreement with the truth and with LR, the noise breaks texture and consistency between scales,
-    so that a gate guarding any one of them must refuse this copy (the preflight).
+def remembered(upscaler: Upscaler) -> Upscaler:
+    """The same system, which answers a question asked twice in a row from memory: for a model that is measured
+    beside its own degraded copy and should sample once.
     """
+    last: list[tuple[object, Sequence[Image]]] = []
+
+    def answer(lr: Image, sizes: Sequence[Size]) -> Sequence[Image]:
+        question = (lr.shape, lr.tobytes(), tuple(sizes))
+        if not last or last[0][0] != question:
+            last[:] = [(question, upscaler(lr, sizes))]
+        return last[0][1]
+
+    return answer
+
+
+def spoil(images: Sequence[Image], *, seed: int, brightness: float = 0.6, noise: float = 0.08) -> list[Image]:
+    """The pictures at `brightness`, with Gaussian noise (std in [0, 1] grey levels), drawn anew for each of them.
+
+    Darkening breaks agreement with the truth, with LR and with real tiles; the noise breaks texture and consistency
+    between sizes: a gate that guards any one of them must refuse these pictures (the preflight).
+    """
+    out = []
+    for index, image in enumerate(images):
+        rng = np.random.Generator(np.random.Philox(derive_seed(seed, "spoil", index)))
+        shaken = image * brightness + 255 * noise * rng.standard_normal(image.shape)
+        out.append(np.clip(np.rint(shaken), 0, 255).astype(np.uint8))
+    return out
+
+
+def degraded(upscaler: Upscaler, *, seed: int = 0) -> Upscaler:
+    """A deliberately worse copy of an upscaler: its pictures, spoilt."""
 
     def worse(lr: Image, sizes: Sequence[Size]) -> list[Image]:
-        out = []
-        for index, image in enumerate(upscaler(lr, sizes)):
-            rng = np.random.Generator(np.random.Philox(derive_seed(seed, "degraded", index, int(lr.sum()))))
-            shaken = image * brightness + 255 * noise * rng.standard_normal(image.shape)
-            out.append(np.clip(np.rint(shaken), 0, 255).astype(np.uint8))
-        return out
+        return spoil(upscaler(lr, sizes), seed=derive_seed(seed, "degraded", int(lr.sum())))
 
     return worse
 

@@ -16,7 +16,7 @@ FID needs its Inception weights and 50,000 samples and is not computed. `kernel_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -94,18 +94,38 @@ def kernel_distance(a: Floats, b: Floats) -> float:
     return float(within - 2 * ab.mean())
 
 
-def evaluate_samples(samples: Sequence[Sequence[Image]], tiles: Sequence[Image]) -> Evaluation:
+Samples = Sequence[Sequence[Image]]
+"""For each latent its pictures at the same sizes, square, uint8."""
+
+
+def evaluate_samples(
+    samples: Samples, tiles: Sequence[Image], controls: Mapping[str, Samples] | None = None
+) -> Evaluation:
     """Rows of system `ours` for every sample and size, and of system `tiles` for real tiles kept out of the fit.
 
-    samples: for each latent its pictures at the same sizes, square, uint8. tiles: real ones, at least 16. Rows carry
-    scale = side / reference side; the reference is the size nearest to the tiles'. Raises InputError for too few
-    tiles, no samples or unequal sizes.
+    tiles: real ones, at least 16. controls: further systems by name, such as a degraded copy of the samples. Rows
+    carry scale = side / reference side; the reference is the size nearest to the tiles'. Raises InputError for too
+    few tiles, no samples or unequal sizes.
     """
     sides = _sides(samples, tiles)
     reference = min(sides, key=lambda side: (abs(side - tiles[0].shape[0]), side))
     step = max(len(tiles) // MOST_TILES, 1)
     fit, kept = tiles[::step][0::2], tiles[::step][1::2]
     distance, real_spread = TileDistance(fit), float(spread(fit).mean())
+    rows = []
+    for name, drawn in {"ours": samples, **(controls or {})}.items():
+        if _sides(drawn, tiles) != sides:
+            raise InputError(f"Control {name} was drawn at other sizes than the samples; draw it at {sides}.")
+        rows += _sample_rows(name, drawn, reference, distance, real_spread)
+    rows += _real_rows(kept, distance, real_spread)
+    facts = {"reference_side": reference, "tiles": len(tiles), "fid": None, "statistics_side": SIDE}
+    return Evaluation(protocol=PROTOCOL, facts=facts, rows=tuple(rows))
+
+
+def _sample_rows(
+    system: str, samples: Samples, reference: int, distance: TileDistance, real_spread: float
+) -> list[Row]:
+    sides = [picture.shape[0] for picture in samples[0]]
     rows = []
     for column, side in enumerate(sides):
         pictures = [sample[column] for sample in samples]
@@ -117,13 +137,11 @@ def evaluate_samples(samples: Sequence[Sequence[Image]], tiles: Sequence[Image])
                 "tile_distance": float(distances[index]),
                 "diversity": None if spreads is None else float(spreads[index]),
             }
-            rows.append(Row(photo=f"sample-{index:05d}", crop=0, scale=side / reference, system="ours", values=values))
-    rows += _real_rows(kept, distance, real_spread)
-    facts = {"reference_side": reference, "tiles": len(tiles), "fid": None, "statistics_side": SIDE}
-    return Evaluation(protocol=PROTOCOL, facts=facts, rows=tuple(rows))
+            rows.append(Row(photo=f"sample-{index:05d}", crop=0, scale=side / reference, system=system, values=values))
+    return rows
 
 
-def _sides(samples: Sequence[Sequence[Image]], tiles: Sequence[Image]) -> list[int]:
+def _sides(samples: Samples, tiles: Sequence[Image]) -> list[int]:
     if len(tiles) < 16:
         raise InputError(f"Generation is measured against at least 16 real tiles, found {len(tiles)}; tile more.")
     sides = [picture.shape[0] for picture in samples[0]] if samples else []

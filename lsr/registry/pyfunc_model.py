@@ -39,13 +39,13 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return [self._generate(row, settings) for row in rows]
 
     def _upscale(self, row: dict[str, Any], settings: dict[str, Any]) -> bytes:
-        from lsr.inference import upscale
+        from lsr.inference.upscale import upscale
 
         picture = np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB"))
         return _png(upscale(self._system, picture, scale=float(row["scale"]), **settings))
 
     def _generate(self, row: dict[str, Any], settings: dict[str, Any]) -> bytes:
-        from lsr.inference import generate
+        from lsr.inference.generate import generate
 
         side = int(row["side"])
         return _png(generate(self._system, (side, side), 1, seed=int(row["seed"]), **settings)[0])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lsr.core.errors import InputError
 from lsr.evaluation.config import GateConfig, Rule
+from lsr.evaluation.controls import spoil
 from lsr.evaluation.gate import judge
 from lsr.evaluation.generation import evaluate_samples, kernel_distance, spread, statistics
 from lsr.evaluation.protocol import Image, resize
@@ -64,6 +67,17 @@ def test_what_an_untrained_model_draws_fails(tiles: list[Image], kind: str) -> N
     evaluation = evaluate_samples(at_sizes(made), tiles)
     assert mean(evaluation, "tile_distance") > 3
     assert decision(evaluation) == "FAIL"
+
+
+def test_a_spoilt_copy_fails_the_same_gate(tiles: list[Image]) -> None:
+    samples = at_sizes([photograph(500 + i, 64, 64) for i in range(12)])
+    spoilt = [spoil(sample, seed=i) for i, sample in enumerate(samples)]
+    evaluation = evaluate_samples(samples, tiles, {"degraded": spoilt})
+    renamed = [replace(r, system="ours") for r in evaluation.rows if r.system == "degraded"]
+    assert decision(evaluation) == "PASS"
+    assert decision(replace(evaluation, rows=tuple(renamed))) == "FAIL"
+    with pytest.raises(InputError, match="other sizes"):
+        evaluate_samples(samples, tiles, {"degraded": [s[:2] for s in spoilt]})
 
 
 def test_one_picture_drawn_many_times_fails_on_diversity(tiles: list[Image]) -> None:

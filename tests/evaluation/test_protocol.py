@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from lsr.core.config import check
 from lsr.core.errors import ConfigError, InputError, IntegrityError, VersionMismatchError
 from lsr.evaluation.config import EvaluateConfig
-from lsr.evaluation.controls import degraded, shuffled
+from lsr.evaluation.controls import degraded, remembered, shuffled
 from lsr.evaluation.protocol import Exhibit, Image, Size, bicubic, evaluate, reference_scale, resize
 from lsr.evaluation.regions import choose_regions
 from lsr.evaluation.rows import CEILING_DB, Evaluation, Row
@@ -181,6 +181,19 @@ def test_impossible_evaluations_are_refused_before_they_start() -> None:
         check(EvaluateConfig(lr_side=4, scales=(2.0,)))
     with pytest.raises(ConfigError, match="sizes"):
         check(EvaluateConfig(sizes=()))
+
+
+def test_a_model_measured_beside_its_degraded_copy_samples_once(photos: Photos, config: EvaluateConfig) -> None:
+    asked: list[bytes] = []
+
+    def model(lr: Image, sizes: Sequence[Size]) -> list[Image]:
+        asked.append(lr.tobytes())
+        return bicubic(lr, sizes)
+
+    once = remembered(model)
+    evaluation = evaluate(photos, {"ours": once, "degraded": degraded(once)}, config)
+    assert len(asked) == len(set(asked)) == 8
+    assert by_place(evaluation, "ours", "psnr") == by_place(evaluation, "bicubic", "psnr")
 
 
 def test_shuffling_needs_something_to_shuffle(photos: Photos) -> None:
