@@ -21,6 +21,9 @@ class Fault:
     path: str
     problem: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
 
 def verify(store: Store, manifest: Manifest) -> list[Fault]:
     """Faults of the data set, none if it is whole: the root's own digest, every tar, every index, the refusals.

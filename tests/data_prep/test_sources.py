@@ -1,0 +1,197 @@
+"""Listing a source into a snapshot: any names, any place; what changed afterwards is refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tarfile
+import types
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from data_prep.config import SourceConfig
+from data_prep.sources import Snapshot, list_source, read_item, source_root
+from data_prep.tars import Sample, write_tar
+from lsr.core.errors import ConfigError, InputError, IntegrityError, NotFoundError, VersionMismatchError
+from lsr.store import open_store
+
+NAMES = ["a.png", "B.JPG", "deep/er/ü ber%20 #1.jpeg", "deep/写真.webp", "z e r o.tif", "deep/er/'quoted\".gif"]
+
+
+def listed(uri: object, cache: Path | None = None) -> Snapshot:
+    return list_source(SourceConfig(uri=str(uri), name="demo"), cache or Path("/nonexistent"))
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def test_nested_unicode_and_spaced_names_are_listed_in_order_and_read_back(folder) -> None:
+    root = folder({name: name.encode() for name in NAMES})
+    found = listed(root)
+    assert [item.key for item in found.items] == sorted(NAMES)
+    assert [read_item(str(root), item).decode() for item in found.items] == sorted(NAMES)
+    again = Snapshot.from_bytes(found.to_bytes(), "here")
+    assert again == found
+    assert again.digest == found.digest
+    assert listed(f"file://{root}/").items == found.items
+
+
+def test_names_that_are_not_utf8_can_be_listed_and_read(folder) -> None:
+    root = folder({"good.png": b"1"})
+    (root / os.fsdecode(b"bad-\xff.png")).write_bytes(b"2")
+    found = Snapshot.from_bytes(listed(root).to_bytes(), "here")
+    assert [item.key for item in found.items] == ["bad-\\xff.png", "good.png"]
+    assert [read_item(str(root), item) for item in found.items] == [b"2", b"1"]
+
+
+def test_other_and_hidden_files_are_ignored_and_counted(folder) -> None:
+    root = folder(dict.fromkeys(["a.png", "b.txt", "c.json", "d.txt", "LICENCE", "._a.png", ".cache/x.png"], b"x"))
+    found = listed(root)
+    assert [item.key for item in found.items] == ["a.png"]
+    assert found.ignored == {"txt": 2, "json": 1, "none": 1, "hidden": 1}
+
+
+def test_links_are_followed_and_loops_end(folder, tmp_path) -> None:
+    root = folder({"a/x.png": b"x"})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "y.png").write_bytes(b"y")
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    (root / "a" / "loop").symlink_to(root)
+    assert [item.key for item in listed(root).items] == ["a/x.png", "link/y.png"]
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [({}, "found no files at all"), (dict.fromkeys(["a.txt", "b.txt", "c"], b""), "1 of suffix none, 2 of suffix txt")],
+)
+def test_a_source_without_pictures_is_an_error_that_counts_what_is_there(folder, tmp_path, files, says) -> None:
+    (tmp_path / "raw").mkdir()
+    root = folder(files)
+    with pytest.raises(InputError, match=f"{root} holds no pictures .*{says}"):
+        listed(root)
+
+
+def test_a_place_that_does_not_exist_is_named(tmp_path) -> None:
+    for uri in (tmp_path / "none", f"tar:{tmp_path}/none"):
+        with pytest.raises(NotFoundError, match="none names no folder"):
+            listed(uri)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x y"])
+def test_a_name_must_be_a_folder_of_the_store(folder, name) -> None:
+    root = folder({"a.png": b"x"})
+    with pytest.raises(ConfigError, match="data set's name"):
+        list_source(SourceConfig(uri=str(root), name=name), root)
+
+
+@pytest.mark.parametrize("change", ["content", "time", "gone", "longer"])
+def test_a_file_that_changed_since_it_was_listed_is_refused(folder, change) -> None:
+    root = folder({"a.png": b"12345"})
+    item = listed(root).items[0]
+    path = root / "a.png"
+    if change == "gone":
+        path.unlink()
+    elif change == "time":
+        os.utime(path, ns=(1, 1))
+    else:
+        path.write_bytes(b"54321" if change == "content" else b"123456")
+        os.utime(path, ns=(7, 7))
+    with pytest.raises(InputError, match=r"a\.png in .*(changed since it was listed|cannot be read any more)"):
+        read_item(str(root), item)
+
+
+def test_the_digest_pins_keys_sizes_and_times(folder) -> None:
+    root = folder({"a.png": b"12345", "b.png": b"1"})
+    first = listed(root)
+    assert listed(root).digest == first.digest
+    os.utime(root / "b.png", ns=(5, 5))
+    assert listed(root).digest != first.digest
+
+
+def test_tars_of_webdataset_are_listed_by_sample(folder) -> None:
+    samples = [
+        Sample(f"k{n}", "", "", 1, 1, {"jpg": bytes([n]) * 10, "json": b"{}", "seg.png": b"mask"}) for n in (0, 1)
+    ]
+    foreign = tar_of({"dir/a.b.png": b"only", "./plain.JPEG": b"upper", "note.txt": b"n", "no-suffix": b"n"})
+    root = folder({"one.tar": write_tar(samples)[0], "sub/two.tar": foreign, "readme.md": b"x"})
+    found = listed(f"tar:{root}")
+    assert {item.key: read_item(str(root), item) for item in found.items} == {
+        "one.tar/k0.jpg": bytes(10),
+        "one.tar/k1.jpg": b"\1" * 10,
+        "sub/two.tar/dir/a.b.png": b"only",
+        "sub/two.tar/./plain.JPEG": b"upper",
+    }
+    assert found.ignored == {"md": 1}
+
+
+def test_a_truncated_tar_is_named_and_not_read_short(folder) -> None:
+    root = folder({"one.tar": tar_of({"a.png": b"x" * 5000, "b.png": b"y" * 5000})[:9000]})
+    with pytest.raises(IntegrityError, match=r"one\.tar"):
+        listed(f"tar:{root}")
+
+
+def test_a_folder_without_tars_is_an_error(folder) -> None:
+    with pytest.raises(InputError, match="holds no tars; found 1 of suffix png"):
+        listed(f"tar:{folder({'a.png': b'x'})}")
+
+
+def test_an_s3_prefix_is_listed_and_read(folder, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        boto3.client("s3").create_bucket(Bucket="raw-bucket")
+        store = open_store("s3://raw-bucket/pre/fix")
+        for name in NAMES:
+            store.write(name, name.encode())
+        store.write("set.tar", tar_of({"a.png": b"in a tar"}))
+        root = source_root("s3://raw-bucket/pre/fix", Path("."))
+        found = listed("s3://raw-bucket/pre/fix/")
+        assert [item.key for item in found.items] == sorted(NAMES)
+        assert [read_item(root, item).decode() for item in found.items] == sorted(NAMES)
+        tars = listed("tar:s3://raw-bucket/pre/fix")
+        assert [read_item(root, item) for item in tars.items] == [b"in a tar"]
+        store.write(sorted(NAMES)[0], b"A.png")
+        store.delete(sorted(NAMES)[1])
+        with pytest.raises(InputError, match="changed since it was listed"):
+            read_item(root, found.items[0])
+        with pytest.raises(InputError, match="cannot be read any more"):
+            read_item(root, found.items[1])
+
+
+def test_a_packaged_set_is_pinned_by_content_alone(folder, tmp_path, monkeypatch) -> None:
+    """Its snapshot, and so every action key that follows, is the same on every machine."""
+    root = folder({"a.png": b"12345"})
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.png").write_bytes(b"12345")
+    os.utime(other / "a.png", ns=(1, 1))
+    places = iter([root, other])
+    module = types.ModuleType("data_prep.sets")
+    module.resolve = lambda name, cache: next(places)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "data_prep.sets", module)
+    first, second = listed("set:demo"), listed("set:demo")
+    assert first.digest == second.digest
+    assert read_item(str(other), first.items[0]) == b"12345"
+    (other / "a.png").write_bytes(b"1234x")
+    with pytest.raises(InputError, match="changed"):
+        read_item(str(other), first.items[0])
+
+
+def test_a_snapshot_of_another_format_is_refused(folder) -> None:
+    data = listed(folder({"a.png": b"x"})).to_bytes()
+    with pytest.raises(VersionMismatchError, match="format 1"):
+        Snapshot.from_bytes(data.replace(b'"format":1', b'"format":2'), "here")
+    with pytest.raises(IntegrityError, match="not a snapshot"):
+        Snapshot.from_bytes(data[:-5], "here")
