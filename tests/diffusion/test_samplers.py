@@ -1,0 +1,126 @@
+"""Samplers against exact answers: an oracle, a Gaussian whose posterior is known, and DDPM's posterior formula."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lsr.core.errors import InputError
+from lsr.core.randomness import derive_seed
+from lsr.diffusion.samplers import Denoiser, ancestral, ddim, steps_for
+from lsr.diffusion.schedule import Schedule
+from lsr.nn.random import normal
+
+SCHEDULE = Schedule("sqrt-linear", 1000, 0.0015, 0.0195)
+MEAN, STD = 0.7, 0.4
+
+
+def _gaussian(x_t: Tensor, t: Tensor) -> Tensor:
+    """E[x0 | x_t] for x0 ~ N(MEAN, STD^2), exactly."""
+    abar = SCHEDULE.abar(t).reshape(-1, *[1] * (x_t.ndim - 1))
+    variance = abar * STD**2 + 1 - abar
+    return MEAN + abar.sqrt() * STD**2 / variance * (x_t - abar.sqrt() * MEAN)
+
+
+@given(st.integers(1, 2000), st.data())
+def test_steps_fall_from_the_noisiest_timestep_without_repeats(total: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, total))
+    steps = steps_for(total, count)
+    assert steps[0] == total - 1
+    assert len(steps) == count
+    assert all(a > b for a, b in pairwise(steps))
+    assert steps[-1] >= 0
+    assert steps_for(total, total) == list(range(total - 1, -1, -1))
+
+
+@pytest.mark.parametrize("count", [0, -1, 1001])
+def test_impossible_step_counts_are_refused(count: int) -> None:
+    with pytest.raises(InputError, match=str(count)):
+        steps_for(1000, count)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("steps", [1, 7, 50])
+def test_an_oracle_returns_its_x0_on_non_square_images(eta: float, steps: int) -> None:
+    x0 = torch.randn(2, 3, 4, 9)
+    seen: list[int] = []
+
+    def oracle(x_t: Tensor, t: Tensor) -> Tensor:
+        assert t.shape == (2,)
+        assert t.dtype == torch.int64
+        seen.append(int(t[0]))
+        return x0
+
+    out = ddim(oracle, SCHEDULE, torch.randn(2, 3, 4, 9), steps, eta, seeds=[1, 2])
+    assert torch.equal(out, x0)
+    assert seen == steps_for(1000, steps)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_an_exact_denoiser_reaches_the_distribution(eta: float) -> None:
+    """Over all steps the samples have the data's mean and standard deviation, whatever eta."""
+    noise = normal([1, 2], (20_000,)).double()
+    out = ddim(_gaussian, SCHEDULE, noise, 1000, eta, seeds=[3, 4])
+    assert float(out.mean()) == pytest.approx(MEAN, abs=0.01)
+    assert float(out.std()) == pytest.approx(STD, rel=0.02)
+
+
+def test_deterministic_sampling_is_the_probability_flow() -> None:
+    """With a Gaussian the flow is affine: x0 = MEAN + STD / sqrt(var_T) * (x_T - sqrt(abar_T) MEAN).
+
+    1000 finite steps and the last estimate at t = 0 leave 0.5 % of the span.
+    """
+    noise = torch.linspace(-3, 3, 13, dtype=torch.float64)[:, None]
+    abar = float(SCHEDULE.alphas_cumprod[-1])
+    exact = MEAN + STD / math.sqrt(abar * STD**2 + 1 - abar) * (noise - math.sqrt(abar) * MEAN)
+    torch.testing.assert_close(ddim(_gaussian, SCHEDULE, noise, 1000), exact, atol=0.012, rtol=0)
+
+
+def _ddpm_reference(denoise: Denoiser, noise: Tensor, steps: int, seeds: list[int]) -> Tensor:
+    """Ho et al. Eq 6-7 on a sub-sequence of timesteps: mean and variance of q(x_prev | x_t, x0)."""
+    timesteps = steps_for(1000, steps)
+    x = noise
+    for i, t in enumerate(timesteps):
+        x0 = denoise(x, torch.full((len(x),), t))
+        abar = float(SCHEDULE.alphas_cumprod[t])
+        if i + 1 == len(timesteps):
+            return x0
+        before = float(SCHEDULE.alphas_cumprod[timesteps[i + 1]])
+        beta = 1 - abar / before
+        mean = math.sqrt(before) * beta / (1 - abar) * x0 + math.sqrt(1 - beta) * (1 - before) / (1 - abar) * x
+        draw = normal([derive_seed(seed, "sampler", i) for seed in seeds], x.shape[1:])
+        x = mean + math.sqrt(beta * (1 - before) / (1 - abar)) * draw
+    raise AssertionError
+
+
+@pytest.mark.parametrize("steps", [10, 100])
+def test_ancestral_sampling_is_ddpms_posterior(steps: int) -> None:
+    noise = torch.randn(3, 2, 5, 4, dtype=torch.float64)
+    expected = _ddpm_reference(_gaussian, noise, steps, [7, 8, 9])
+    torch.testing.assert_close(ancestral(_gaussian, SCHEDULE, noise, [7, 8, 9], steps), expected)
+
+
+def test_a_sample_does_not_depend_on_its_batch() -> None:
+    noise = normal([1, 2, 3], (2, 4, 6))
+    together = ddim(_gaussian, SCHEDULE, noise, 20, 1.0, seeds=[1, 2, 3])
+    for i in range(3):
+        alone = ddim(_gaussian, SCHEDULE, noise[i : i + 1], 20, 1.0, seeds=[i + 1])
+        assert torch.equal(alone[0], together[i])
+
+
+def test_seeds_matter_only_above_eta_zero() -> None:
+    noise = torch.randn(1, 8)
+    assert torch.equal(ddim(_gaussian, SCHEDULE, noise, 9, 0.0, [1]), ddim(_gaussian, SCHEDULE, noise, 9))
+    assert not torch.equal(ddim(_gaussian, SCHEDULE, noise, 9, 1.0, [1]), ddim(_gaussian, SCHEDULE, noise, 9, 1.0, [2]))
+
+
+@pytest.mark.parametrize(("eta", "seeds"), [(1.5, [1]), (-0.1, [1]), (0.5, None), (0.5, [1, 2])])
+def test_impossible_requests_are_refused(eta: float, seeds: list[int] | None) -> None:
+    with pytest.raises(InputError, match="eta"):
+        ddim(_gaussian, SCHEDULE, torch.randn(1, 4), 5, eta, seeds)
