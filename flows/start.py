@@ -58,4 +58,5 @@ def run_retrain(recipe: str, overrides: dict[str, str], *, quiet: bool) -> dict[
     from flows.retrain import retrain
 
     with _sigterm_interrupts(), record_children(settings.home):
-        return retrain(recipe=recipe, overrides=overrides, quiet=quiet)
+        report: dict[str, Any] = retrain(recipe=recipe, overrides=overrides, quiet=quiet)
+    return report

@@ -63,7 +63,10 @@ def generate(
     from lsr.stages.infer import generate_files
 
     paths = generate_files(load_settings(), model, output, size=target, count=count, steps=steps, eta=eta, seed=seed)
-    show({"pictures": [str(p) for p in paths]}) if json_ else [typer.echo(str(p)) for p in paths]
+    if json_:
+        show({"pictures": [str(path) for path in paths]})
+    else:
+        typer.echo("\n".join(str(path) for path in paths))
 
 
 def add_to(app: typer.Typer) -> None:

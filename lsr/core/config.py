@@ -115,7 +115,7 @@ def _build(cls: type, data: Any, path: str, faults: list[str]) -> Any:
 
 
 def from_plain(cls: type[C], data: Mapping[str, Any]) -> C:
-    """Build a config of class `cls` from plain data. Raises ConfigError naming every unknown, missing or ill-typed field."""
+    """A config of class `cls` from plain data. Raises ConfigError naming every unknown, missing or ill-typed field."""
     faults: list[str] = []
     config = _build(cls, data, "", faults)
     if faults:

@@ -1,4 +1,4 @@
-"""Counter-based randomness: every draw is a pure function of (seed, stage, purpose, index), so resuming needs no RNG state."""
+"""Counter-based randomness: a draw is a pure function of (seed, stage, purpose, index); resuming needs no RNG state."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ DEFAULT_HOME = "lsr-home"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Addresses of the parts around the code. Secrets are never fields here: boto3, Ray and MLflow read their own variables.
+    """Addresses of the parts around the code. Secrets are never fields: boto3, Ray and MLflow read their own.
 
     home: folder below which the embedded profile keeps everything (LSR_HOME).
     store: URI of the object store, `file:///...` or `s3://bucket/prefix` (LSR_STORE).

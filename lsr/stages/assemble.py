@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from data_prep.config import DegradationConfig, LatentsConfig
 from lsr.core.canonical import sha256_hex
 from lsr.core.config import from_plain
 from lsr.core.errors import IntegrityError
 from lsr.core.refs import Ref
-from lsr.models.config import SystemConfig
+from lsr.data.manifest import Manifest, load_manifest
+from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
 from lsr.stages.results import Trained, read_trained, weights_of
 from lsr.store import Store
 
@@ -29,26 +31,24 @@ class Packed:
         return sha256_hex((sha256_hex(self.config) + sha256_hex(self.weights)).encode())
 
 
-def system_config(decoder: Trained, unet: dict[str, Any], latents_extra: dict[str, Any], task: str) -> SystemConfig:
-    """The architecture of the whole system. unet: plain data with `unet` and `diffusion`. latents_extra: the latent
-    manifest's facts (degradations, tile size).
+def system_config(
+    decoder: Trained, unet: dict[str, Any], latents: Manifest, tiles: Manifest, task: str
+) -> SystemConfig:
+    """The architecture of the whole system. unet: plain data with `unet` and `diffusion`. latents, tiles: what it was
+    trained on; the condition is made at inference as it was for them.
     """
-    degradations = latents_extra["degradation_configs"]
-    condition = degradations[0] if degradations else {"factor": 1, "upsample": "nearest"}
-    autoencoder = decoder.system["autoencoder"]
-    factor = 2 ** (len(autoencoder["multipliers"]) - 1)
-    return from_plain(
-        SystemConfig,
-        {
-            "autoencoder": autoencoder,
-            "renderer": decoder.system["renderer"],
-            "unet": unet["unet"],
-            "diffusion": unet["diffusion"],
-            "conditional": task == "super-resolution",
-            "base_scale": condition["factor"],
-            "condition_upsample": condition["upsample"],
-            "latent_side": int(latents_extra["tile_size"]) // factor,
-        },
+    degradations = from_plain(LatentsConfig, latents.made_by["config"]).degradations
+    condition = degradations[0] if degradations else DegradationConfig(factor=1)
+    autoencoder = from_plain(AutoencoderConfig, decoder.system["autoencoder"])
+    return SystemConfig(
+        autoencoder=autoencoder,
+        renderer=from_plain(RendererConfig, decoder.system["renderer"]),
+        unet=from_plain(UNetConfig, unet["unet"]),
+        diffusion=from_plain(DiffusionConfig, unet["diffusion"]),
+        conditional=task == "super-resolution",
+        base_scale=condition.factor,
+        condition_upsample=condition.upsample,
+        latent_side=int(tiles.extra["size"]) // autoencoder.factor,
     )
 
 
@@ -59,7 +59,6 @@ def assemble(store: Store, refs: dict[str, Ref], *, weights: str = "ema", unet: 
     """
     import torch
 
-    from lsr.data.manifest import load_manifest
     from lsr.data.whitening import Whitening
     from lsr.models.system import LatentSystem
 
@@ -67,8 +66,8 @@ def assemble(store: Store, refs: dict[str, Ref], *, weights: str = "ema", unet: 
     latents = load_manifest(store, refs["latents"].path)
     if latents.extra["encoder"] != refs["decoder"].digest:
         raise IntegrityError(
-            f"Latents {refs['latents'].digest[:12]} were encoded by {str(latents.extra['encoder'])[:12]}, not by decoder "
-            f"{refs['decoder'].digest[:12]}; run `lsr latents` again."
+            f"Latents {refs['latents'].digest[:12]} were encoded by {str(latents.extra['encoder'])[:12]}, not by "
+            f"decoder {refs['decoder'].digest[:12]}; run `lsr latents` again."
         )
     system = LatentSystem(from_plain(SystemConfig, trained.system))
     first_stage, denoiser = (weights_of(store, result, weights) for result in (decoder, trained))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -64,6 +65,15 @@ class Context:
                 results[index] = result
                 task.advance()
         return results
+
+    def job_environment(self) -> dict[str, str]:
+        """Variables of a Ray job: addresses only. Secrets are the cluster's own (its pods' environment)."""
+        return {"MLFLOW_TRACKING_URI": self.settings.mlflow, "LSR_MODEL_PREFIX": self.settings.prefix}
+
+    def job_log(self, text: str) -> None:
+        """Pass on what a Ray job prints."""
+        if not isinstance(self.progress, Quiet):
+            print(text, end="", file=sys.stderr, flush=True)
 
     @contextmanager
     def run(self, stage: str, key: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The data stages: *shard*, *tile*, *latents*. Each maps one function over shards through Ray and commits a manifest."""
+"""The data stages *shard*, *tile*, *latents*: each maps one function over shards through Ray and commits a manifest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from data_prep.config import LatentsConfig, ShardConfig, TileConfig
 from data_prep.shard import Inspected, Planned, build_shard_to_store, inspect_items, plan
 from data_prep.sources import Item, Snapshot, source_root
 from data_prep.tile import cut_shard_to_store
-from lsr.core.config import as_plain
 from lsr.core.refs import Ref
 from lsr.data.manifest import Manifest, ShardRow, load_manifest
 from lsr.stages.context import Context
@@ -119,9 +118,5 @@ def latents(request: Request, config: LatentsConfig, ctx: Context, lease: Lease)
         config,
         encoder=decoder.digest,
         whitening=fit_whitening([found.statistics for found in encoded], config.whitening),
-        extra={
-            "degradation_configs": [as_plain(degradation) for degradation in config.degradations],
-            "tile_size": tiles.extra["size"],
-        },
     )
     return _commit(request, ctx, lease, manifest)

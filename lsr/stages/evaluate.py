@@ -54,8 +54,8 @@ def held_out(store: Store, images: Ref) -> Iterator[tuple[str, Image]]:
     keys = sorted((reader.row(i).key, i) for i in range(len(reader)) if reader.row(i).split == "eval")
     if not keys:
         raise InputError(
-            f"Image set {manifest.name} has {len(reader)} photographs and none is held out; raise shard.holdout, change "
-            "shard.holdout_salt or add photographs."
+            f"Image set {manifest.name} has {len(reader)} photographs and none is held out; raise shard.holdout, "
+            "change shard.holdout_salt or add photographs."
         )
     for key, index in keys:
         where = reader.describe(index)

@@ -71,7 +71,7 @@ class Done:
 
 
 def load_version(uri: str, version: Version, cache: str) -> LatentSystem:
-    """The system that this very version holds: fetched once a node, every file checked; on the GPU where there is one."""
+    """The system that this very version holds: fetched once a node, every file checked; on the GPU if there is one."""
     import torch
 
     from lsr.models.system import load_system

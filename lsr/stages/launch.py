@@ -106,7 +106,8 @@ def _make_by_job(request: Request, ctx: Context) -> Ref:
         entrypoint=f"python -m lsr.stages.run {ctx.store.uri}/runs/{request.key}/request.json",
         name=f"{request.stage}-{request.key[:12]}",
         env=ctx.job_environment(),
-        on_log=ctx.on_job_log,
+        on_log=ctx.job_log,
+        accept=lambda: lookup(ctx.store, request.key) is not None,
     )
     ref = lookup(ctx.store, request.key)
     if ref is None:

@@ -1,4 +1,4 @@
-"""The report of one run of the line: what was made or reused and how long it took, the version, the verdict, the metrics.
+"""The report of one run of the line: what was made or reused, how long it took, the version, the verdict, the metrics.
 
 As a terminal page, as markdown for the Prefect artifact, and as plain data for scripts.
 """

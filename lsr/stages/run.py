@@ -1,4 +1,4 @@
-"""`python -m lsr.stages.run REQUEST_URI`: the entry of Ray jobs; the same function that flows and the command line call.
+"""`python -m lsr.stages.run REQUEST_URI`: the entry of Ray jobs; the function that flows and the command line call too.
 
 REQUEST_URI names a request written by the launcher: `s3://bucket/prefix/runs/<key>/request.json`.
 """

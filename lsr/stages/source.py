@@ -14,7 +14,7 @@ from lsr.store import open_store
 
 
 def snapshot(source: SourceConfig, ctx: Context) -> Ref:
-    """List the source and pin what was found (key, size, etag or mtime). Stored once; an unchanged source writes nothing.
+    """List the source and pin what was found (key, size, etag or mtime); an unchanged source writes nothing.
 
     Raises InputError for a source without pictures, NotFoundError for one that does not exist.
     """

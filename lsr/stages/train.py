@@ -1,4 +1,4 @@
-"""The training stages on the driver's side: open the MLflow run, start the workers through Ray Train, record the result.
+"""The training stages on the driver's side: open the MLflow run, start workers through Ray Train, record the result.
 
 The workers' side is `train_worker.py`; checkpoints and weights go to the store from there, never through Ray.
 """
@@ -27,7 +27,7 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
     from lsr.registry.tracking import MlflowTracker
     from lsr.stages.train_worker import work
 
-    session = ctx.ray()
+    ctx.ray()
     with ctx.run(request.stage, request.key) as run:
         tracker = MlflowTracker(ctx.settings.mlflow, run)
         tracker.params(as_plain(config))
@@ -43,13 +43,13 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
                 "fencing": lease.attempt.fencing,
                 "show": not isinstance(ctx.progress, Quiet),
             },
-            session=session,
             workers=ctx.compute.workers,
             cpus_per_worker=ctx.compute.cpus_per_worker,
             gpus_per_worker=ctx.compute.gpus_per_worker,
             name=lease.attempt.submission_id,
             storage=ctx.ray_storage,
             max_failures=ctx.compute.max_failures,
+            temp=ctx.settings.home,
         )
         lease.check()
         trained = Trained(

@@ -97,7 +97,9 @@ class _Workshop:
     def denoise(self, config: DenoiseStage) -> Bench:
         unet = {"unet": as_plain(config.unet), "diffusion": as_plain(config.diffusion)}
         first_stage = read_trained(self.store, self.request.inputs["decoder"])
-        architecture = system_config(first_stage, unet, dict(self.manifest("latents").extra), self.request.task)
+        architecture = system_config(
+            first_stage, unet, self.manifest("latents"), self.manifest("tile"), self.request.task
+        )
         system = self._system(architecture)
         return Bench(
             objective=DenoiseObjective(system, config.loss),
