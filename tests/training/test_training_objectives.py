@@ -1,0 +1,342 @@
+"""What each stage minimises, written out again in float64 or checked by finite differences."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lsr.core.errors import ConfigError
+from lsr.models.autoencoder import Autoencoder, Moments
+from lsr.models.config import AutoencoderConfig, DiffusionConfig
+from lsr.models.neural_decoder import NeuralDecoder
+from lsr.models.system import LatentSystem
+from lsr.training.config import AutoencoderLoss, DecoderLoss, DenoiseLoss, JointLoss, TrainConfig
+from lsr.training.loop import TrainResult
+from lsr.training.objectives.autoencoder import AutoencoderObjective, kl_per_value
+from lsr.training.objectives.decoder import DecoderObjective
+from lsr.training.objectives.denoise import DenoiseObjective
+from lsr.training.objectives.joint import JointObjective
+from lsr.training.objectives.latent import noised
+from lsr.training.objectives.pixels import grid, scaled_size, to_float, to_uint8
+from lsr.training.protocols import Draws, Objective
+from tests.training.kit import AUTOENCODER, RENDERER, LatentLanes, RecordingTracker, digests, latent_lane, tiny_system
+
+Fit = Callable[..., TrainResult]
+DRAWS = Draws(seed=5, stage="test", step=3, lane=1)
+
+
+def gaussian() -> AutoencoderConfig:
+    return replace(AUTOENCODER, bottleneck="kl")
+
+
+def autoencoder(config: AutoencoderConfig = AUTOENCODER) -> Autoencoder:
+    torch.manual_seed(1)
+    return Autoencoder(config)
+
+
+def first_stage(**loss: Any) -> DecoderObjective:
+    made = autoencoder()
+    decoder = NeuralDecoder(AUTOENCODER, RENDERER)
+    decoder.init_from(made)
+    return DecoderObjective(made.encoder, decoder, DecoderLoss(**loss))
+
+
+def in_float64(system: LatentSystem) -> LatentSystem:
+    """A copy that computes in float64; the time embedding itself is always made in float32."""
+    exact = copy.deepcopy(system).double()
+    exact.unet.embed_in.register_forward_pre_hook(lambda layer, inputs: (inputs[0].double(),))
+    return exact
+
+
+def state_bytes(module: nn.Module) -> dict[str, bytes]:
+    return {name: value.numpy().tobytes() for name, value in module.state_dict().items()}
+
+
+# Stage autoencoder
+
+
+def test_kl_is_that_of_torch_distributions() -> None:
+    mean, std = torch.randn(2, 3, 4, 4), torch.rand(2, 3, 4, 4) + 0.1
+    reference = torch.distributions.kl_divergence(
+        torch.distributions.Normal(mean, std), torch.distributions.Normal(0.0, 1.0)
+    )
+    assert torch.allclose(kl_per_value(Moments(mean, std)), reference.mean(), rtol=1e-5)
+    assert kl_per_value(Moments(mean, None)).item() == 0
+
+
+def test_the_autoencoder_loss_is_l1_plus_weighted_kl() -> None:
+    objective = AutoencoderObjective(autoencoder(gaussian()), AutoencoderLoss(kl_weight=0.5))
+    batch = latent_lane()
+    loss, terms = objective.loss(batch, DRAWS)
+    x = batch["tile"].double() / 127.5 - 1
+    moments = objective.model.encode(x.float())
+    z = moments.mean + moments.std * DRAWS.noise(batch["position"], moments.mean, "posterior")
+    reconstruction = (objective.model.decode(z).double() - x).abs().mean()
+    assert terms["reconstruction"].item() == pytest.approx(reconstruction.item(), rel=1e-5)
+    assert terms["kl"] > 0
+    assert loss.item() == pytest.approx(reconstruction.item() + 0.5 * terms["kl"].item(), rel=1e-5)
+
+
+def test_a_plain_autoencoder_draws_nothing() -> None:
+    objective = AutoencoderObjective(autoencoder(), AutoencoderLoss())
+    losses = [objective.loss(latent_lane(), Draws(seed=s, stage="a", step=0, lane=0))[0].item() for s in (1, 2)]
+    assert losses[0] == losses[1]
+
+
+# Stage decoder
+
+
+def test_the_decoder_is_compared_with_the_antialiased_tile() -> None:
+    """The truth at half size is what Pillow's antialiased bicubic makes of the tile."""
+    objective = first_stage(scales=(0.5, 0.5))
+    batch = latent_lane(count=1)
+    loss, terms = objective.loss(batch, DRAWS)
+    with torch.no_grad():
+        image = objective.model.decoder(objective.model.encoder(to_float(batch["tile"])).mode(), (8, 8))
+    planes = [
+        np.asarray(Image.fromarray(plane).resize((8, 8), Image.Resampling.BICUBIC))
+        for plane in to_float(batch["tile"])[0].numpy()
+    ]
+    truth = np.stack(planes).clip(-1, 1)
+    assert loss.item() == pytest.approx(float(np.abs(image[0].numpy() - truth).mean()), rel=1e-4)
+    assert terms["scale"].item() == 0.5
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_encoder_is_fixed_or_not_as_configured(fit: Fit, frozen: bool) -> None:
+    objective = first_stage(freeze_encoder=frozen)
+    encoder, decoder = state_bytes(objective.model.encoder), state_bytes(objective.model.decoder)
+    fit(objective, source=LatentLanes(4, 2), config=TrainConfig(steps=3, batch=4, lanes=2))
+    assert (state_bytes(objective.model.encoder) == encoder) is frozen
+    assert state_bytes(objective.model.decoder) != decoder
+    assert objective.model.decoder.training
+    assert objective.model.encoder.training is not frozen
+
+
+def test_the_product_of_the_decoder_stage_is_named_as_in_the_system() -> None:
+    names = set(first_stage().model.state_dict())
+    system = set(tiny_system().state_dict())
+    assert names == {name for name in system if name.startswith(("encoder.", "decoder."))}
+
+
+def test_render_sizes_follow_the_scale() -> None:
+    tile = torch.zeros(1, 3, 16, 10)
+    assert scaled_size(tile, 0.5) == (8, 5)
+    assert scaled_size(tile, 1.3) == (21, 13)
+    assert scaled_size(tile, 0.01) == (1, 1)
+
+
+# Stage denoise
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("loss", [DenoiseLoss(), DenoiseLoss(norm="l1"), DenoiseLoss(weighting="min-snr", gamma=2.0)])
+def test_the_denoising_loss_is_equation_4(prediction: Any, loss: DenoiseLoss) -> None:
+    system = tiny_system(diffusion=DiffusionConfig(steps=100, prediction=prediction))
+    batch = latent_lane(count=3)
+    found, terms = DenoiseObjective(system, loss).loss(batch, DRAWS)
+    assert terms == {}
+    t = DRAWS.timesteps(batch["position"], 100)
+    abar = system.schedule.alphas_cumprod[t][:, None, None, None]
+    z0 = (batch["hr_mean"].double() - 0.3) / 1.7
+    noise = DRAWS.noise(batch["position"], batch["hr_mean"]).double()
+    x_t = abar.sqrt() * z0 + (1 - abar).sqrt() * noise
+    cond = (batch["lr"].double() - 0.3) / 1.7
+    wanted = {"eps": noise, "x0": z0, "v": abar.sqrt() * noise - (1 - abar).sqrt() * z0}[prediction]
+    output = in_float64(system).unet(x_t, t, cond)
+    error = ((output - wanted).abs() if loss.norm == "l1" else (output - wanted) ** 2).mean(dim=(1, 2, 3))
+    snr = (abar / (1 - abar)).flatten()
+    on_x0 = snr.clamp(max=2.0)
+    weight = {"eps": on_x0 / snr, "x0": on_x0, "v": on_x0 / (snr + 1)}[prediction]
+    if loss.weighting == "uniform":
+        weight = torch.ones_like(weight)
+    assert found.item() == pytest.approx((weight * error).mean().item(), rel=1e-4)
+
+
+def test_a_gaussian_latent_is_sampled_by_position() -> None:
+    system = tiny_system()
+    with_std, without = latent_lane(count=4, std=True), latent_lane(count=4)
+    sampled = noised(system, with_std, DRAWS).z0
+    posterior = DRAWS.noise(with_std["position"], with_std["hr_mean"], "posterior")
+    assert torch.allclose(sampled, system.whiten(with_std["hr_mean"] + 0.2 * posterior))
+    assert torch.equal(noised(system, without, DRAWS).z0, system.whiten(without["hr_mean"]))
+    part = {name: value[2:3] for name, value in with_std.items()}
+    assert torch.equal(noised(system, part, DRAWS).x_t, noised(system, with_std, DRAWS).x_t[2:3])
+
+
+def test_generation_takes_no_condition_and_upscaling_needs_one() -> None:
+    batch = latent_lane()
+    del batch["lr"]
+    DenoiseObjective(tiny_system(conditional=False), DenoiseLoss()).loss(batch, DRAWS)
+    with pytest.raises(ConfigError, match="needs the LR latent 'lr' in each batch, found position, tile, hr_mean"):
+        DenoiseObjective(tiny_system(), DenoiseLoss()).loss(batch, DRAWS)
+
+
+# Stage joint
+
+
+def image_loss(system: LatentSystem, config: JointLoss, batch: dict[str, Tensor]) -> Tensor:
+    """L_recon of Eq 7-9 for eps prediction, written out in the type of the system's weights."""
+    dtype = system.latent_mean.dtype
+    t = DRAWS.timesteps(batch["position"], system.schedule.steps)
+    abar = system.schedule.alphas_cumprod[t].to(dtype)[:, None, None, None]
+    z0 = (batch["hr_mean"].to(dtype) - system.latent_mean) / system.latent_std
+    cond = (batch["lr"].to(dtype) - system.latent_mean) / system.latent_std
+    noise = DRAWS.noise(batch["position"], batch["hr_mean"]).to(dtype)
+    x_t = abar.sqrt() * z0 + (1 - abar).sqrt() * noise
+    z0_hat = (x_t - (1 - abar).sqrt() * system.unet(x_t, t, cond)) / abar.sqrt()
+    side = round(16 * DRAWS.scale(*config.scales))
+    image = system.decoder(z0_hat * system.latent_std + system.latent_mean, (side, side))
+    tile = batch["tile"].to(dtype) / 127.5 - 1
+    truth = nn.functional.interpolate(tile, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
+    power = 1 if config.image_norm == "l1" else 2
+    error = (image - truth).abs().pow(power).mean(dim=(1, 2, 3))
+    return ((abar / (1 - abar)).flatten().clamp(max=config.cap) * error).mean()
+
+
+JOINT = [
+    JointLoss(denoise_weight=0.0, scales=(0.4, 0.9)),
+    JointLoss(denoise_weight=0.0, image_norm="l2", scales=(1.0, 1.0)),
+]
+
+
+@pytest.mark.parametrize("config", JOINT)
+def test_the_image_gradient_through_the_decoder_is_a_finite_difference(config: JointLoss) -> None:
+    """Central differences in float64 on a loss written out independently, for weights all over the U-Net."""
+    system, batch = tiny_system(), latent_lane()
+    loss, terms = JointObjective(system, config).loss(batch, DRAWS)
+    loss.backward()
+    exact = in_float64(system)
+    with torch.no_grad():
+        assert loss.item() == pytest.approx(image_loss(exact, config, batch).item(), rel=1e-4)
+    assert terms["image"].item() == pytest.approx(loss.item())
+    step = 1e-6
+    for name in ("conv_in.weight", "embed_in.bias", "middle_in.block.conv_in.weight", "conv_out.weight"):
+        gradient = system.unet.get_parameter(name).grad
+        assert gradient is not None
+        weights = exact.unet.get_parameter(name)
+        for index in gradient.abs().flatten().topk(2).indices.tolist():
+            values = []
+            for sign in (1, -1):
+                with torch.no_grad():
+                    weights.view(-1)[index] += sign * step
+                    values.append(image_loss(exact, config, batch).item())
+                    weights.view(-1)[index] -= sign * step
+            difference = (values[0] - values[1]) / (2 * step)
+            assert abs(difference) > 1e-6, "a difference of zero would prove nothing"
+            assert gradient.view(-1)[index].item() == pytest.approx(difference, rel=2e-3), (name, index)
+
+
+def test_joint_is_the_weighted_sum_of_both() -> None:
+    system, batch = tiny_system(), latent_lane()
+    loss, terms = JointObjective(system, JointLoss(denoise_weight=0.7, image_weight=0.2)).loss(batch, DRAWS)
+    assert loss.item() == pytest.approx(0.7 * terms["denoise"].item() + 0.2 * terms["image"].item(), rel=1e-6)
+    alone, _ = DenoiseObjective(system, DenoiseLoss()).loss(batch, DRAWS)
+    assert terms["denoise"].item() == alone.item()
+
+
+def test_the_cap_limits_the_image_weight() -> None:
+    system, batch = tiny_system(diffusion=DiffusionConfig(steps=2)), latent_lane()
+    small, large = (JointObjective(system, JointLoss(cap=cap)).loss(batch, DRAWS)[1]["image"] for cap in (1.0, 10.0))
+    assert system.schedule.snr.min() > 10
+    assert large.item() == pytest.approx(10 * small.item(), rel=1e-5)
+
+
+TRAIN = TrainConfig(steps=4, batch=4, lanes=2, lr=1e-3, log_every=1, checkpoint_every=2)
+
+
+def joint(**loss: float) -> JointObjective:
+    return JointObjective(tiny_system(), JointLoss(**loss))  # type: ignore[arg-type]
+
+
+def test_joint_training_changes_the_unet_and_not_one_byte_of_the_rest(fit: Fit) -> None:
+    objective = joint()
+    before = state_bytes(objective.system)
+    fit(objective, source=LatentLanes(4, 2), config=TRAIN)
+    after = state_bytes(objective.system)
+    changed = {name.split(".")[0] for name in before if before[name] != after[name]}
+    assert changed == {"unet"}
+
+
+def test_without_alignment_the_weights_are_others_and_the_decoder_is_not_run(
+    fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_alignment = fit(joint(image_weight=1.0), key="on", source=LatentLanes(4, 2), config=TRAIN)
+
+    def refuse(*args: object, **kwargs: object) -> Tensor:
+        raise AssertionError("the decoder must not run")
+
+    monkeypatch.setattr(NeuralDecoder, "features", refuse)
+    monkeypatch.setattr(NeuralDecoder, "render", refuse)
+    without = fit(joint(image_weight=0.0), key="off", source=LatentLanes(4, 2), config=TRAIN)
+    assert with_alignment.weights.sha256 != without.weights.sha256
+
+
+def test_the_drawn_scale_is_logged(fit: Fit) -> None:
+    tracker = RecordingTracker()
+    fit(joint(), source=LatentLanes(4, 2), config=TRAIN, tracker=tracker)
+    for step, values in tracker.logged.items():
+        drawn = Draws(seed=7, stage="test", step=step - 1, lane=0).scale(0.25, 1.0)
+        assert values["scale"] == pytest.approx(drawn, rel=1e-6)
+
+
+# All stages
+
+
+def objectives() -> dict[str, Callable[[], Objective]]:
+    return {
+        "autoencoder": lambda: AutoencoderObjective(autoencoder(gaussian()), AutoencoderLoss()),
+        "decoder": first_stage,
+        "denoise": lambda: DenoiseObjective(tiny_system(), DenoiseLoss()),
+        "generation": lambda: DenoiseObjective(tiny_system(conditional=False), DenoiseLoss()),
+        "joint": joint,
+    }
+
+
+@pytest.mark.parametrize("stage", objectives())
+def test_each_stage_resumes_bit_for_bit_and_draws_a_picture(fit: Fit, stage: str) -> None:
+    make = objectives()[stage]
+    source = LatentLanes(4, 2)
+    tracker = RecordingTracker()
+    config = TrainConfig(steps=4, batch=4, lanes=2, checkpoint_every=2, picture_every=2)
+    whole = fit(make(), key="whole", source=source, config=config, tracker=tracker)
+    calls = iter(range(99))
+    with pytest.raises(ZeroDivisionError):
+        fit(make(), key="cut", source=source, config=config, stop_requested=lambda: 1 // (3 - next(calls)) > 9)
+    assert digests(fit(make(), key="cut", fencing=2, source=source, config=config)) == digests(whole)
+    for picture in tracker.images.values():
+        assert picture.dtype == np.uint8
+        assert picture.shape[0] == 2 * 16
+        assert picture.shape[2] == 3
+
+
+@pytest.mark.parametrize("stage", objectives())
+def test_a_picture_leaves_modes_and_gradients_alone(stage: str) -> None:
+    objective = objectives()[stage]()
+    modes = [part.training for part in objective.model.modules()]
+    objective.picture(latent_lane(count=6))
+    assert [part.training for part in objective.model.modules()] == modes
+    assert any(modes)
+    assert all(parameter.grad is None for parameter in objective.model.parameters())
+
+
+def test_pictures_stand_side_by_side() -> None:
+    white, black = torch.ones(2, 3, 4, 4), -torch.ones(2, 3, 2, 2)
+    picture = grid([white, black])
+    assert picture.shape == (8, 8, 3)
+    assert (picture[:, :4] == 255).all()
+    assert (picture[:, 4:] == 0).all()
+
+
+def test_bytes_survive_the_way_through_floats() -> None:
+    every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+    assert torch.equal(to_uint8(to_float(every)), every)
+    assert to_uint8(torch.tensor([[[-9.0]], [[9.0]], [[0.0]]])).flatten().tolist() == [0, 255, 128]
