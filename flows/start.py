@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lsr.core.processes import reap, record_children
-
+from flows.leftovers import reap, record_children
 from lsr.core.settings import Settings, load_settings
 
 SERVER_START_SECONDS = "120"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Protocol
+
+LOOK_SECONDS = 0.5
 
 
 class Task(Protocol):
@@ -75,8 +81,6 @@ class RichProgress:
             yield _Bar()
 
     def _lines(self, console: object, name: str, total: float | None, unit: str) -> Iterator[Task]:
-        import time
-
         every, started = self._every, time.monotonic()
 
         class _Line:
@@ -96,3 +100,62 @@ class RichProgress:
                 )
 
         yield _Line()
+
+
+class FileProgress:
+    """Progress written to a small file, for a worker process whose driver follows it with `follow`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def task(self, name: str, total: float | None, unit: str = "") -> Iterator[Task]:
+        path = self._path
+
+        class _Written:
+            done, last = 0.0, 0.0
+
+            def advance(self, amount: float = 1, note: str = "") -> None:
+                self.done += amount
+                now = time.monotonic()
+                if now - self.last < LOOK_SECONDS and self.done != total:
+                    return
+                self.last = now
+                draft = path.with_suffix(".tmp")
+                draft.write_text(json.dumps({"done": self.done, "note": note}))
+                draft.replace(path)
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield _Written()
+
+
+@contextmanager
+def follow(path: Path, progress: Progress, name: str, total: float | None, unit: str = "") -> Iterator[None]:
+    """While the block runs, show in `progress` what a worker writes to `path` through FileProgress."""
+    path.unlink(missing_ok=True)
+    stop = threading.Event()
+    with progress.task(name, total, unit) as task:
+        seen = 0.0
+
+        def look() -> None:
+            nonlocal seen
+            try:
+                found = json.loads(path.read_text())
+            except (OSError, ValueError):
+                return
+            task.advance(found["done"] - seen, found["note"])
+            seen = found["done"]
+
+        def watch() -> None:
+            while not stop.wait(LOOK_SECONDS):
+                look()
+
+        thread = threading.Thread(target=watch, name=f"follow-{name}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            look()
+            path.unlink(missing_ok=True)

@@ -1,5 +1,5 @@
-"""Generation from noise: one latent, decoded at any size (System A 4.4). May import torch, lsr.models, lsr.diffusion and
-this room.
+"""Generation from noise: one latent, decoded at any size (System A 4.4). May import torch, lsr.models, lsr.diffusion
+and this room.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ def generate_at_sizes(
     if system.config.conditional:
         raise InputError("This model upscales and cannot generate from noise; use a generation model.")
     if count < 1 or not sizes or min(min(size) for size in sizes) < 1:
-        raise InputError(
-            f"Generation needs a count and sizes of at least 1, found count {count} and sizes {list(sizes)}."
-        )
+        raise InputError(f"Generation needs a count and sizes of at least 1, found {count} and {list(sizes)}.")
     height, width = latent_shape(system, sizes[0])
     device = system.latent_mean.device
     channels = system.config.autoencoder.latent_channels

@@ -1,4 +1,4 @@
-"""Pictures between files, uint8 arrays [H, W, 3] and tensors [1, 3, H, W] in [-1, 1]. May import Pillow, numpy, torch."""
+"""Pictures between files, uint8 arrays [H, W, 3] and tensors [1, 3, H, W] in [-1, 1]. May import Pillow, torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_picture(image: Picture) -> None:
 def to_tensor(image: Picture) -> Tensor:
     """uint8 [H, W, 3] -> float32 [1, 3, H, W] in [-1, 1]."""
     check_picture(image)
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def to_picture(x: Tensor) -> Picture:

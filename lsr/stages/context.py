@@ -43,8 +43,7 @@ class Context:
         if self._session is None:
             from lsr.cluster.session import ray_session
 
-            shown = not isinstance(self.progress, Quiet)
-            self._session = self._stack.enter_context(ray_session(self.settings.home, worker_output=shown))
+            self._session = self._stack.enter_context(ray_session(self.settings.home))
         return self._session
 
     @property

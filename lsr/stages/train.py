@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict
 
 from lsr.core.config import as_plain
-from lsr.core.progress import Quiet
+from lsr.core.progress import follow
 from lsr.core.refs import Ref
 from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, JointStage
 from lsr.stages.context import Context
@@ -32,25 +32,27 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
         tracker = MlflowTracker(ctx.settings.mlflow, run)
         tracker.params(as_plain(config))
         tracker.inputs(request.inputs, ctx.store.uri)
-        result = fit(
-            work,
-            {
-                "request": asdict(request),
-                "store": ctx.store.uri,
-                "cache": str(ctx.settings.cache / "shards"),
-                "tracking": ctx.settings.mlflow,
-                "run": run,
-                "fencing": lease.attempt.fencing,
-                "show": not isinstance(ctx.progress, Quiet),
-            },
-            workers=ctx.compute.workers,
-            cpus_per_worker=ctx.compute.cpus_per_worker,
-            gpus_per_worker=ctx.compute.gpus_per_worker,
-            name=lease.attempt.submission_id,
-            storage=ctx.ray_storage,
-            max_failures=ctx.compute.max_failures,
-            temp=ctx.settings.home,
-        )
+        watched = ctx.settings.home / "progress" / f"{request.key[:12]}.json"
+        with follow(watched, ctx.progress, request.stage, config.train.steps, "steps"):
+            result = fit(
+                work,
+                {
+                    "request": asdict(request),
+                    "store": ctx.store.uri,
+                    "cache": str(ctx.settings.cache / "shards"),
+                    "tracking": ctx.settings.mlflow,
+                    "run": run,
+                    "fencing": lease.attempt.fencing,
+                    "progress": str(watched),
+                },
+                workers=ctx.compute.workers,
+                cpus_per_worker=ctx.compute.cpus_per_worker,
+                gpus_per_worker=ctx.compute.gpus_per_worker,
+                name=lease.attempt.submission_id,
+                storage=ctx.ray_storage,
+                max_failures=ctx.compute.max_failures,
+                temp=ctx.settings.home,
+            )
         lease.check()
         trained = Trained(
             kind=request.stage,

@@ -13,7 +13,7 @@ import torch
 
 from lsr.core.config import as_plain, from_plain
 from lsr.core.errors import IntegrityError
-from lsr.core.progress import Quiet, RichProgress
+from lsr.core.progress import FileProgress, Quiet
 from lsr.core.randomness import derive_seed
 from lsr.core.refs import Ref
 from lsr.data.batches import LatentSource, TileSource
@@ -191,7 +191,7 @@ def work(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any] |
             world=World.here(device),
             checkpoints=Checkpoints(store, request.key, config["fencing"]),
             tracker=tracker or _NoTracker(),
-            progress=RichProgress() if rank == 0 and config["show"] else Quiet(),
+            progress=FileProgress(Path(config["progress"])) if rank == 0 else Quiet(),
         )
     finally:
         close = getattr(bench.source, "close", None)
