@@ -1,0 +1,50 @@
+"""Recipes: complete, light, checked whole; a team's own comes from outside the repository."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lsr.core.errors import ConfigError
+from lsr.recipes import BUILT_IN, load_recipe
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_every_built_in_recipe_is_sound(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+def test_reading_a_recipe_loads_no_torch() -> None:
+    code = (
+        "import sys; from lsr.recipes import load_recipe; load_recipe('demo'); "
+        "print(sorted({'torch', 'ray'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_recipe_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_team_recipes.py").write_text(
+        "from dataclasses import replace\nfrom lsr.recipes.demo import demo\n\n\ndef ours():\n"
+        "    return replace(demo(), name='ours', seed=99)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_recipe("my_team_recipes:ours").seed == 99
+
+
+def test_all_faults_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("demo", {"tile.size": "30", "denoise.train.lr": "-1", "shard.holdout": "2"})
+    text = str(caught.value)
+    assert "tile.size must be a multiple" in text
+    assert "lr must be positive" in text
+    assert "holdout must lie in [0, 1]" in text
+
+
+def test_generation_takes_no_condition_and_super_resolution_needs_one() -> None:
+    with pytest.raises(ConfigError, match="exactly one"):
+        load_recipe("demo", {"latents.degradations": "[]"})
+    with pytest.raises(ConfigError, match="must be empty"):
+        load_recipe("demo-generate", {"latents.degradations": '[{"factor": 4}]'})
