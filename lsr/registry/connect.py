@@ -5,10 +5,11 @@ Imports lsr.core and, when first called, mlflow.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def connect(uri: str) -> Any:
     for a relative SQLite path or a legacy file store, which has no registry.
     """
     if uri.startswith(SQLITE):
-        database_file(uri).parent.mkdir(parents=True, exist_ok=True)
+        database_file(uri)
     elif "://" not in uri or uri.startswith("file:"):
         raise ConfigError(
             f"MLFLOW_TRACKING_URI must be a database or a server, found {safe(uri)!r}; "
@@ -50,6 +51,8 @@ def connect(uri: str) -> Any:
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking._model_registry.client"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with explained(uri):
+        if uri.startswith(SQLITE):
+            _make_database(database_file(uri), MlflowClient)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -59,6 +62,28 @@ def database_file(uri: str) -> Path:
     if not path.is_absolute():
         raise ConfigError(f"A SQLite address needs an absolute path (four slashes), found {uri!r}.")
     return path
+
+
+def _make_database(path: Path, open_client: Callable[..., Any]) -> None:
+    """Make the database file if it is absent: migrated under another name, then moved in whole.
+
+    MLflow migrates a new file in place, step by step; two first users at once, or one that is killed, would leave
+    a database that no later call can open.
+    """
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return
+        unfinished = path.with_name(f".{path.name}.new")
+        # A killed maker's file, with the journal that SQLite would replay into the next one of that name.
+        for left in path.parent.glob(f"{unfinished.name}*"):
+            left.unlink()
+        uri = f"{SQLITE}{unfinished}"
+        open_client(tracking_uri=uri, registry_uri=uri).search_experiments()
+        os.replace(unfinished, path)
 
 
 def artifact_root(uri: str) -> str | None:

@@ -18,6 +18,9 @@ from lsr.evaluation.controls import degraded, remembered, shuffled
 from lsr.evaluation.protocol import Exhibit, Image, Size, bicubic, evaluate, reference_scale, resize
 from lsr.evaluation.regions import choose_regions
 from lsr.evaluation.rows import CEILING_DB, Evaluation, Row
+from lsr.inference.upscale import upscale_to_sizes
+from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
+from lsr.models.system import LatentSystem
 
 Photos = list[tuple[str, Image]]
 
@@ -194,6 +197,26 @@ def test_a_model_measured_beside_its_degraded_copy_samples_once(photos: Photos, 
     evaluation = evaluate(photos, {"ours": once, "degraded": degraded(once)}, config)
     assert len(asked) == len(set(asked)) == 8
     assert by_place(evaluation, "ours", "psnr") == by_place(evaluation, "bicubic", "psnr")
+
+
+def test_a_latent_system_keeps_its_picture_over_the_scales(photos: Photos, config: EvaluateConfig) -> None:
+    """An untrained system knows nothing, but one latent decoded at all sizes agrees with itself; noise would not."""
+    architecture = SystemConfig(
+        autoencoder=AutoencoderConfig(channels=8, multipliers=(1, 1), blocks=1, latent_channels=2),
+        renderer=RendererConfig(hidden=(8,)),
+        unet=UNetConfig(channels=8, multipliers=(1,), blocks=1, attention_factors=(), head_channels=8),
+        diffusion=DiffusionConfig(steps=10),
+        base_scale=2,
+    )
+    torch.manual_seed(0)
+    system = LatentSystem(architecture).eval()
+
+    def ours(lr: Image, sizes: Sequence[Size]) -> list[Image]:
+        return upscale_to_sizes(system, lr, sizes, steps=2, eta=0.0, seed=1)
+
+    evaluation = evaluate(photos[:2], {"ours": ours}, replace(config, crops=1))
+    assert mean(evaluation, "ours", "psnr") < mean(evaluation, "bicubic", "psnr") - 3
+    assert mean(evaluation, "ours", "scale_ssim") > 0.8
 
 
 def test_shuffling_needs_something_to_shuffle(photos: Photos) -> None:

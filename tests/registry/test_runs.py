@@ -119,6 +119,26 @@ def test_the_run_of_a_sigkilled_process_is_closed_by_the_next_command_and_resume
     assert open_run(uri, **REQUEST) == run_id
 
 
+OPENER = """
+import sys
+from lsr.registry.runs import open_run
+print(open_run(sys.argv[1], experiment="demo", key="a" * 64, stage="denoise"))
+"""
+
+
+@pytest.mark.slow
+def test_first_users_at_once_share_one_database_and_one_run(tmp_path: Path) -> None:
+    """Beside what a maker left that was killed in the middle of MLflow's migrations."""
+    for name in (".mlflow.db.new", ".mlflow.db.new-journal"):
+        (tmp_path / name).write_text("half a database")
+    words = [sys.executable, "-c", OPENER, f"sqlite:///{tmp_path / 'mlflow.db'}"]
+    users = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = {user.communicate(timeout=120)[0].strip() for user in users}
+    assert [user.returncode for user in users] == [0, 0, 0]
+    assert len(said) == 1
+    assert len(said.pop()) == 32
+
+
 def history(uri: str, run_id: str, name: str) -> list[tuple[int, float]]:
     return [(m.step, m.value) for m in connect(uri).get_metric_history(run_id, name)]
 
