@@ -85,7 +85,7 @@ class UNet(nn.Module):
         factor = self.config.factor
         if x.shape[-2] % factor or x.shape[-1] % factor:
             raise InputError(f"The U-Net needs sides that are multiples of {factor}, found {tuple(x.shape[-2:])}.")
-        emb = self.embed_out(F.silu(self.embed_in(sinusoidal(t, self.config.channels))))
+        emb = self.embed_out(F.silu(self.embed_in(sinusoidal(t, self.config.channels).to(x.dtype))))
         h: Tensor = self.conv_in(x if cond is None else torch.cat([x, cond], dim=1))
         skips = [h]
         for layer in self.encoder:
