@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from data_prep.tars import write_tar
 from lsr.core.errors import InputError, IntegrityError, NotFoundError
+from lsr.data.index import read_index
 from lsr.data.shards import SampleReader, iter_shard, member_offsets, read_samples
 from lsr.store import open_store
 from lsr.store.base import Store
@@ -119,6 +121,27 @@ def test_a_cache_that_was_damaged_or_deleted_mends_itself(sets: Sets, far: Store
     assert reader.read(0) == {"png": png(0)}
     path.write_bytes(b"x" * 10240)
     assert SampleReader(far, sets.tiles, tmp_path).read(0) == {"png": png(0)}
+
+
+def test_ranks_of_one_machine_download_a_shard_once(sets: Sets, far: Store, tmp_path: Path) -> None:
+    def rank(_: int) -> bytes:
+        return SampleReader(far, sets.tiles, tmp_path).read(0)["png"]
+
+    with ThreadPoolExecutor(8) as ranks:
+        assert list(ranks.map(rank, range(8))) == [png(0)] * 8
+    assert FarStore.downloads == 1
+
+
+def test_the_shards_used_last_stay_open(sets: Sets, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(
+        "lsr.data.shards.read_index", lambda data, where: (opened.append(where), read_index(data, where))[1]
+    )
+    reader = SampleReader(sets.store, sets.tiles, open_shards=2)
+    first, second, third = 0, COUNTS[0], COUNTS[0] + COUNTS[1]
+    for index in (first, second, first, third, first):
+        reader.read(index)
+    assert len(opened) == 3
 
 
 def test_a_far_store_needs_a_cache(sets: Sets, far: Store) -> None:
