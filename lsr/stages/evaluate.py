@@ -66,12 +66,12 @@ def held_out(store: Store, images: Ref) -> Iterator[tuple[str, Image]]:
 def _measure_upscaling(
     system: LatentSystem, photos: Iterator[tuple[str, Image]], config: EvaluateConfig, ctx: Context
 ) -> tuple[Evaluation, list[Exhibit]]:
-    from lsr.evaluation.controls import degraded
+    from lsr.evaluation.controls import degraded, remembered
     from lsr.evaluation.protocol import evaluate
     from lsr.metrics.lpips import find_lpips
 
     exhibits: list[Exhibit] = []
-    ours = upscaler(system, config)
+    ours = remembered(upscaler(system, config))
     lpips = find_lpips(ctx.settings.cache)
     evaluation = evaluate(
         photos,
@@ -90,6 +90,7 @@ def _measure_samples(
 ) -> tuple[Evaluation, list[list[Image]]]:
     from lsr.data.pixels import decode_rgb, picture_of
     from lsr.data.shards import SampleReader
+    from lsr.evaluation.controls import spoil
     from lsr.evaluation.generation import MOST_TILES, evaluate_samples
     from lsr.inference.generate import generate_at_sizes
 
@@ -100,7 +101,8 @@ def _measure_samples(
     samples = generate_at_sizes(
         system, sizes, count=config.samples, steps=config.steps, eta=config.eta, seed=config.seed
     )
-    return evaluate_samples(samples, real), samples
+    worse = [spoil(pictures, seed=number) for number, pictures in enumerate(samples)]
+    return evaluate_samples(samples, real, controls={DEGRADED: worse}), samples
 
 
 def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -> Ref:

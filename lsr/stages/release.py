@@ -166,7 +166,7 @@ def gate(recipe: Recipe, refs: dict[str, Ref], ctx: Context, *, version: int | N
     Raises GateRefusedError when the gate is void (a deliberately degraded copy did not fail it), InputError when a
     held-out photograph was trained on, ConflictError when another promotion won.
     """
-    from lsr.registry.promotion import champion, promote, put_verdict, read_log
+    from lsr.registry.promotion import champion, put_verdict, read_log
     from lsr.registry.versions import get_version, tag_version
 
     uri, name = ctx.settings.mlflow, model_name(recipe, ctx.settings)
@@ -174,19 +174,27 @@ def gate(recipe: Recipe, refs: dict[str, Ref], ctx: Context, *, version: int | N
     subject = get_version(uri, name, number)
     known = _known_verdict(ctx.store, recipe, refs, subject)
     if known is not None:
-        return Judged(
-            decision=known.decision, version=number, alias=_mend(ctx, name, number), text=known.sentence(), made=False
-        )
+        text = _promote_on_pass(recipe, ctx, subject, known)
+        return Judged(decision=known.decision, version=number, alias=_mend(ctx, name, number), text=text, made=False)
     verdict = _judge(recipe, refs, ctx, subject, champion(read_log(ctx.store, name)))
     digest = put_verdict(ctx.store, verdict)
     tag_version(uri, subject, {VERDICT: digest})
-    text = verdict.sentence()
-    if verdict.decision == "PASS":
-        try:
-            promote(ctx.store, subject, digest, who=getpass.getuser(), reason=f"gate of recipe {recipe.name}")
-        except ConflictError as error:
-            text = f"{text} Not promoted: {error}"
+    text = _promote_on_pass(recipe, ctx, subject, verdict)
     return Judged(decision=verdict.decision, version=number, alias=_mend(ctx, name, number), text=text, made=True)
+
+
+def _promote_on_pass(recipe: Recipe, ctx: Context, subject: Version, verdict: Verdict) -> str:
+    """Promote unless it is champion already; the verdict in words, with the reason where it was not promoted."""
+    from lsr.registry.promotion import champion, promote, read_log
+
+    today = champion(read_log(ctx.store, subject.name))
+    if verdict.decision != "PASS" or (today is not None and today.digest == subject.digest):
+        return verdict.sentence()
+    try:
+        promote(ctx.store, subject, verdict.digest, who=getpass.getuser(), reason=f"gate of recipe {recipe.name}")
+    except ConflictError as error:
+        return f"{verdict.sentence()} Not promoted: {error}"
+    return verdict.sentence()
 
 
 def _mend(ctx: Context, name: str, number: int) -> str | None:
