@@ -1,4 +1,5 @@
-"""Floor 3a: samplers at work. Pictures in, pictures out, with a system that is already built; no training, no services.
+"""Trained systems at work: any picture to any size, or pictures from noise.
 
-May import torch, Pillow, numpy, lsr.models, lsr.diffusion, lsr.nn and lsr.core.
+May import torch, numpy, PIL, lsr.core, lsr.nn, lsr.diffusion and lsr.models. `upscale.py` and `generate.py` are the
+entries; `windows.py` bounds memory for large inputs, `render.py` for large outputs.
 """

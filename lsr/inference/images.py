@@ -1,78 +1,76 @@
-"""Pictures between files, uint8 arrays [H, W, 3] and tensors [1, 3, H, W] in [-1, 1]. May import Pillow, torch."""
+"""Pictures in files: any kind that Pillow reads -> uint8 RGB, and back. May import PIL, numpy and lsr.core."""
 
 from __future__ import annotations
 
 import io
+import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
+from PIL import Image, ImageOps
 
-from lsr.core.errors import InputError, StoreError
+from lsr.core.errors import InputError, NotFoundError
 
-Picture = NDArray[np.uint8]
-MAX_PIXELS = 120_000_000
+MAX_INPUT_PIXELS = 100_000_000
 
 
-def check_picture(image: Picture) -> None:
-    """Raise InputError unless `image` is uint8 [H, W, 3] with at least one pixel."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise InputError(
-            f"A picture must be RGB, uint8 [height, width, 3] with at least one pixel, found {image.dtype} "
-            f"{list(image.shape)}; convert it first."
-        )
+def load_image(source: Path | bytes, max_pixels: int = MAX_INPUT_PIXELS) -> NDArray[np.uint8]:
+    """A file or its bytes -> uint8 [H, W, 3], upright by its EXIF tag, transparency over white, 16 bit cut to 8.
 
-
-def to_tensor(image: Picture) -> Tensor:
-    """uint8 [H, W, 3] -> float32 [1, 3, H, W] in [-1, 1]."""
-    check_picture(image)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
-
-
-def to_picture(x: Tensor) -> Picture:
-    """[1, 3, H, W], clamped to [-1, 1] -> uint8 [H, W, 3]."""
-    rounded = ((x[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return np.asarray(rounded.permute(1, 2, 0).cpu().numpy())
-
-
-def load_image(path: Path) -> Picture:
-    """A picture file as upright RGB uint8 [H, W, 3]. Raises InputError when it is not one or is too large."""
+    Raises NotFoundError for a missing file; InputError for what is no whole picture, or more than `max_pixels` by its
+    header, which is read before any pixel is.
+    """
+    where = "The picture" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else source.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFoundError(f"There is no picture {where}.") from error
+    except OSError as error:
+        raise InputError(f"{where} cannot be read ({error.strerror}).") from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise InputError(f"{path} has {image.width}x{image.height} pixels; the limit is {MAX_PIXELS}.")
-                return np.asarray((ImageOps.exif_transpose(image) or image).convert("RGB"))
-    except FileNotFoundError as error:
-        raise InputError(f"There is no file {path}.") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} announces too many pixels; the limit is {MAX_PIXELS}.") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path} cannot be read as a picture: {error}.") from error
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise InputError(
+                        f"{where} has {width} x {height} pixels, at most {max_pixels} are read; make it smaller."
+                    )
+                return np.asarray(_rgb(ImageOps.exif_transpose(image)))
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputError(
+            f"{where} is not a picture that can be read whole ({error}); use PNG, JPEG or WebP."
+        ) from error
 
 
-def to_png(image: Picture) -> bytes:
-    """The picture as PNG bytes."""
-    check_picture(image)
-    out = io.BytesIO()
-    Image.fromarray(image).save(out, "PNG")
-    return out.getvalue()
+def save_image(pixels: NDArray[np.uint8], path: Path) -> None:
+    """Write uint8 [H, W, 3] as the kind that the path's suffix names; the file appears whole or not at all.
 
-
-def save_image(image: Picture, path: Path) -> None:
-    """Write a picture in the format of the path's suffix. Raises InputError for an unknown one, StoreError when the
-    place cannot be written.
+    Raises InputError for a suffix Pillow cannot write and a folder that cannot be written.
     """
-    check_picture(image)
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise InputError(f"{path} needs the suffix of a picture format (.png, .jpg, .webp), found {path.suffix!r}.")
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise InputError(f"{path} must end in the suffix of a picture, such as .png, .jpg or .webp.")
+    data = io.BytesIO()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        Image.fromarray(pixels).save(data, format=kind)
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
+        temporary.write_bytes(data.getvalue())
+        os.replace(temporary, path)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}.") from error
+        with suppress(OSError):
+            temporary.unlink()
+        raise InputError(f"{path} cannot be written ({error}).") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+    return image.convert("RGB")

@@ -1,7 +1,8 @@
-"""Super-resolution of one picture by any real factor or to any size (System A 4.3, 4.4). May import torch, lsr.models,
-lsr.diffusion and this room.
+"""Super-resolution of any picture by any real factor or to any size (System A 1.1). May import torch, numpy, lsr.core,
+lsr.nn, lsr.diffusion, lsr.models and its own room.
 
-The diffusion runs once, at base_scale times the picture's size; only decoding depends on the output size.
+The diffusion runs at the LR picture's own latent size; the output size is chosen when decoding. Noise is drawn once
+for the whole latent from the picture's seed, so neither windows nor the batch change it.
 """
 
 from __future__ import annotations
@@ -11,144 +12,156 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
-from lsr.diffusion.samplers import ddim
-from lsr.inference.images import Picture, check_picture, to_picture, to_tensor
-from lsr.inference.windows import blend, windowed_denoiser
-from lsr.models.system import LatentSystem
+from lsr.diffusion.samplers import Denoiser, ddim
+from lsr.inference.render import check_size, render, to_float
+from lsr.inference.windows import Window, blend
+from lsr.models.system import LatentSystem, pad_to_multiple
 from lsr.nn.random import normal
+from lsr.nn.resize import resize
 
-WINDOW = 64
-OVERLAP = 16
-BAND_PIXELS = 1 << 20
-MAX_OUTPUT_PIXELS = 1 << 30
-
-Size = tuple[int, int]
+AUTOMATIC_WINDOW = 4
+"""Latents larger than this many times the trained side are evaluated in windows of that size unless told otherwise."""
 
 
-def check_request(*, scale: float | None, size: Size | None) -> None:
-    """Raise InputError unless exactly one of a finite scale above 0 and a size of at least 1x1 is given."""
-    if (scale is None) == (size is None):
-        raise InputError("Give either a scale or a target size, and not both.")
-    if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise InputError(f"The scale must be a finite number above 0, found {scale}.")
-    if size is not None and min(size) < 1:
-        raise InputError(f"The target size must be at least 1x1, found {size[1]}x{size[0]}.")
+def target_size(
+    size: tuple[int, int], *, scale: float | None = None, target: tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """Output (height, width) of a picture of `size`: `target`, or each side times `scale`, rounded, at least 1.
 
-
-def output_size(image: Picture, *, scale: float | None, size: Size | None) -> Size:
-    """(height, width) of the result: round(side * scale), at least 1, or the target size."""
-    check_request(scale=scale, size=size)
-    if size is not None:
-        target = size
-    else:
-        assert scale is not None
-        height, width = image.shape[:2]
-        target = (max(1, round(height * scale)), max(1, round(width * scale)))
-    if target[0] * target[1] > MAX_OUTPUT_PIXELS:
-        raise InputError(f"{target[1]}x{target[0]} pixels are more than the limit of {MAX_OUTPUT_PIXELS}.")
-    return target
-
-
-@torch.no_grad()
-def sample_latent(
-    system: LatentSystem, lr: Tensor, *, steps: int, eta: float, seed: int, window: int = WINDOW, overlap: int = OVERLAP
-) -> Tensor:
-    """LR [1, 3, h, w] in [-1, 1] -> whitened HR latent [1, c, H, W], a function of (picture, steps, eta, seed)."""
-    cond = _condition(system, lr, window=window, overlap=overlap)
-    seeds = [derive_seed(seed, "infer", "noise")]
-    noise = normal(seeds, cond.shape[1:], cond.device)
-    denoise = windowed_denoiser(system.denoiser, cond, window=window, overlap=overlap)
-    return ddim(denoise, system.schedule, noise, steps, eta=eta, seeds=seeds)
-
-
-def _condition(system: LatentSystem, lr: Tensor, *, window: int, overlap: int) -> Tensor:
-    """The LR latent, encoded in one piece while that is small, else in windows of LR pixels with a margin."""
-    scale, f = system.config.base_scale, system.config.autoencoder.factor
-    if max(lr.shape[-2:]) * scale <= window * f * 4:
-        return system.condition(lr)
-    return _condition_in_windows(system, lr, side=max(1, window * f // scale), margin=max(1, overlap * f // scale))
-
-
-def _condition_in_windows(system: LatentSystem, lr: Tensor, *, side: int, margin: int) -> Tensor:
-    scale, f = system.config.base_scale, system.config.autoencoder.factor
-    per_pixel = scale / f
-    height, width = lr.shape[-2:]
-    whole = system.latent_size((height * scale, width * scale))
-    out = lr.new_zeros((1, system.config.autoencoder.latent_channels, *whole))
-    # Window borders must fall on latent pixels: f LR pixels are always a whole number of them.
-    side, margin = -(-side // f) * f, -(-margin // f) * f
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            y0, x0 = max(0, top - margin), max(0, left - margin)
-            y1, x1 = min(height, top + side + margin), min(width, left + side + margin)
-            part = system.condition(lr[..., y0:y1, x0:x1])
-            to_y, to_x = round(top * per_pixel), round(left * per_pixel)
-            end_y = whole[0] if top + side >= height else round((top + side) * per_pixel)
-            end_x = whole[1] if left + side >= width else round((left + side) * per_pixel)
-            from_y, from_x = to_y - round(y0 * per_pixel), to_x - round(x0 * per_pixel)
-            piece = part[..., from_y : from_y + end_y - to_y, from_x : from_x + end_x - to_x]
-            out[..., to_y : to_y + piece.shape[-2], to_x : to_x + piece.shape[-1]] = piece
-    return out
-
-
-@torch.no_grad()
-def decode_picture(
-    system: LatentSystem,
-    z: Tensor,
-    size: Size,
-    extent: tuple[float, float],
-    *,
-    window: int = WINDOW,
-    overlap: int = OVERLAP,
-) -> Picture:
-    """Whitened latent [1, c, h, w] -> uint8 [*size, 3], in bands of rows: memory beyond the result is bounded."""
-    latent = system.unwhiten(z)
-    features = blend(
-        lambda place: system.decoder.features(latent[(..., *place)]),
-        latent.shape[-2],
-        latent.shape[-1],
-        window=window,
-        overlap=overlap,
-    )
-    out = np.empty((*size, 3), dtype=np.uint8)
-    band = max(1, BAND_PIXELS // size[1])
-    for start in range(0, size[0], band):
-        stop = min(start + band, size[0])
-        out[start:stop] = to_picture(system.decoder.render(features, size, rows=(start, stop), extent=extent))
-    return out
-
-
-def upscale_to_sizes(
-    system: LatentSystem, image: Picture, sizes: Sequence[Size], *, steps: int, eta: float = 0.0, seed: int = 0
-) -> list[Picture]:
-    """The picture at several output sizes, all decoded from one latent."""
-    check_picture(image)
-    device = system.latent_mean.device
-    z = sample_latent(system, to_tensor(image).to(device), steps=steps, eta=eta, seed=seed)
-    scale = system.config.base_scale
-    extent = system.extent((image.shape[0] * scale, image.shape[1] * scale))
-    return [decode_picture(system, z, size, extent) for size in sizes]
+    Raises InputError unless exactly one is given, scale is finite and above 0, and the output not absurdly large.
+    """
+    if (scale is None) == (target is None):
+        given = "neither" if scale is None else "both"
+        raise InputError(f"Give either a scale or a size, found {given}.")
+    if target is None:
+        number = isinstance(scale, int | float | np.number) and not isinstance(scale, bool)
+        if scale is None or not number or not math.isfinite(scale) or scale <= 0:
+            raise InputError(f"scale must be a finite number above 0, found {scale!r}.")
+        target = max(1, round(size[0] * float(scale))), max(1, round(size[1] * float(scale)))
+    check_size(target)
+    return int(target[0]), int(target[1])
 
 
 def upscale(
     system: LatentSystem,
-    image: Picture,
+    image: NDArray[np.uint8],
     *,
     scale: float | None = None,
-    size: Size | None = None,
-    steps: int = 10,
+    size: tuple[int, int] | None = None,
+    steps: int = 50,
     eta: float = 0.0,
     seed: int = 0,
-) -> Picture:
-    """uint8 [H, W, 3] of any size -> uint8 [round(H * scale), round(W * scale), 3], or of `size` (height, width).
+    window: int | None = None,
+) -> NDArray[np.uint8]:
+    """image uint8 [H, W, 3], any aspect ratio, 1 x 1 and up -> uint8 [H', W', 3].
 
-    steps, eta, seed: the sampler's request; the result is a function of them and the picture. Raises InputError for
-    another shape or type, a scale that is not a finite number above 0, or both or neither of scale and size.
+    scale: any finite factor above 0, H' = round(H * scale); or size: (H', W'). steps, eta: of DDIM. seed: of every
+    draw. window: side in latent pixels of the parts a large picture is evaluated in; by default AUTOMATIC_WINDOW times
+    the trained side. The system is left in eval mode. Raises InputError for anything these rules exclude.
     """
-    check_picture(image)
-    target = output_size(image, scale=scale, size=size)
-    return upscale_to_sizes(system, image, [target], steps=steps, eta=eta, seed=seed)[0]
+    batch = _checked(image)[None]
+    out = upscale_batch(system, batch, [seed], scale=scale, size=size, steps=steps, eta=eta, window=window)
+    return out.reshape(out.shape[1:])
+
+
+def upscale_batch(
+    system: LatentSystem,
+    images: NDArray[np.uint8],
+    seeds: Sequence[int],
+    *,
+    scale: float | None = None,
+    size: tuple[int, int] | None = None,
+    steps: int = 50,
+    eta: float = 0.0,
+    window: int | None = None,
+) -> NDArray[np.uint8]:
+    """`upscale` for pictures of one size, uint8 [B, H, W, 3], each with its own seed -> uint8 [B, H', W', 3]."""
+    for image in images:
+        _checked(image)
+    if len(seeds) != len(images) or not len(images):
+        raise InputError(f"A batch needs pictures and one seed for each, found {len(images)} and {len(seeds)} seeds.")
+    target = target_size((images.shape[1], images.shape[2]), scale=scale, target=size)
+    return _upscale(system, images, seeds, [target], steps=steps, eta=eta, window=window)[0]
+
+
+def upscale_to_sizes(
+    system: LatentSystem,
+    image: NDArray[np.uint8],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    steps: int = 50,
+    eta: float = 0.0,
+    seed: int = 0,
+    window: int | None = None,
+) -> list[NDArray[np.uint8]]:
+    """`upscale` to each (H', W') of `sizes`, all decoded from the one latent that a single call would draw."""
+    targets = [target_size((1, 1), target=size) for size in sizes]
+    outputs = _upscale(system, _checked(image)[None], [seed], targets, steps=steps, eta=eta, window=window)
+    return [out.reshape(out.shape[1:]) for out in outputs]
+
+
+def _upscale(
+    system: LatentSystem,
+    images: NDArray[np.uint8],
+    seeds: Sequence[int],
+    targets: Sequence[tuple[int, int]],
+    *,
+    steps: int,
+    eta: float,
+    window: int | None,
+) -> list[NDArray[np.uint8]]:
+    """One latent a picture, decoded at every target: uint8 [B, *target, 3] each."""
+    height, width = images.shape[1:3]
+    factor = system.config.unet.factor
+    parts = Window.of(AUTOMATIC_WINDOW * system.config.latent_side if window is None else window, factor)
+    base = height * system.config.base_scale, width * system.config.base_scale
+    system.eval()
+    with torch.no_grad():
+        cond = condition(system, to_float(images, system.latent_mean.device), base, parts)
+        noise = normal([derive_seed(seed, "upscale", "noise") for seed in seeds], cond.shape[1:], cond.device)
+        draws = [derive_seed(seed, "upscale", "sampler") for seed in seeds]
+        z = ddim(windowed(system, cond, parts), system.schedule, noise, steps, eta, draws)
+        return [render(system, z, target, system.extent(base), parts) for target in targets]
+
+
+def condition(system: LatentSystem, lr: Tensor, base: tuple[int, int], window: Window) -> Tensor:
+    """`LatentSystem.condition`, encoding in windows what is larger than one: [B, 3, h, w] -> [B, c, latent size]."""
+    if not system.config.conditional:
+        raise InputError("This model generates pictures and takes no LR condition; use a super-resolution model.")
+    f = system.config.autoencoder.factor
+    restored = resize(lr, base, system.config.condition_upsample)
+    padded = pad_to_multiple(restored, f * system.config.unet.factor)
+
+    def encode(rows: slice, columns: slice) -> Tensor:
+        crop = padded[..., rows.start * f : rows.stop * f, columns.start * f : columns.stop * f]
+        return system.whiten(system.encoder(crop).mode())
+
+    return blend(encode, system.latent_size(base), window)
+
+
+def windowed(system: LatentSystem, cond: Tensor | None, window: Window) -> Denoiser:
+    """`LatentSystem.denoiser`, evaluated in windows where x_t is larger than one; each sees its part of `cond`."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        def part(rows: slice, columns: slice) -> Tensor:
+            seen = None if cond is None else cond[..., rows, columns]
+            return system.denoiser(seen)(x_t[..., rows, columns], t)
+
+        height, width = x_t.shape[-2:]
+        return blend(part, (height, width), window)
+
+    return denoise
+
+
+def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        found = f"{image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"A picture must be a numpy array of uint8, found {found}; see lsr.inference.images.")
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(f"A picture must be [height, width, 3] with sides of at least 1, found {image.shape}.")
+    return image

@@ -1,76 +1,74 @@
-"""Large latents in overlapping windows, blended by linear ramps: memory and attention stay bounded. May import torch.
-
-Noise is drawn for the whole latent before, so where windows lie does not change it; one window that covers everything
-gives exactly the plain result.
+"""Maps that are too large for one forward: overlapping windows, blended by linear ramps. May import torch and
+lsr.core.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lsr.core.errors import InputError
-from lsr.diffusion.samplers import Denoiser
 
 
-def starts(length: int, window: int, overlap: int) -> list[int]:
-    """First positions of windows that cover `length` and overlap by at least `overlap`."""
-    if length <= window:
+@dataclass(frozen=True, slots=True)
+class Window:
+    """side, overlap: in latent pixels, 0 <= overlap < side. A map no larger than `side` is evaluated whole."""
+
+    side: int
+    overlap: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < self.side:
+            raise InputError(
+                f"A window needs 0 <= overlap < side, found side {self.side} and overlap {self.overlap} latent pixels."
+            )
+
+    @classmethod
+    def of(cls, side: int, multiple: int) -> Window:
+        """At least `side`, rounded up to a multiple of the U-Net's factor, a quarter of it overlapping."""
+        if side < 1:
+            raise InputError(f"A window's side must be at least 1 latent pixel, found {side}.")
+        rounded = math.ceil(side / multiple) * multiple
+        return cls(rounded, rounded // 4)
+
+
+def starts(length: int, window: Window) -> list[int]:
+    """Where windows begin so that they cover 0..length-1 and neighbours share at least `overlap`."""
+    if length <= window.side:
         return [0]
-    step = window - overlap
-    return [*range(0, length - window, step), length - window]
+    stride = window.side - window.overlap
+    return [*range(0, length - window.side, stride), length - window.side]
 
 
-def ramp(length: int, window: int, overlap: int, start: int) -> Tensor:
-    """Weights [window]: rising over the overlap with a neighbour, 1 elsewhere; never 0."""
-    size = min(window, length)
-    weights = torch.ones(size)
-    rising = (torch.arange(overlap) + 1.0) / (overlap + 1.0)
-    if start > 0 and overlap:
-        weights[:overlap] = rising
-    if start + size < length and overlap:
-        weights[-overlap:] = torch.minimum(weights[-overlap:], rising.flip(0))
-    return weights
+def _ramp(size: int, overlap: int) -> Tensor:
+    """Weights [size] that rise linearly over the first `overlap` + 1 pixels and fall over the last; all positive."""
+    rising = torch.arange(1, size + 1, dtype=torch.float32)
+    return torch.minimum(rising, rising.flip(0)).clamp(max=overlap + 1)
 
 
-def blend(
-    function: Callable[[tuple[slice, slice]], Tensor], height: int, width: int, *, window: int, overlap: int
-) -> Tensor:
-    """Evaluate `function` on windows of an height x width map and blend; each call returns [B, C, h, w] of its window.
+def blend(part: Callable[[slice, slice], Tensor], size: tuple[int, int], window: Window) -> Tensor:
+    """The map [..., *size] whose windows `part(rows, columns)` [..., rows, columns] evaluates.
 
-    Raises InputError unless 0 <= overlap < window.
+    A single window is taken as it is. Where windows overlap, each counts by its distance from its own border.
     """
-    if not 0 <= overlap < window:
-        raise InputError(f"The overlap must lie in [0, window), found overlap {overlap} and window {window}.")
-    if height <= window and width <= window:
-        return function((slice(0, height), slice(0, width)))
-    total: Tensor | None = None
-    weight = torch.zeros(height, width)
-    for top in starts(height, window, overlap):
-        for left in starts(width, window, overlap):
-            place = (slice(top, min(top + window, height)), slice(left, min(left + window, width)))
-            part = function(place)
-            share = torch.outer(ramp(height, window, overlap, top), ramp(width, window, overlap, left))
-            if total is None:
-                total = part.new_zeros((*part.shape[:2], height, width))
-            total[..., place[0], place[1]] += part * share.to(part)
-            weight[place] += share
-    assert total is not None
-    return total / weight.to(total)
-
-
-def windowed_denoiser(
-    make: Callable[[Tensor | None], Denoiser], cond: Tensor | None, *, window: int, overlap: int
-) -> Denoiser:
-    """A denoiser that evaluates overlapping windows. make: the plain denoiser for a window's condition."""
-
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        def part(place: tuple[slice, slice]) -> Tensor:
-            inside = (..., *place)
-            return make(None if cond is None else cond[inside])(x_t[inside], t)
-
-        return blend(part, x_t.shape[-2], x_t.shape[-1], window=window, overlap=overlap)
-
-    return denoise
+    ys, xs = (starts(length, window) for length in size)
+    height, width = (min(length, window.side) for length in size)
+    if len(ys) == len(xs) == 1:
+        return part(slice(0, height), slice(0, width))
+    weight = _ramp(height, window.overlap)[:, None] * _ramp(width, window.overlap)
+    total = torch.zeros(size)
+    out: Tensor | None = None
+    for y in ys:
+        for x in xs:
+            rows, columns = slice(y, y + height), slice(x, x + width)
+            value = part(rows, columns)
+            if out is None:
+                out = value.new_zeros((*value.shape[:-2], *size))
+            out[..., rows, columns] += value * weight.to(value)
+            total[rows, columns] += weight
+    assert out is not None
+    return out / total.to(out)

@@ -1,0 +1,230 @@
+"""Upscaling: any picture, any factor, the same result however it is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lsr.core.errors import InputError
+from lsr.core.randomness import derive_seed
+from lsr.diffusion.samplers import ddim
+from lsr.inference import render as render_room
+from lsr.inference import upscale as room
+from lsr.inference.upscale import condition, target_size, upscale, upscale_batch, windowed
+from lsr.inference.windows import Window
+from lsr.models.neural_decoder import NeuralDecoder
+from lsr.models.renderer import Renderer
+from lsr.models.system import LatentSystem
+from lsr.nn.random import normal
+from tests.training.kit import tiny_system
+
+
+@pytest.fixture(scope="module")
+def system() -> LatentSystem:
+    torch.set_num_threads(1)
+    return tiny_system()
+
+
+def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def differ(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
+    """Largest difference in levels of 0..255."""
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (17, 5)])
+@pytest.mark.parametrize("scale", [0.3, 1.0, math.pi, 30])
+def test_any_size_by_any_factor(system: LatentSystem, size: tuple[int, int], scale: float) -> None:
+    out = upscale(system, picture(*size), scale=scale, steps=1)
+    assert out.shape == (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)), 3)
+    assert out.dtype == np.uint8
+    assert out.flags.c_contiguous
+
+
+def test_a_target_size_may_have_another_aspect_ratio(system: LatentSystem) -> None:
+    assert upscale(system, picture(6, 4), size=(9, 31), steps=2).shape == (9, 31, 3)
+
+
+@given(h=st.integers(1, 5000), w=st.integers(1, 5000), scale=st.floats(1e-3, 6))
+@settings(max_examples=200)
+def test_the_output_side_is_the_rounded_product_and_at_least_1(h: int, w: int, scale: float) -> None:
+    height, width = target_size((h, w), scale=scale)
+    assert abs(height - h * scale) <= 0.5 + 1e-6 or height == 1
+    assert abs(width - w * scale) <= 0.5 + 1e-6 or width == 1
+    assert min(height, width) >= 1
+
+
+def test_upscaling_is_sampling_then_decoding_the_part_that_is_picture() -> None:
+    """Against the model's own parts: condition, DDIM with the seed's noise, decode with the extent."""
+    system, image = tiny_system(base_scale=3).eval(), picture(5, 3)
+    with torch.no_grad():
+        lr = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
+        cond = system.condition(lr)
+        assert cond.shape[-2:] == (8, 6), "padded to the U-Net's factor"
+        noise = normal([derive_seed(4, "upscale", "noise")], cond.shape[1:])
+        z = ddim(system.denoiser(cond), system.schedule, noise, 3)
+        wanted = system.decode(z, (11, 7), extent=(7.5, 4.5))
+    found = upscale(system, image, size=(11, 7), steps=3, seed=4)
+    levels = ((wanted[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy().astype(np.uint8)
+    assert differ(found, levels) <= 1
+
+
+def test_a_seed_decides_everything(system: LatentSystem) -> None:
+    image = picture(4, 4)
+    results = [
+        upscale(system, image, scale=3.0, steps=3, eta=eta, seed=seed) for eta in (0.0, 1.0) for seed in (1, 1, 2)
+    ]
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[3], results[4])
+    assert not np.array_equal(results[0], results[2])
+    assert not np.array_equal(results[3], results[5])
+    assert not np.array_equal(results[0], results[3])
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.7])
+def test_the_batch_changes_nothing(system: LatentSystem, eta: float) -> None:
+    """Rounding in the last bit may move a value across the border of two levels, no more."""
+    images = np.stack([picture(4, 6, seed) for seed in range(3)])
+    together = upscale_batch(system, images, [7, 8, 9], scale=2.5, steps=3, eta=eta)
+    for i in range(3):
+        assert differ(together[i], upscale(system, images[i], scale=2.5, steps=3, eta=eta, seed=7 + i)) <= 1
+
+
+def test_dropout_is_off(system: LatentSystem) -> None:
+    system.train()
+    first = upscale(system, picture(4, 4), scale=2.0, steps=2)
+    assert not system.training
+    assert np.array_equal(first, upscale(system, picture(4, 4), scale=2.0, steps=2))
+
+
+# Windows
+
+
+def test_one_window_is_the_whole(system: LatentSystem) -> None:
+    image = picture(8, 6)
+    whole = upscale(system, image, scale=2.0, steps=2, window=1000)
+    assert np.array_equal(upscale(system, image, scale=2.0, steps=2, window=16), whole)
+    lr = room.to_float(image[None], torch.device("cpu"))
+    with torch.no_grad():
+        assert torch.equal(condition(system, lr, (32, 24), Window(16, 4)), system.condition(lr))
+
+
+def test_windows_see_their_part_of_noise_and_condition(system: LatentSystem) -> None:
+    """Away from the seams, the blended estimate is that of the one window that covers it."""
+    x, cond, t = torch.randn(1, 2, 24, 8), torch.randn(1, 2, 24, 8), torch.tensor([50])
+    with torch.no_grad():
+        blended = windowed(system, cond, Window(16, 4))(x, t)
+        top = system.denoiser(cond[..., :16, :])(x[..., :16, :], t)
+        bottom = system.denoiser(cond[..., 8:, :])(x[..., 8:, :], t)
+    assert torch.allclose(blended[..., :8, :], top[..., :8, :], atol=1e-5)
+    assert torch.allclose(blended[..., 16:, :], bottom[..., 8:, :], atol=1e-5)
+
+
+def test_no_forward_is_larger_than_a_window(system: LatentSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bounds the memory of large pictures: encoder, U-Net and D_phi in windows, f_theta in bands."""
+    sides: dict[str, int] = {}
+
+    def watch(owner: Any, name: str, what: Callable[..., int]) -> None:
+        original = getattr(owner, name)
+
+        def watched(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+            sides[name] = max(sides.get(name, 0), what(x, *args, **kwargs))
+            return original(self, x, *args, **kwargs)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(LatentSystem, "predict", lambda x, *_: max(x.shape[-2:]))
+    watch(NeuralDecoder, "features", lambda x: max(x.shape[-2:]))
+    watch(Renderer, "_band", lambda x, size, extent, start, stop: (stop - start) * size[1])
+    monkeypatch.setattr(render_room, "PIXELS_AT_ONCE", 1000)
+    encoder, forward = system.encoder, type(system.encoder).forward
+    monkeypatch.setattr(
+        type(encoder), "forward", lambda self, x: sides.__setitem__("encode", max(x.shape[-2:])) or forward(self, x)
+    )
+    out = upscale(system, picture(20, 30), scale=7.3, steps=2, window=12)
+    assert out.shape == (146, 219, 3)
+    assert sides["encode"] == 12 * 2
+    assert sides["predict"] == sides["features"] == 12
+    assert sides["_band"] <= 1000
+
+
+def test_large_pictures_get_windows_by_themselves(system: LatentSystem) -> None:
+    side = room.AUTOMATIC_WINDOW * system.config.latent_side
+    image = picture(2, side // 2 + 4)
+    automatic = upscale(system, image, scale=1.0, steps=1)
+    assert np.array_equal(automatic, upscale(system, image, scale=1.0, steps=1, window=side))
+    assert not np.array_equal(automatic, upscale(system, image, scale=1.0, steps=1, window=10 * side))
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, math.nan, math.inf, -math.inf, True, "2"])
+def test_a_scale_is_finite_and_positive(system: LatentSystem, scale: Any) -> None:
+    with pytest.raises(InputError, match="scale must be a finite number above 0, found"):
+        upscale(system, picture(2, 2), scale=scale)
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, -1), (4,), (2.5, 3), (True, 3)])
+def test_a_size_is_whole_and_positive(system: LatentSystem, size: Any) -> None:
+    with pytest.raises(InputError, match=r"A size must be \(height, width\) in whole pixels"):
+        upscale(system, picture(2, 2), size=size)
+
+
+def test_exactly_one_of_scale_and_size(system: LatentSystem) -> None:
+    with pytest.raises(InputError, match="Give either a scale or a size, found neither"):
+        upscale(system, picture(2, 2))
+    with pytest.raises(InputError, match="found both"):
+        upscale(system, picture(2, 2), scale=2.0, size=(4, 4))
+
+
+def test_an_absurd_output_is_refused_before_any_work(system: LatentSystem) -> None:
+    with pytest.raises(InputError, match="An output may have at most 1073741824 pixels, found 2000000 x 2000000"):
+        upscale(system, picture(2, 2), scale=1e6)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 1), np.uint8),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_a_picture_has_three_channels(system: LatentSystem, image: NDArray[np.uint8]) -> None:
+    with pytest.raises(InputError, match=r"must be \[height, width, 3\] with sides of at least 1, found"):
+        upscale(system, image, scale=2.0)
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 3), np.int16), [[[1, 2, 3]]]])
+def test_a_picture_is_uint8(system: LatentSystem, image: Any) -> None:
+    with pytest.raises(InputError, match=r"must be a numpy array of uint8, found (float32|int16|list)"):
+        upscale(system, image, scale=2.0)
+
+
+def test_a_generating_model_does_not_upscale() -> None:
+    with pytest.raises(InputError, match="generates pictures and takes no LR condition"):
+        upscale(tiny_system(conditional=False), picture(2, 2), scale=2.0)
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 101}, {"eta": -0.1}, {"eta": 1.5}, {"window": 0}])
+def test_impossible_sampling_is_refused(system: LatentSystem, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        upscale(system, picture(2, 2), scale=2.0, **options)
+
+
+def test_every_picture_needs_a_seed(system: LatentSystem) -> None:
+    with pytest.raises(InputError, match="one seed for each, found 2 and 1 seeds"):
+        upscale_batch(system, np.stack([picture(2, 2)] * 2), [1], scale=2.0)
