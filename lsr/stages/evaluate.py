@@ -92,15 +92,17 @@ def _measure_samples(
     from lsr.data.shards import SampleReader
     from lsr.evaluation.controls import spoil
     from lsr.evaluation.generation import MOST_TILES, evaluate_samples
-    from lsr.inference.generate import generate_at_sizes
+    from lsr.inference.generate import generate
 
     reader = SampleReader(store, load_manifest(store, tiles.path), Path(".lsr-cache"))
     chosen = np.linspace(0, len(reader) - 1, min(len(reader), MOST_TILES)).astype(int)
     real = [decode_rgb(picture_of(reader.read(int(i)), "tile"), "tile") for i in chosen]
-    sizes = [(side, side) for side in config.sizes]
-    samples = generate_at_sizes(
-        system, sizes, count=config.samples, steps=config.steps, eta=config.eta, seed=config.seed
-    )
+    # Square pictures of one seed share their latent, whatever their side.
+    by_size = [
+        generate(system, (side, side), config.samples, steps=config.steps, eta=config.eta, seed=config.seed)
+        for side in config.sizes
+    ]
+    samples = [[pictures[number] for pictures in by_size] for number in range(config.samples)]
     worse = [spoil(pictures, seed=number) for number, pictures in enumerate(samples)]
     return evaluate_samples(samples, real, controls={DEGRADED: worse}), samples
 

@@ -6,6 +6,7 @@ job cannot mix two models.
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +28,9 @@ from lsr.store import open_store
 from lsr.store.content import commit, get_blob, lookup, put_blob
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from lsr.models.system import LatentSystem
     from lsr.registry.versions import Version
 
@@ -85,7 +89,6 @@ def load_version(uri: str, version: Version, cache: str) -> LatentSystem:
 def _upscale_shard(system: LatentSystem, row: ShardRow, *, store: str, config: InferConfig) -> Done:
     from lsr.data.pixels import decode_rgb, picture_of
     from lsr.data.shards import read_samples
-    from lsr.inference.images import to_png
     from lsr.inference.upscale import upscale
 
     opened = open_store(store)
@@ -103,9 +106,17 @@ def _upscale_shard(system: LatentSystem, row: ShardRow, *, store: str, config: I
         height, width = result.shape[:2]
         source = json.loads(members["json"])["source"]
         about = canonical_json({"source": source, "scale": config.scale, "width": width, "height": height})
-        outputs.append(Sample(key, source, "output", width, height, {"png": to_png(result), "json": about}))
+        outputs.append(Sample(key, source, "output", width, height, {"png": _png(result), "json": about}))
     shard = store_shard(opened, *write_tar(outputs)) if outputs else None
     return Done(shard=shard, inputs=inputs, failed=tuple(failed))
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
 
 
 def infer(recipe: Recipe, ctx: Context) -> Inferred:
@@ -210,10 +221,10 @@ def upscale_file(
 ) -> dict[str, Any]:
     """Upscale one picture file; what was done, as plain data."""
     from lsr.inference.images import load_image, save_image
-    from lsr.inference.upscale import check_request, upscale
+    from lsr.inference.upscale import target_size, upscale
 
     pixels = load_image(image)
-    check_request(scale=scale, size=size)
+    target_size((pixels.shape[0], pixels.shape[1]), scale=scale, target=size)
     system, version = _system_named(settings, model)
     result = upscale(system, pixels, scale=scale, size=size, steps=steps, eta=eta, seed=seed)
     save_image(result, output)
