@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
 from lsr.diffusion.samplers import ddim
-from lsr.inference.render import check_size, render
+from lsr.inference.render import check_size, features_of, render
 from lsr.inference.windows import Window
 from lsr.models.system import LatentSystem
 from lsr.nn.random import normal
@@ -63,5 +63,5 @@ def generate(
             channels = system.config.autoencoder.latent_channels
             noise = normal([derive_seed(s, "noise") for s in seeds], (channels, *shape), system.latent_mean.device)
             z = ddim(denoise, system.schedule, noise, steps, eta, seeds)
-            out[first : first + len(seeds)] = render(system, z, size, None, whole)
+            out[first : first + len(seeds)] = render(system, features_of(system, z, whole), size)
     return out

@@ -28,18 +28,23 @@ def to_float(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def render(
-    system: LatentSystem, z: Tensor, size: tuple[int, int], extent: tuple[float, float] | None, window: Window
-) -> NDArray[np.uint8]:
-    """Whitened latent [B, c, h, w] -> uint8 [B, *size, 3]; extent: the part of the latent that is picture.
-
-    Besides the result and one feature map, memory is bounded: D_phi runs on windows, f_theta on bands of rows.
-    """
+def features_of(system: LatentSystem, z: Tensor, window: Window) -> Tensor:
+    """D_phi of a whitened latent [B, c, h, w], in windows where it is larger than one -> [B, C, h, w]."""
     latent = system.unwhiten(z)
     height, width = latent.shape[-2:]
-    features = blend(lambda rows, cols: system.decoder.features(latent[..., rows, cols]), (height, width), window)
-    out = np.empty((len(z), *size, 3), dtype=np.uint8)
-    band = max(1, PIXELS_AT_ONCE // (len(z) * size[1]))
+    return blend(lambda rows, columns: system.decoder.features(latent[..., rows, columns]), (height, width), window)
+
+
+def render(
+    system: LatentSystem, features: Tensor, size: tuple[int, int], extent: tuple[float, float] | None = None
+) -> NDArray[np.uint8]:
+    """features [B, C, h, w] -> uint8 [B, *size, 3]; extent: the rows and columns of features that are picture.
+
+    Besides the result, memory is bounded: f_theta runs on bands of about PIXELS_AT_ONCE pixels.
+    """
+    count = len(features)
+    out = np.empty((count, *size, 3), dtype=np.uint8)
+    band = max(1, PIXELS_AT_ONCE // (count * size[1]))
     for start in range(0, size[0], band):
         stop = min(start + band, size[0])
         image = system.decoder.render(features, size, rows=(start, stop), extent=extent)

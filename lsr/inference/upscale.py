@@ -18,7 +18,7 @@ from torch import Tensor
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
 from lsr.diffusion.samplers import Denoiser, ddim
-from lsr.inference.render import check_size, render, to_float
+from lsr.inference.render import check_size, features_of, render, to_float
 from lsr.inference.windows import Window, blend
 from lsr.models.system import LatentSystem, pad_to_multiple
 from lsr.nn.random import normal
@@ -29,7 +29,7 @@ AUTOMATIC_WINDOW = 4
 
 
 def target_size(
-    size: tuple[int, int], *, scale: float | None = None, target: tuple[int, int] | None = None
+    size: Sequence[int], *, scale: float | None = None, target: tuple[int, int] | None = None
 ) -> tuple[int, int]:
     """Output (height, width) of a picture of `size`: `target`, or each side times `scale`, rounded, at least 1.
 
@@ -64,9 +64,27 @@ def upscale(
     draw. window: side in latent pixels of the parts a large picture is evaluated in; by default AUTOMATIC_WINDOW times
     the trained side. The system is left in eval mode. Raises InputError for anything these rules exclude.
     """
-    batch = _checked(image)[None]
-    out = upscale_batch(system, batch, [seed], scale=scale, size=size, steps=steps, eta=eta, window=window)
-    return out.reshape(out.shape[1:])
+    target = target_size(_checked(image).shape[:2], scale=scale, target=size)
+    return upscale_to_sizes(system, image, [target], steps=steps, eta=eta, seed=seed, window=window)[0]
+
+
+def upscale_to_sizes(
+    system: LatentSystem,
+    image: NDArray[np.uint8],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    steps: int = 50,
+    eta: float = 0.0,
+    seed: int = 0,
+    window: int | None = None,
+) -> list[NDArray[np.uint8]]:
+    """One picture at several sizes [(H', W'), ...] from one latent: `upscale` to each, for one run of the sampler."""
+    for size in sizes:
+        check_size(size)
+    features, extent = _sample(system, _checked(image)[None], [seed], steps=steps, eta=eta, window=window)
+    with torch.no_grad():
+        rendered = [render(system, features, size, extent) for size in sizes]
+    return [pictures.reshape(pictures.shape[1:]) for pictures in rendered]
 
 
 def upscale_batch(
@@ -85,48 +103,27 @@ def upscale_batch(
         _checked(image)
     if len(seeds) != len(images) or not len(images):
         raise InputError(f"A batch needs pictures and one seed for each, found {len(images)} and {len(seeds)} seeds.")
-    target = target_size((images.shape[1], images.shape[2]), scale=scale, target=size)
-    return _upscale(system, images, seeds, [target], steps=steps, eta=eta, window=window)[0]
-
-
-def upscale_to_sizes(
-    system: LatentSystem,
-    image: NDArray[np.uint8],
-    sizes: Sequence[tuple[int, int]],
-    *,
-    steps: int = 50,
-    eta: float = 0.0,
-    seed: int = 0,
-    window: int | None = None,
-) -> list[NDArray[np.uint8]]:
-    """`upscale` to each (H', W') of `sizes`, all decoded from the one latent that a single call would draw."""
-    targets = [target_size((1, 1), target=size) for size in sizes]
-    outputs = _upscale(system, _checked(image)[None], [seed], targets, steps=steps, eta=eta, window=window)
-    return [out.reshape(out.shape[1:]) for out in outputs]
-
-
-def _upscale(
-    system: LatentSystem,
-    images: NDArray[np.uint8],
-    seeds: Sequence[int],
-    targets: Sequence[tuple[int, int]],
-    *,
-    steps: int,
-    eta: float,
-    window: int | None,
-) -> list[NDArray[np.uint8]]:
-    """One latent a picture, decoded at every target: uint8 [B, *target, 3] each."""
-    height, width = images.shape[1:3]
-    factor = system.config.unet.factor
-    parts = Window.of(AUTOMATIC_WINDOW * system.config.latent_side if window is None else window, factor)
-    base = height * system.config.base_scale, width * system.config.base_scale
-    system.eval()
+    target = target_size(images.shape[1:3], scale=scale, target=size)
+    features, extent = _sample(system, images, seeds, steps=steps, eta=eta, window=window)
     with torch.no_grad():
-        cond = condition(system, to_float(images, system.latent_mean.device), base, parts)
-        noise = normal([derive_seed(seed, "upscale", "noise") for seed in seeds], cond.shape[1:], cond.device)
-        draws = [derive_seed(seed, "upscale", "sampler") for seed in seeds]
-        z = ddim(windowed(system, cond, parts), system.schedule, noise, steps, eta, draws)
-        return [render(system, z, target, system.extent(base), parts) for target in targets]
+        return render(system, features, target, extent)
+
+
+@torch.no_grad()
+def _sample(
+    system: LatentSystem, images: NDArray[np.uint8], seeds: Sequence[int], *, steps: int, eta: float, window: int | None
+) -> tuple[Tensor, tuple[float, float]]:
+    """Condition, diffusion and D_phi: the features [B, C, h, w] to render, and the extent of them that is picture."""
+    height, width = images.shape[1:3]
+    base = height * system.config.base_scale, width * system.config.base_scale
+    side = AUTOMATIC_WINDOW * system.config.latent_side if window is None else window
+    parts = Window.of(side, system.config.unet.factor)
+    system.eval()
+    cond = condition(system, to_float(images, system.latent_mean.device), base, parts)
+    noise = normal([derive_seed(seed, "upscale", "noise") for seed in seeds], cond.shape[1:], cond.device)
+    draws = [derive_seed(seed, "upscale", "sampler") for seed in seeds]
+    z = ddim(windowed(system, cond, parts), system.schedule, noise, steps, eta, draws)
+    return features_of(system, z, parts), system.extent(base)
 
 
 def condition(system: LatentSystem, lr: Tensor, base: tuple[int, int], window: Window) -> Tensor:

@@ -19,7 +19,7 @@ from lsr.core.randomness import derive_seed
 from lsr.diffusion.samplers import ddim
 from lsr.inference import render as render_room
 from lsr.inference import upscale as room
-from lsr.inference.upscale import condition, target_size, upscale, upscale_batch, windowed
+from lsr.inference.upscale import condition, target_size, upscale, upscale_batch, upscale_to_sizes, windowed
 from lsr.inference.windows import Window
 from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.renderer import Renderer
@@ -99,6 +99,17 @@ def test_the_batch_changes_nothing(system: LatentSystem, eta: float) -> None:
     together = upscale_batch(system, images, [7, 8, 9], scale=2.5, steps=3, eta=eta)
     for i in range(3):
         assert differ(together[i], upscale(system, images[i], scale=2.5, steps=3, eta=eta, seed=7 + i)) <= 1
+
+
+def test_sizes_come_from_one_latent(system: LatentSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, sizes = picture(4, 6), [(9, 5), (8, 12), (1, 40)]
+    single = [upscale(system, image, size=size, steps=2, seed=5) for size in sizes]
+    calls: list[int] = []
+    original = LatentSystem.predict
+    monkeypatch.setattr(LatentSystem, "predict", lambda self, *a: calls.append(1) or original(self, *a))
+    together = upscale_to_sizes(system, image, sizes, steps=2, seed=5)
+    assert all(np.array_equal(a, b) for a, b in zip(single, together, strict=True))
+    assert len(calls) == 2
 
 
 def test_dropout_is_off(system: LatentSystem) -> None:

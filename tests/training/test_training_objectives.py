@@ -241,6 +241,9 @@ def test_joint_is_the_weighted_sum_of_both() -> None:
     assert loss.item() == pytest.approx(0.7 * terms["denoise"].item() + 0.2 * terms["image"].item(), rel=1e-6)
     alone, _ = DenoiseObjective(system, DenoiseLoss()).loss(batch, DRAWS)
     assert terms["denoise"].item() == alone.item()
+    by_l1 = DenoiseLoss(norm="l1")
+    _, terms = JointObjective(system, JointLoss(), by_l1).loss(batch, DRAWS)
+    assert terms["denoise"].item() == DenoiseObjective(system, by_l1).loss(batch, DRAWS)[0].item()
 
 
 def test_the_cap_limits_the_image_weight() -> None:
