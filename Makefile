@@ -2,11 +2,10 @@
 # Each makes the environment it needs in .venv. PY chooses the interpreter (3.11 or 3.12).
 PY ?= python3
 BIN := .venv/bin
-RUN := OMP_NUM_THREADS=1 $(BIN)/python -m
 # pip's own variable for a folder of wheels, handed on to uv, which does not read it.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: demo demo-generate demo-short test lint test-services test-slow soak bench clean
+.PHONY: demo demo-generate demo-short test lint test-services test-slow clean
 
 .venv/.done: pyproject.toml constraints.txt
 	$(PY) -m venv .venv
@@ -33,18 +32,11 @@ lint: .venv/.done
 test: lint ## the fast tier: no system package, no network
 	$(BIN)/pytest -q -m "not services and not slow and not soak and not gpu"
 
-test-services: .venv/.done ## real servers: S3, PostgreSQL, MLflow, Prefect, Ray (installs them by apt as root)
-	bash infra/apt.sh
+test-services: .venv/.done ## real servers
 	$(BIN)/pytest -q -m "services and not soak"
 
 test-slow: .venv/.done ## kills, clean environments, long runs
 	$(BIN)/pytest -q -m "slow and not services and not soak and not gpu"
-
-soak: .venv/.done
-	$(BIN)/pytest -q -m soak
-
-bench: .venv/.done
-	$(BIN)/python -m benchmarks.run
 
 clean:
 	rm -rf .venv lsr-home
