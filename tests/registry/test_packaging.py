@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from lsr.inference.generate import generate
-from lsr.inference.upscale import upscale
 from PIL import Image
 
 from lsr.core.errors import IntegrityError, VersionMismatchError
+from lsr.inference.generate import generate
+from lsr.inference.upscale import upscale
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
 from lsr.models.system import LatentSystem, load_system, save_system
 from lsr.registry.card import Card, Source
