@@ -119,7 +119,7 @@ class Renderer(nn.Module):
     def _place(self, y: Neighbour, x: Neighbour, size: tuple[int, int], extent: tuple[float, float]) -> Tensor:
         """The first layer's response to relative coordinate and cell, with its bias: [rows, columns, hidden].
 
-        Products and sums instead of a matrix product, so that autocast does not round coordinates.
+        One product an axis and one sum a query, where LIIF multiplies a matrix for every query and sample.
         """
         by_y, by_x, *by_cell = self.first.weight[:, self.channels :].unbind(dim=1)
         constant: Tensor = self.first.bias

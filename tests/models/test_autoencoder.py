@@ -24,7 +24,13 @@ def test_a_non_square_image_becomes_its_fth_part_and_back() -> None:
 
 
 def test_the_gaussian_bottleneck_samples_around_its_mode() -> None:
-    moments = Encoder(GAUSSIAN)(torch.rand(2, 3, 8, 12))
+    """The encoder's last convolution gives means, then log variances."""
+    encoder, x = Encoder(GAUSSIAN), torch.rand(2, 3, 8, 12)
+    last: list[torch.Tensor] = []
+    encoder.to_moments.register_forward_hook(lambda _, __, out: last.append(out))
+    moments = encoder(x)
+    torch.testing.assert_close(moments.mean, last[0][:, :5])
+    torch.testing.assert_close(moments.std.square().log(), last[0][:, 5:])
     assert moments.mean.shape == (2, 5, 4, 6)
     noise = torch.randn_like(moments.mean)
     torch.testing.assert_close((moments.sample(noise) - moments.mode()) / moments.std, noise, atol=1e-4, rtol=1e-4)

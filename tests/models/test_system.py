@@ -76,6 +76,11 @@ def test_an_odd_picture_is_decoded_without_its_padding(system: LatentSystem) -> 
     torch.testing.assert_close(picture, system.decode(z, (24, 32))[..., :18, :30], atol=1e-5, rtol=1e-5)
 
 
+def test_decoding_takes_off_the_whitening(system: LatentSystem) -> None:
+    z = torch.randn(1, 3, 4, 6)
+    torch.testing.assert_close(system.decode(z, (10, 9)), system.decoder(system.unwhiten(z), (10, 9)))
+
+
 def test_the_restored_size_can_be_asked_for(system: LatentSystem) -> None:
     assert system.condition(torch.rand(1, 3, 5, 5), (8, 16)).shape[-2:] == (4, 8)
 

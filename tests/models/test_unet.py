@@ -38,6 +38,13 @@ def test_time_and_condition_enter_each_sample() -> None:
     assert not torch.allclose(unet(x, t, cond.flip(0)), out)
 
 
+def test_the_condition_follows_the_latent_in_the_channels() -> None:
+    """Saved weights depend on this order."""
+    unet = _awake(UNet(TINY, 6, 3))
+    x, cond, t = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4), torch.tensor([5])
+    assert torch.equal(unet(x, t, cond), unet(torch.cat([x, cond], dim=1), t))
+
+
 def test_without_condition_it_takes_the_latent_alone() -> None:
     assert UNet(TINY, 3, 3)(torch.randn(1, 3, 4, 4), torch.tensor([5])).shape == (1, 3, 4, 4)
 
