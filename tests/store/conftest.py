@@ -1,7 +1,7 @@
 """Stores for the contract tests: a folder, and S3 by moto, or a real server's where LSR_TEST_S3_URI names one.
 
-With LSR_TEST_S3_URI=s3://bucket/prefix and the usual AWS_* variables (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ...)
-`pytest tests/store` runs every test of this folder against that server; the bucket must exist.
+With LSR_TEST_S3_URI=s3://bucket/prefix and the usual AWS_* variables (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ...) every
+S3 test of this folder runs against that server and is marked `services`; the bucket must exist.
 """
 
 from __future__ import annotations
@@ -21,6 +21,15 @@ from lsr.store import Store, open_store
 
 REAL_S3 = os.environ.get("LSR_TEST_S3_URI")
 BUCKET = "lsr-contract"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m services` selects the whole contract once a real server is named."""
+    for item in items:
+        here = REAL_S3 and item.path.is_relative_to(Path(__file__).parent)
+        if here and ("s3_uri" in getattr(item, "fixturenames", ()) or "[s3" in item.name):
+            item.add_marker(pytest.mark.services)
 
 
 @pytest.fixture(scope="session")

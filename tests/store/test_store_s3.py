@@ -255,7 +255,7 @@ def test_large_files_go_in_parts_with_checksums(store, tmp_path):
 
 
 def test_a_store_with_its_own_endpoint_is_addressed_by_path(monkeypatch, s3_uri):
-    """Virtual-hosted names (bucket.localhost) would need DNS; AWS itself keeps them."""
+    """Virtual-hosted names (bucket.objects.example) would need DNS; AWS itself keeps them."""
 
     def url_of(store):
         seen = []
@@ -270,8 +270,8 @@ def test_a_store_with_its_own_endpoint_is_addressed_by_path(monkeypatch, s3_uri)
         return seen[0]
 
     once = S3Options(attempts=1)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:1")
-    assert url_of(S3Store("s3://some-bucket/p", once)) == "http://localhost:1/some-bucket/p/k"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://objects.example:1")
+    assert url_of(S3Store("s3://some-bucket/p", once)) == "http://objects.example:1/some-bucket/p/k"
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     assert url_of(S3Store("s3://some-bucket/p", once)).startswith("https://some-bucket.s3.")
 
