@@ -1,9 +1,9 @@
 """Attempts and leases: one living maker for each action. May import lsr.core.
 
 `runs/<key>/lease.json` says who works on action `key` and until when; whoever moves it by compare-and-swap is the
-holder. `runs/<key>/attempt-<N>.json` keeps who attempt N was. Every new holder gets a higher fencing number, with which
-it moves the run's pointers (`lsr.store.pointers`): the lease keeps two makers from working, fencing keeps a zombie from
-spoiling. Clocks of hosts that share a store must agree to within a third of the lease's time.
+holder. `runs/<key>/attempt-<N>.json` keeps who attempt N was, and N is the fencing number with which the holder moves
+the run's pointers (`lsr.store.pointers`): the lease keeps two makers from working, fencing a zombie from spoiling.
+Clocks of hosts that share a store must agree to within a third of the lease's time.
 """
 
 from __future__ import annotations
@@ -25,14 +25,9 @@ from lsr.store.content import create_once
 from lsr.store.owner import is_gone, owner_record
 from lsr.store.records import FORMAT, read_record
 
-__all__ = ["Attempt", "Lease", "RunningElsewhere", "adopt", "claim", "keep_alive", "owner_record"]
+__all__ = ["Attempt", "Lease", "RunningElsewhere", "claim", "keep_alive", "owner_record"]
 
 Clock = Callable[[], float]
-
-TAKEOVERS = 1000
-"""Fencing numbers of one attempt: attempt N begins at N * TAKEOVERS and each `adopt` adds one. Numbers follow from the
-attempt records alone, so that they go on rising after somebody deletes a stuck lease by hand.
-"""
 
 _TRIES = 20
 _LOG = logging.getLogger(__name__)
@@ -52,16 +47,20 @@ class RunningElsewhere(RunFailedError):  # noqa: N818 - not a fault: the caller 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One try at an action. number: 1, 2, ... fencing: rises with every holder. submission_id: its Ray job's id."""
+    """One try at an action. number: 1, 2, ... submission_id: the name of its Ray job."""
 
     key: str
     number: int
-    fencing: int
     submission_id: str
+
+    @property
+    def fencing(self) -> int:
+        """Higher than that of every earlier holder."""
+        return self.number
 
 
 class Lease:
-    """The right to work on one action until `ttl` seconds after the last `renew`. Made by `claim` and `adopt`."""
+    """The right to work on one action until `ttl` seconds after the last `renew`. Made by `claim`."""
 
     def __init__(
         self, store: Store, attempt: Attempt, record: dict[str, Any], etag: str, now: Clock, ttl: float
@@ -111,9 +110,9 @@ class Lease:
         raise ConflictError(f"{self._store.uri}/{key} changed under each of {_TRIES} tries to renew it.")
 
     def _lost(self, record: Mapping[str, Any] | None) -> LeaseLostError:
-        other = "nobody" if record is None else f"{_describe(record)} with fencing number {record['fencing']}"
+        other = "nobody" if record is None else _describe(record)
         return LeaseLostError(
-            f"Attempt {self.attempt.submission_id} (fencing number {self.attempt.fencing}) has lost its lease: "
+            f"Attempt {self.attempt.submission_id} has lost its lease: "
             f"{self._store.uri}/{_lease_key(self.attempt.key)} names {other}; this process must stop."
         )
 
@@ -121,8 +120,7 @@ class Lease:
 def claim(store: Store, key: str, stage: str, *, owner: Mapping[str, Any], ttl: float, now: Clock = time.time) -> Lease:
     """Become the maker of action `key`: a new attempt with a lease of `ttl` seconds.
 
-    owner: `owner_record()`, or for a launcher whose job `adopt`s the lease, a record without `pid`, which is taken to
-    live until the lease ends. A lease is dead when released, expired, or when its owner's process on this machine has
+    owner: `owner_record()`. A lease is dead when released, expired, or when its owner's process on this machine has
     ended. Raises RunningElsewhere if another living holder has it.
     """
     nonce = secrets.token_hex(16)
@@ -134,7 +132,6 @@ def claim(store: Store, key: str, stage: str, *, owner: Mapping[str, Any], ttl: 
         number = max(current["number"] if current else 0, _last_attempt(store, key)) + 1
         record = {
             "expires_at": now() + ttl,
-            "fencing": number * TAKEOVERS,
             "format": FORMAT,
             "held": True,
             "holder": nonce,
@@ -145,31 +142,10 @@ def claim(store: Store, key: str, stage: str, *, owner: Mapping[str, Any], ttl: 
         }
         lease = _take(store, key, record, found[1] if found else None, now, ttl)
         if lease is not None:
-            started = {k: record[k] for k in ("fencing", "format", "number", "owner", "submission_id")}
+            started = {k: record[k] for k in ("format", "number", "owner", "submission_id")}
             create_once(store, f"runs/{key}/attempt-{number}.json", canonical_json({**started, "claimed_at": now()}))
             return lease
     raise ConflictError(f"{store.uri}/{_lease_key(key)} changed under each of {_TRIES} tries to claim it; try again.")
-
-
-def adopt(
-    store: Store, key: str, number: int, *, owner: Mapping[str, Any], ttl: float, now: Clock = time.time
-) -> Lease:
-    """Take attempt `number`'s lease over from the launcher that claimed it, as the job started for this attempt.
-
-    Raises LeaseLostError if the lease has gone on to another attempt or the attempt has ended.
-    """
-    nonce = secrets.token_hex(16)
-    for _ in range(_TRIES):
-        found = read_record(store, _lease_key(key))
-        if found is None or found[0]["number"] != number or not found[0]["held"]:
-            state = "there is no lease" if found is None else f"the lease is at {_describe(found[0])}"
-            raise LeaseLostError(f"Attempt {number} of action {key[:12]} may not start: {state}; claim a new attempt.")
-        changes = {"expires_at": now() + ttl, "holder": nonce, "owner": dict(owner)}
-        record = {**found[0], **changes, "fencing": found[0]["fencing"] + 1}
-        lease = _take(store, key, record, found[1], now, ttl)
-        if lease is not None:
-            return lease
-    raise ConflictError(f"{store.uri}/{_lease_key(key)} changed under each of {_TRIES} tries to adopt it; try again.")
 
 
 @contextmanager
@@ -218,9 +194,7 @@ def _take(store: Store, key: str, record: dict[str, Any], etag: str | None, now:
 
 
 def _lease(store: Store, key: str, record: dict[str, Any], etag: str, now: Clock, ttl: float) -> Lease:
-    attempt = Attempt(
-        key=key, number=record["number"], fencing=record["fencing"], submission_id=record["submission_id"]
-    )
+    attempt = Attempt(key=key, number=record["number"], submission_id=record["submission_id"])
     return Lease(store, attempt, record, etag, now, ttl)
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from lsr.core.errors import ConflictError, IntegrityError, LeaseLostError, RunFailedError, StoreError
-from lsr.store.attempts import TAKEOVERS, RunningElsewhere, adopt, claim, keep_alive, owner_record
+from lsr.store.attempts import RunningElsewhere, claim, keep_alive, owner_record
 from lsr.store.owner import is_gone
 from lsr.store.pointers import read_pointer, take_pointer, write_pointer
 from lsr.store.records import read_record
@@ -54,7 +54,7 @@ def take(store, clock, owner=ELSEWHERE):
 
 def test_the_first_attempt_names_its_ray_job_and_is_on_record(store, clock):
     lease = take(store, clock, owner_record())
-    assert (lease.attempt.number, lease.attempt.fencing) == (1, TAKEOVERS)
+    assert (lease.attempt.number, lease.attempt.fencing) == (1, 1)
     assert lease.attempt.submission_id == "denoise-feedbeefcafe-a1"
     record = json.loads(store.read(f"runs/{KEY}/attempt-1.json"))
     assert record["owner"]["pid"] == os.getpid()
@@ -203,32 +203,6 @@ def test_a_lease_that_is_no_lease_is_named(store, clock):
     store.write(f"runs/{KEY}/lease.json", b"garbage")
     with pytest.raises(IntegrityError, match=f"runs/{KEY}/lease.json must hold JSON"):
         take(store, clock)
-
-
-def test_the_job_of_an_attempt_takes_over_from_its_launcher(store, clock):
-    launcher = take(store, clock, {"host": "launcher"})
-    job = adopt(store, KEY, 1, owner=ELSEWHERE, ttl=60, now=clock)
-    assert job.attempt.submission_id == launcher.attempt.submission_id
-    assert job.attempt.fencing == launcher.attempt.fencing + 1
-    with pytest.raises(LeaseLostError):
-        launcher.renew()
-    with pytest.raises(RunningElsewhere) as caught:
-        take(store, clock)
-    assert caught.value.owner == ELSEWHERE
-    assert job.release("finished")
-
-
-def test_a_job_that_starts_too_late_may_not_work(store, clock):
-    with pytest.raises(LeaseLostError, match="no lease"):
-        adopt(store, KEY, 1, owner=ELSEWHERE, ttl=60, now=clock)
-    take(store, clock)
-    clock.seconds += 100
-    second = take(store, clock)
-    with pytest.raises(LeaseLostError, match=r"Attempt 1 .* may not start: the lease is at denoise-feedbeefcafe-a2"):
-        adopt(store, KEY, 1, owner=ELSEWHERE, ttl=60, now=clock)
-    second.release("failed")
-    with pytest.raises(LeaseLostError):
-        adopt(store, KEY, 2, owner=ELSEWHERE, ttl=60, now=clock)
 
 
 def test_keep_alive_renews_through_an_outage_and_stops_with_its_block(counting, caplog):
