@@ -25,7 +25,7 @@ def check_size(size: tuple[int, int]) -> None:
 
 def to_float(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def features_of(system: LatentSystem, z: Tensor, window: Window) -> Tensor:

@@ -46,7 +46,15 @@ SHORT_GENERATION_FLOOR = (Rule(metric="self_ssim", reference="none", above=0.3),
 
 def _train(*, steps: int, batch: int, lr: float) -> TrainConfig:
     return TrainConfig(
-        steps=steps, batch=batch, lr=lr, warmup=10, decay="cosine", ema=0.98, checkpoint_every=100, picture_every=100
+        steps=steps,
+        batch=batch,
+        lanes=2,
+        lr=lr,
+        warmup=10,
+        decay="cosine",
+        ema=0.98,
+        checkpoint_every=200,
+        picture_every=200,
     )
 
 
@@ -59,25 +67,25 @@ def demo() -> Recipe:
         seed=7,
         source=SourceConfig(uri="set:photos", name="photos"),
         shard=ShardConfig(holdout=0.25),
-        tile=TileConfig(size=48, stride=48, shrink=2, min_detail=4.0, flips=True),
+        tile=TileConfig(size=48, stride=48, shrink=2, min_detail=4.0, max_per_image=40, flips=True),
         autoencoder=AutoencoderStage(
             model=AutoencoderConfig(
                 channels=24, multipliers=(1, 2, 2), blocks=1, latent_channels=8, mid_attention=False
             ),
-            train=_train(steps=150, batch=16, lr=2e-3),
+            train=_train(steps=200, batch=8, lr=2e-3),
         ),
         decoder=DecoderStage(
             renderer=RendererConfig(hidden=(64, 64, 64)),
-            train=_train(steps=500, batch=16, lr=2e-3),
+            train=_train(steps=1400, batch=8, lr=2e-3),
             loss=DecoderLoss(scales=(0.25, 1.0)),
         ),
         latents=LatentsConfig(degradations=(DegradationConfig(factor=4),)),
         denoise=DenoiseStage(
             unet=UNetConfig(channels=48, multipliers=(1, 2, 2), blocks=1, attention_factors=(4,)),
             diffusion=DiffusionConfig(prediction="x0"),
-            train=_train(steps=800, batch=32, lr=1e-3),
+            train=_train(steps=350, batch=32, lr=1e-3),
         ),
-        joint=JointStage(train=_train(steps=100, batch=16, lr=3e-4), loss=JointLoss(scales=(0.25, 1.0))),
+        joint=JointStage(train=_train(steps=80, batch=8, lr=3e-4), loss=JointLoss(scales=(0.25, 1.0))),
         evaluate=EvaluateConfig(),
         gate=GateConfig(floor=DEMO_FLOOR, against_champion=AGAINST_CHAMPION),
         infer=InferConfig(source=SourceConfig(uri="set:thumbnails", name="thumbnails"), scale=4.0, steps=10),
