@@ -81,7 +81,8 @@ def test_a_step_is_the_step_of_the_whole_batch(fit: Fit, store: Store) -> None:
             return error, {"error": error}
 
     config = replace(CONFIG, steps=1, clip=0.05)
-    ours = safetensors.torch.load(get_blob(store, fit(Plain(dropout=0.0), config=config).weights.path))
+    result = fit(Plain(dropout=0.0), config=config)
+    ours = safetensors.torch.load(get_blob(store, result.weights.path))
     model = Plain(dropout=0.0).model
     batch = VectorSource(8, 1).lane(0, 0)
     (model(batch["x"]) - batch["y"]).square().mean().backward()
@@ -90,6 +91,10 @@ def test_a_step_is_the_step_of_the_whole_batch(fit: Fit, store: Store) -> None:
     torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.0).step()
     for name, value in model.state_dict().items():
         assert torch.allclose(ours[name], value, atol=1e-7), name
+    # Adam's first step does not depend on the gradient's length; its moments do.
+    moments = safetensors.torch.load(get_blob(store, result.optimiser.path))
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(moments[f"exp_avg.{name}"], 0.1 * parameter.grad, atol=1e-7), name
 
 
 def test_the_number_of_lanes_does_not_change_the_gradient(fit: Fit) -> None:

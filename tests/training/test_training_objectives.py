@@ -25,7 +25,7 @@ from lsr.training.objectives.decoder import DecoderObjective
 from lsr.training.objectives.denoise import DenoiseObjective
 from lsr.training.objectives.joint import JointObjective
 from lsr.training.objectives.latent import noised
-from lsr.training.objectives.pixels import grid, scaled_size, to_float, to_uint8
+from lsr.training.objectives.pixels import grid, scaled_size, to_float, to_uint8, truth_at
 from lsr.training.protocols import Draws, Objective
 from tests.training.kit import AUTOENCODER, RENDERER, LatentLanes, RecordingTracker, digests, latent_lane, tiny_system
 
@@ -125,6 +125,16 @@ def test_the_product_of_the_decoder_stage_is_named_as_in_the_system() -> None:
     names = set(first_stage().model.state_dict())
     system = set(tiny_system().state_dict())
     assert names == {name for name in system if name.startswith(("encoder.", "decoder."))}
+
+
+def test_the_truth_is_a_picture() -> None:
+    """The bicubic kernel overshoots at an edge; a picture cannot."""
+    edge = torch.ones(1, 3, 12, 12)
+    edge[..., :6] = -1
+    for side in (8, 12, 19):
+        truth = truth_at(edge, (side, side))
+        assert truth.shape == (1, 3, side, side)
+        assert (truth.min().item(), truth.max().item()) == (-1, 1)
 
 
 def test_render_sizes_follow_the_scale() -> None:
@@ -267,6 +277,8 @@ def test_joint_training_changes_the_unet_and_not_one_byte_of_the_rest(fit: Fit) 
     after = state_bytes(objective.system)
     changed = {name.split(".")[0] for name in before if before[name] != after[name]}
     assert changed == {"unet"}
+    with_gradient = {name.split(".")[0] for name, p in objective.system.named_parameters() if p.grad is not None}
+    assert with_gradient == {"unet"}, "no gradient is kept for what does not train"
 
 
 def test_without_alignment_the_weights_are_others_and_the_decoder_is_not_run(

@@ -134,6 +134,19 @@ def test_a_loaded_state_is_the_saved_one() -> None:
     assert not torch.equal(first.tensors()["ema"]["weight"], first.tensors()["weights"]["weight"])
 
 
+def test_the_state_averages_the_trained_weights_update_by_update() -> None:
+    state = TrainState(nn.Linear(1, 1, bias=False), TrainConfig(steps=9, lr=0.1, ema=0.999))
+    weight = state.trainable["weight"]
+    reference = weight.item()
+    for n in range(6):
+        weight.grad = torch.ones_like(weight)
+        state.update()
+        decay = (1 + n) / (10 + n)
+        reference = decay * reference + (1 - decay) * weight.item()
+    assert state.step == 6
+    assert state.tensors()["ema"]["weight"].item() == pytest.approx(reference, rel=1e-5)
+
+
 def draws(**changes: int | str) -> Draws:
     return Draws(**{"seed": 1, "stage": "denoise", "step": 3, "lane": 2, **changes})
 
