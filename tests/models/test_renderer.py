@@ -96,6 +96,19 @@ def test_gradients_equal_those_of_naive_liif() -> None:
         torch.testing.assert_close(a, e, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gradients_are_the_same_bits_every_time() -> None:
+    """Many queries share a feature pixel; adding them by atomics would give another sum in every run."""
+    renderer = Renderer(8, RendererConfig(hidden=(16, 16))).cuda()
+    features = torch.randn(4, 8, 16, 16, device="cuda", requires_grad=True)
+    wanted = [features, *renderer.parameters()]
+    first = torch.autograd.grad(renderer(features, (200, 150)).square().sum(), wanted)
+    for _ in range(5):
+        again = torch.autograd.grad(renderer(features, (200, 150)).square().sum(), wanted)
+        assert all(torch.equal(a, b) for a, b in zip(first, again))
+
+
 def test_gradcheck() -> None:
     renderer = Renderer(2, RendererConfig(hidden=(3,))).double()
     features = torch.randn(1, 2, 2, 3, dtype=torch.float64, requires_grad=True)
@@ -113,10 +126,10 @@ def test_a_band_of_rows_is_cut_from_the_whole_image(data: st.DataObject, height:
     torch.testing.assert_close(renderer(features, (height, width), (start, stop)), whole[:, :, start:stop])
 
 
-def test_inference_renders_a_bounded_number_of_queries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_renders_a_bounded_number_of_queries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     renderer, features = _renderer(), torch.randn(2, 5, 4, 6, dtype=torch.float64)
     whole = renderer(features, (17, 10)).detach()
-    monkeypatch.setattr(module, "QUERIES_AT_ONCE", 60)
+    monkeypatch.setitem(module.QUERIES_AT_ONCE, "cpu", 60)
     seen = []
     renderer.rest[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[:-1].numel()))
     with torch.no_grad():
