@@ -8,10 +8,8 @@ folder of the user. May import lsr.core, lsr.cluster.processes, ray (on use).
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import os
-import platform
 import secrets
 import shutil
 import signal
@@ -20,19 +18,19 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from lsr.cluster.processes import ProcessMark, alive, end, mark
-from lsr.core.errors import ConfigError
+from lsr.cluster.leftovers import children_naming, reap, record_path, write_record
+from lsr.cluster.processes import ProcessMark, end
+from lsr.core.errors import ConfigError, RunFailedError
 
 # The object store carries small results only, so the default third of the memory would be wasted.
 OBJECT_STORE_BYTES = 256 << 20
 # Temporary folders with longer names leave no room for `/session_<date>_<pid>/sockets/plasma_store`.
 _LONGEST_ROOT = 30
+_STARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +94,6 @@ def require(session: Session, *, cpus: float, gpus: float, purpose: str) -> None
             )
 
 
-def reap(home: Path) -> int:
-    """End the Ray processes and remove the temporary folders of sessions whose owner is gone; returns how many."""
-    count = 0
-    for path in sorted((home / "ray").glob("*.json")):
-        try:
-            record = json.loads(path.read_text())
-            owner = ProcessMark(**record["owner"])
-            marks = [ProcessMark(**each) for each in record["processes"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if record.get("node") != platform.node() or alive(owner):
-            continue
-        end(marks)
-        shutil.rmtree(record["temp"], ignore_errors=True)
-        path.unlink(missing_ok=True)
-        count += 1
-    return count
-
-
 @contextmanager
 def _attached(worker_output: bool) -> Iterator[Session]:
     import ray
@@ -132,32 +111,50 @@ def _attached(worker_output: bool) -> Iterator[Session]:
 def _started(home: Path, *, cpus: int, gpus: int | None, worker_output: bool) -> Iterator[Session]:
     reap(home)
     temp = Path(tempfile.mkdtemp(prefix="lsr-ray-", dir=_short_root()))
-    record = home / "ray" / f"{os.getpid()}.json"
+    record = record_path(home)
     started: list[ProcessMark] = []
-    _write_record(record, temp, started)
+    write_record(record, temp, started)
     try:
         with _environment(_variables(temp)), _sigterm_restored():
             import ray
 
             try:
-                _init(
-                    _temp_dir=str(temp),
+                _start(
+                    temp,
                     include_dashboard=False,
                     num_cpus=cpus,
                     num_gpus=gpus,
                     object_store_memory=OBJECT_STORE_BYTES,
                     log_to_driver=worker_output,
                 )
-                _write_record(record, temp, _children_naming(temp))
+                write_record(record, temp, children_naming(temp))
                 yield _push(Session(local=True, temp=temp))
             finally:
                 _open.clear()
-                started = _children_naming(temp)
+                started = children_naming(temp)
                 ray.shutdown()
     finally:
         end(started, grace=5.0)
         shutil.rmtree(temp, ignore_errors=True)
         record.unlink(missing_ok=True)
+
+
+def _start(temp: Path, **options: Any) -> None:
+    """Start Ray's processes; tried again, because on a busy machine they can miss the 30 s that Ray gives them."""
+    import ray
+
+    for left in reversed(range(_STARTS)):
+        try:
+            return _init(_temp_dir=str(temp), **options)
+        except Exception as error:
+            ray.shutdown()
+            end(children_naming(temp))
+            if not left:
+                reason = str(error).strip().partition("\n")[0]
+                raise RunFailedError(
+                    f"Ray could not be started on this machine in {_STARTS} tries: {reason} Look whether it is "
+                    "overloaded or short of memory, then run the same command again."
+                ) from error
 
 
 def _init(**options: Any) -> None:
@@ -176,16 +173,6 @@ def _init(**options: Any) -> None:
 def _push(session: Session) -> Session:
     _open.append(session)
     return session
-
-
-def _children_naming(temp: Path) -> list[ProcessMark]:
-    """This process's children that were started with `temp` in their command line: Ray's own, nobody else's."""
-    found = []
-    for child in psutil.Process().children():
-        with suppress(psutil.Error):
-            if any(str(temp) in word for word in child.cmdline()) and (marked := mark(child.pid)) is not None:
-                found.append(marked)
-    return found
 
 
 def _short_root() -> str | None:
@@ -208,21 +195,6 @@ def _variables(temp: Path) -> dict[str, str]:
         # `uv run` would otherwise make Ray pack and ship the whole working folder.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     }
-
-
-def _write_record(path: Path, temp: Path, processes: list[ProcessMark]) -> None:
-    owner = mark()
-    assert owner is not None
-    plain: dict[str, Any] = {
-        "node": platform.node(),
-        "owner": asdict(owner),
-        "temp": str(temp),
-        "processes": [asdict(each) for each in processes],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(plain))
-    draft.replace(path)
 
 
 @contextmanager

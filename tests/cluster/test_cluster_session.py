@@ -1,0 +1,152 @@
+"""A local Ray leaves nothing behind: not when it ends, not when its owner is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import stat
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from lsr.cluster.leftovers import reap
+from lsr.cluster.processes import ProcessMark, alive, mark
+from lsr.cluster.session import Session, current, ray_session
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from lsr.cluster.session import ray_session
+with ray_session(Path(sys.argv[1]), cpus=2) as session:
+    print(session.temp, flush=True)
+    time.sleep(300)
+"""
+
+
+def leave(home: Path, temp: Path, owner: ProcessMark, processes: list[ProcessMark], node: str = "") -> Path:
+    """A record as a killed session leaves it."""
+    record = home / "ray" / f"{owner.pid}.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    plain = {"node": node or platform.node(), "owner": asdict(owner), "temp": str(temp)}
+    record.write_text(json.dumps({**plain, "processes": [asdict(each) for each in processes]}))
+    return record
+
+
+def test_importing_the_room_imports_neither_ray_nor_torch() -> None:
+    code = "import sys, lsr.cluster.jobs, lsr.cluster.train; print({'ray', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_reap_ends_what_a_dead_owner_left(tmp_path: Path) -> None:
+    left = subprocess.Popen(["sleep", "99"])
+    marked = mark(left.pid)
+    assert marked is not None
+    temp = tmp_path / "temp"
+    temp.mkdir()
+    gone = ProcessMark(os.getpid(), time.time() - 10_000)
+    record = leave(tmp_path, temp, gone, [marked])
+    assert reap(tmp_path) == 1
+    assert not alive(marked)
+    assert not temp.exists()
+    assert not record.exists()
+    left.wait()
+
+
+@pytest.mark.parametrize("whose", ["a living owner's", "another machine's"])
+def test_reap_leaves_alone_what_is_not_a_leftover(tmp_path: Path, whose: str) -> None:
+    left = subprocess.Popen(["sleep", "99"])
+    try:
+        marked, me = mark(left.pid), mark()
+        assert marked is not None
+        assert me is not None
+        owner = me if whose == "a living owner's" else ProcessMark(me.pid, me.started - 10_000)
+        record = leave(tmp_path, tmp_path, owner, [marked], node="" if owner is me else "elsewhere")
+        assert reap(tmp_path) == 0
+        assert alive(marked)
+        assert record.exists()
+    finally:
+        left.kill()
+        left.wait()
+
+
+def test_reap_bears_a_damaged_record(tmp_path: Path) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "1.json").write_text("{")
+    assert reap(tmp_path) == 0
+
+
+def test_the_token_is_readable_by_its_owner_only(shared_ray: Session) -> None:
+    assert shared_ray.temp is not None
+    token = shared_ray.temp / "token"
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(token)
+
+
+def test_socket_paths_fit_the_limit_of_the_system(shared_ray: Session) -> None:
+    assert shared_ray.temp is not None
+    sockets = [path for path in shared_ray.temp.rglob("*") if path.is_socket()]
+    assert sockets
+    assert max(len(str(path).encode()) for path in sockets) <= 107
+
+
+def test_a_session_inside_a_session_is_the_same(shared_ray: Session, tmp_path: Path) -> None:
+    with ray_session(tmp_path) as inner:
+        assert inner is shared_ray
+    assert current() is shared_ray, "leaving the inner block must not end the outer one"
+    assert not (tmp_path / "ray").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_owner_leaves_nothing_after_reap(tmp_path: Path) -> None:
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    temp = Path(driver.stdout.readline().strip())
+    (record,) = (tmp_path / "ray").glob("*.json")
+    marks = [ProcessMark(**each) for each in json.loads(record.read_text())["processes"]]
+    assert len(marks) >= 2, "the record names Ray's processes"
+    assert all(alive(each) for each in marks)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    driver.stdout.close()
+    assert temp.exists()
+    assert reap(tmp_path) == 1
+    assert not any(alive(each) for each in marks)
+    assert not temp.exists()
+
+
+@pytest.mark.slow
+def test_sigterm_closes_the_session(tmp_path: Path) -> None:
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    temp = Path(driver.stdout.readline().strip())
+    driver.terminate()
+    assert driver.wait(timeout=120) != 0
+    driver.stdout.close()
+    assert not temp.exists()
+    assert list((tmp_path / "ray").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_sessions_follow_each_other_in_one_process(tmp_path: Path) -> None:
+    """Ray remembers mode and token of the first one; the second must not be locked out by that."""
+    code = """
+import sys, os
+from pathlib import Path
+import ray
+from lsr.cluster.session import ray_session
+from lsr.cluster.shards import map_shards
+for _ in range(2):
+    with ray_session(Path(sys.argv[1]), cpus=2):
+        print(list(map_shards(abs, [-3], tasks=1)))
+    print('RAY_AUTH_MODE' in os.environ)
+"""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    out = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environ)
+    assert out.stdout == "[(0, 3)]\nFalse\n" * 2, out.stderr[-2000:]
