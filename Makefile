@@ -13,7 +13,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,services]'
 	touch $@
 
-demo: .venv/.done ## super-resolution, the whole line, within 10 minutes on 2 cores
+demo: .venv/.done ## super-resolution, the whole line, sized for 2 cores
 	-$(BIN)/lsr data get lpips
 	$(BIN)/lsr retrain --recipe demo
 

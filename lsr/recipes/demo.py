@@ -59,7 +59,7 @@ def _train(*, steps: int, batch: int, lr: float) -> TrainConfig:
 
 
 def demo() -> Recipe:
-    """Super-resolution on the bundled photographs; on 2 cores without a GPU the line ends within 10 minutes."""
+    """Super-resolution on the bundled photographs, sized for 2 cores without a GPU."""
     return Recipe(
         name="demo",
         task="super-resolution",
