@@ -34,7 +34,7 @@ def fault_of(error: BaseException, rank: int | None = None) -> WorkerError:
         return error
     typed = isinstance(error, LsrError)
     # The class of a typed error is looked up by name on the other side, among those known there.
-    kind = next(c.__name__ for c in type(error).__mro__ if not typed or c in _known().values())
+    kind = next(c.__name__ for c in type(error).__mro__ if not typed or c in known_errors().values())
     trace = "".join(traceback.format_exception(error))
     message = str(error).strip() or repr(error)
     return WorkerError(kind, message, trace, typed=typed, when=time.time(), rank=rank)
@@ -44,7 +44,7 @@ def is_final(fault: WorkerError) -> bool:
     """Whether trying again cannot mend it: typed, and neither the surroundings' fault nor a run that may go better."""
     if not fault.typed:
         return False
-    cls = _known().get(fault.kind, LsrError)
+    cls = known_errors().get(fault.kind, LsrError)
     passing = issubclass(cls, StoreError | RunFailedError) and not issubclass(cls, LeaseLostError)
     return not passing
 
@@ -55,19 +55,18 @@ def rebuild(fault: WorkerError, prefix: str) -> LsrError:
     A typed sentence already names its thing and is kept as it is; others get `prefix` in front.
     """
     if fault.typed:
-        return _known().get(fault.kind, RunFailedError)(fault.message)
+        return known_errors().get(fault.kind, RunFailedError)(fault.message)
     return RunFailedError(f"{prefix}{fault}")
 
 
-def _known() -> dict[str, type[LsrError]]:
+def known_errors() -> dict[str, type[LsrError]]:
     """The error classes of lsr.core.errors by name; others may need other arguments than a message."""
     found: dict[str, type[LsrError]] = {}
-    waiting: list[type[LsrError]] = [LsrError]
-    while waiting:
-        cls = waiting.pop()
+    classes: list[type[LsrError]] = [LsrError]
+    for cls in classes:
         if cls.__module__ == LsrError.__module__:
             found[cls.__name__] = cls
-        waiting.extend(cls.__subclasses__())
+        classes.extend(cls.__subclasses__())
     return found
 
 

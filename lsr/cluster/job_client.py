@@ -27,6 +27,11 @@ def ray_client(address: str) -> Any:
             # Without a timeout of its own, a server that accepts and never answers would hold the caller for ever.
             return super()._do_request(*args, **{"timeout": _REQUEST_SECONDS, **kwargs})
 
+        def cluster_version(self) -> str:
+            # get_version() is the version of the protocol.
+            reply = self._do_request("GET", "/api/version")
+            return str(reply.json()["ray_version"])
+
     return Client(address, headers=_authorization())
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from lsr.cluster.faults import known_errors
 from lsr.cluster.job_client import is_absent, is_passing, is_refused, ray_client
 from lsr.core.errors import ConfigError, LsrError, NotFoundError, RunFailedError, VersionMismatchError
 
@@ -57,7 +58,7 @@ class JobServer:
 
     def version(self) -> str:
         """The cluster's Ray version."""
-        return str(self._ask(lambda client: client.get_version()))
+        return self._ask(lambda client: str(client.cluster_version()))
 
     def check_version(self) -> None:
         """VersionMismatchError unless the cluster runs the Ray of this environment."""
@@ -257,13 +258,20 @@ def _next_attempt(server: JobServer, name: str, accept: Callable[[], bool]) -> s
 
 
 def _succeeded(state: JobState, address: str) -> JobState:
+    """The state if it is SUCCEEDED. Else raises the job's own error where its command is one of ours, which end with
+    `error: <sentence>` and the exit code of the error's type; RunFailedError with the last lines for any other.
+    """
     if state.status == "SUCCEEDED":
         return state
     lines = [line for line in state.message.splitlines() if line.strip()]
+    sentence = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), None)
+    kind = next((cls for cls in known_errors().values() if cls.exit_code == state.exit_code), None)
+    if sentence is not None and kind is not None:
+        raise kind(f"{sentence} (Ray job {state.submission_id} at {address})")
     code = "" if state.exit_code is None else f" with exit code {state.exit_code}"
     last = "\n".join(lines[-_LAST_LINES:])
     raise RunFailedError(
-        f"Ray job {state.submission_id} at {address} ended as {state.status}{code}. Its last words: {last}"
+        f"Ray job {state.submission_id} at {address} ended as {state.status}{code}. Its last words:\n{last}"
     )
 
 

@@ -18,6 +18,9 @@ import psutil
 
 from lsr.cluster.processes import ProcessMark, alive, end, mark
 
+# Only folders of this name are removed, whatever a record says.
+TEMP_PREFIX = "lsr-ray-"
+
 
 def record_path(home: Path) -> Path:
     """Where this process records its Ray."""
@@ -63,7 +66,9 @@ def reap(home: Path) -> int:
         if record.get("node") != platform.node() or alive(owner):
             continue
         end(marks)
-        shutil.rmtree(record["temp"], ignore_errors=True)
+        temp = Path(record["temp"])
+        if temp.name.startswith(TEMP_PREFIX):
+            shutil.rmtree(temp, ignore_errors=True)
         path.unlink(missing_ok=True)
         count += 1
     return count

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lsr.cluster.leftovers import children_naming, reap, record_path, write_record
+from lsr.cluster.leftovers import TEMP_PREFIX, children_naming, reap, record_path, write_record
 from lsr.cluster.processes import ProcessMark, end
 from lsr.core.errors import ConfigError, RunFailedError
 
@@ -110,7 +110,7 @@ def _attached(worker_output: bool) -> Iterator[Session]:
 @contextmanager
 def _started(home: Path, *, cpus: int, gpus: int | None, worker_output: bool) -> Iterator[Session]:
     reap(home)
-    temp = Path(tempfile.mkdtemp(prefix="lsr-ray-", dir=_short_root()))
+    temp = Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=_short_root()))
     record = record_path(home)
     started: list[ProcessMark] = []
     write_record(record, temp, started)

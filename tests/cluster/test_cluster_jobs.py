@@ -14,7 +14,7 @@ import pytest
 
 from lsr.cluster import job_client, jobs
 from lsr.cluster.jobs import JobServer, run_job
-from lsr.core.errors import ConfigError, NotFoundError, RunFailedError, VersionMismatchError
+from lsr.core.errors import ConfigError, InputError, NotFoundError, RunFailedError, VersionMismatchError
 
 
 @dataclass
@@ -34,6 +34,7 @@ class FakeCluster:
     plan: list[str] = field(default_factory=lambda: ["PENDING", "RUNNING", "SUCCEEDED"])
     version: str = ""
     message: str = ""
+    exit_code: int | None = None
     jobs: dict[str, list[str]] = field(default_factory=dict)
     submitted: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
@@ -45,7 +46,7 @@ class FakeCluster:
         if self.faults:
             raise self.faults.pop(0)
 
-    def get_version(self) -> str:
+    def cluster_version(self) -> str:
         import ray
 
         self._fault()
@@ -57,7 +58,7 @@ class FakeCluster:
             raise RuntimeError(f"Request failed with status code 404: Job {name} does not exist.")
         left = self.jobs[name]
         status = left.pop(0) if len(left) > 1 else left[0]
-        return Info(status, self.message, 7 if status == "FAILED" else None)
+        return Info(status, self.message, self.exit_code if status == "FAILED" else None)
 
     def submit_job(self, *, submission_id: str, **_: Any) -> str:
         if submission_id in self.jobs:
@@ -125,12 +126,17 @@ def test_another_ray_version_is_refused_before_submitting() -> None:
 
 
 def test_a_failed_job_speaks_its_last_words() -> None:
-    cluster = FakeCluster(jobs={"x": ["FAILED"]}, message="a\n" * 50 + "error: Shard 7 holds no image.\n")
-    with pytest.raises(
-        RunFailedError, match=r"(?s)FAILED with exit code 7.*error: Shard 7 holds no image\.$"
-    ) as caught:
+    cluster = FakeCluster(jobs={"x": ["FAILED"]}, message="a\n" * 50 + "Killed\n", exit_code=137)
+    with pytest.raises(RunFailedError, match=r"(?s)FAILED with exit code 137.*Killed$") as caught:
         server(cluster).wait("x")
     assert str(caught.value).count("\n") < 10
+
+
+def test_a_job_of_ours_fails_with_its_own_error() -> None:
+    text = "loading\nerror: Shard 7 holds no image.\nRunning entrypoint for job x\n"
+    cluster = FakeCluster(jobs={"x": ["FAILED"]}, message=text, exit_code=InputError.exit_code)
+    with pytest.raises(InputError, match=r"^Shard 7 holds no image\. \(Ray job x at http://c:8265\)$"):
+        server(cluster).wait("x")
 
 
 def test_an_unknown_job_is_not_found() -> None:

@@ -47,7 +47,7 @@ def test_reap_ends_what_a_dead_owner_left(tmp_path: Path) -> None:
     left = subprocess.Popen(["sleep", "99"])
     marked = mark(left.pid)
     assert marked is not None
-    temp = tmp_path / "temp"
+    temp = tmp_path / "lsr-ray-temp"
     temp.mkdir()
     gone = ProcessMark(os.getpid(), time.time() - 10_000)
     record = leave(tmp_path, temp, gone, [marked])
@@ -73,6 +73,14 @@ def test_reap_leaves_alone_what_is_not_a_leftover(tmp_path: Path, whose: str) ->
     finally:
         left.kill()
         left.wait()
+
+
+def test_reap_removes_no_folder_that_is_not_rays(tmp_path: Path) -> None:
+    precious = tmp_path / "photos"
+    precious.mkdir()
+    leave(tmp_path, precious, ProcessMark(os.getpid(), time.time() - 10_000), [])
+    assert reap(tmp_path) == 1
+    assert precious.exists()
 
 
 def test_reap_bears_a_damaged_record(tmp_path: Path) -> None:
