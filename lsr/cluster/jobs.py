@@ -230,14 +230,18 @@ def run_job(
     """Run `entrypoint` as job `name-aN` and wait for it; a living attempt is re-attached, a dead one followed by N+1.
 
     accept: whether the result of an attempt that succeeded earlier is still there; if not, it counts as dead. An
-    interrupt (Ctrl-C, SIGTERM) stops the job; a killed caller leaves it running, to be re-attached. Raises as `wait`.
+    interrupt (Ctrl-C, SIGTERM, a cancelled flow run) stops the job; a killed caller leaves it running, to be
+    re-attached. Raises as `wait`.
     """
     server = JobServer(address)
     submission_id = _next_attempt(server, name, accept)
     server.submit(entrypoint, submission_id, env=env)
     try:
         return server.wait(submission_id, deadline=deadline, on_log=on_log)
-    except (KeyboardInterrupt, SystemExit):
+    except Exception:
+        raise
+    # Whatever is no Exception asks this process to end; Prefect's own signal is neither of Python's two.
+    except BaseException:
         server.stop(submission_id)
         raise
 

@@ -67,8 +67,12 @@ class InferConfig:
     limit: int | None = None
 
     def faults(self) -> list[str]:
-        fine = 0 < self.scale < float("inf")
-        return [] if fine else [f"scale must be a finite number above 0, found {self.scale}."]
+        found = []
+        if not 0 < self.scale < float("inf"):
+            found.append(f"scale must be a finite number above 0, found {self.scale}.")
+        if self.limit is not None and self.limit < 1:
+            found.append(f"limit must be at least 1, or null for all images, found {self.limit}.")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """Stage *infer* and single pictures: a registered version at work.
 
 An alias is resolved once, to a version number and a digest, and only those travel on: a promotion in the middle of a
-job cannot mix two models.
+job cannot mix two models. The pictures themselves are made by `make`, which the launcher runs here or as a Ray job.
 """
 
 from __future__ import annotations
@@ -10,22 +10,26 @@ import io
 import json
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.canonical import action_key, canonical_json
-from lsr.core.config import described
-from lsr.core.errors import ConfigError, LsrError
+from lsr.core.config import as_plain, described
+from lsr.core.errors import ConfigError, IntegrityError, LsrError
+from lsr.core.refs import Ref
 from lsr.core.settings import Settings
 from lsr.data.manifest import Manifest, ShardRow, load_manifest
 from lsr.recipes.schema import InferConfig, Recipe
 from lsr.stages.context import Context
 from lsr.stages.launch import build_request, launch
+from lsr.stages.line import INFER, InferJob, Request
 from lsr.stages.release import model_name
 from lsr.stages.source import snapshot
 from lsr.store import open_store
-from lsr.store.content import commit, get_blob, lookup, put_blob
+from lsr.store.attempts import Lease
+from lsr.store.content import commit, get_blob, put_blob
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +38,6 @@ if TYPE_CHECKING:
     from lsr.models.system import LatentSystem
     from lsr.registry.versions import Version
 
-VERSION = 1
 SHOWN = 2
 
 
@@ -86,14 +89,16 @@ def load_version(uri: str, version: Version, cache: str) -> LatentSystem:
     return system.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _upscale_shard(system: LatentSystem, row: ShardRow, *, store: str, config: InferConfig) -> Done:
+def _upscale_shard(system: LatentSystem, part: tuple[ShardRow, int], *, store: str, config: InferConfig) -> Done:
+    """The first so many pictures of one shard."""
     from lsr.data.pixels import decode_rgb, picture_of
     from lsr.data.shards import read_samples
     from lsr.inference.upscale import upscale
 
     opened = open_store(store)
+    row, wanted = part
     outputs, failed, inputs = [], [], 0
-    for sample in read_samples(opened, row):
+    for sample in islice(read_samples(opened, row), wanted):
         inputs += 1
         key = sample["__key__"]
         members = {ext: data for ext, data in sample.items() if not ext.startswith("__")}
@@ -130,32 +135,60 @@ def infer(recipe: Recipe, ctx: Context) -> Inferred:
     config = recipe.infer
     if config is None:
         raise ConfigError(f"Recipe {recipe.name} has no infer part; give it infer.source.")
-    uri = ctx.settings.mlflow
-    version = resolve_for_inference(ctx.store, uri, f"{model_name(recipe, ctx.settings)}@{config.alias}")
+    version = resolve_for_inference(
+        ctx.store, ctx.settings.mlflow, f"{model_name(recipe, ctx.settings)}@{config.alias}"
+    )
     source = replace(recipe, source=config.source, shard=replace(recipe.shard, holdout=0.0, min_side=1))
     images = launch(build_request("shard", source, {"snapshot": snapshot(config.source, ctx)}), ctx).ref
-    part = {name: value for name, value in described(config).items() if name not in ("source", "alias")}
-    key = action_key("infer", VERSION, {"images": images.digest, "model": version.digest}, part)
-    found = lookup(ctx.store, key)
-    if found is None:
-        manifest = _map_shards(load_manifest(ctx.store, images.path), images.digest, version, config, ctx)
-        ref = commit(ctx.store, kind="outputs", key=key, directory=manifest.directory, manifest=manifest.to_bytes())
-    else:
-        ref = found
-    manifest = load_manifest(ctx.store, ref.path)
+    outcome = launch(_request(recipe, config, images, version), ctx)
+    manifest = load_manifest(ctx.store, outcome.ref.path)
     return Inferred(
         model=str(version),
-        path=ref.path,
+        path=outcome.ref.path,
         counts=dict(manifest.counts),
-        pictures=_export(manifest, ref.digest, recipe, ctx),
-        made=found is None,
+        pictures=_export(manifest, outcome.ref.digest, recipe, ctx),
+        made=outcome.made,
+    )
+
+
+def _request(recipe: Recipe, config: InferConfig, images: Ref, version: Version) -> Request:
+    """The key is made from the model's content, not from its name: a renamed model's outputs are the same."""
+    part = {name: value for name, value in described(config).items() if name not in ("source", "alias")}
+    return Request(
+        stage=INFER.name,
+        key=action_key(INFER.name, INFER.version, {"images": images.digest, "model": version.digest}, part),
+        inputs={"images": images},
+        config=as_plain(InferJob(job=config, model=version.name, number=version.number, digest=version.digest)),
+        name=config.source.name,
+        task=recipe.task,
+        seed=config.seed,
+        compute=as_plain(recipe.compute),
+    )
+
+
+def make(request: Request, job: InferJob, ctx: Context, lease: Lease) -> Ref:
+    """The outputs of one model version for one set of images: shards, counts and the reasons of failures.
+
+    Raises IntegrityError if the registry's version is no longer the one that was asked for.
+    """
+    from lsr.registry.versions import get_version
+
+    version = get_version(ctx.settings.mlflow, job.model, job.number)
+    if version.digest != job.digest:
+        raise IntegrityError(
+            f"{job.model} version {job.number} in the registry has digest {version.digest[:12]}, asked for was "
+            f"{job.digest[:12]}; the registry was changed after the alias had been resolved. Run the command again."
+        )
+    images = request.inputs["images"]
+    manifest = _map_shards(load_manifest(ctx.store, images.path), images.digest, version, job.job, ctx)
+    lease.check()
+    return commit(
+        ctx.store, kind="outputs", key=request.key, directory=manifest.directory, manifest=manifest.to_bytes()
     )
 
 
 def _map_shards(images: Manifest, digest: str, version: Version, config: InferConfig, ctx: Context) -> Manifest:
-    rows = list(images.shards)
-    if config.limit is not None:
-        rows = rows[: max(config.limit, 1)]
+    rows = _first(images, config.limit)
     done: list[Done] = ctx.map(
         partial(_upscale_shard, store=ctx.store.uri, config=config),
         rows,
@@ -170,7 +203,7 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
         kind="outputs",
         name=f"{images.name}-x{config.scale:g}",
         parents={"images": digest, "model": version.digest},
-        made_by={"stage": "infer", "version": VERSION, "config": described(config)},
+        made_by={"stage": "infer", "version": INFER.version, "config": described(config)},
         shards=shards,
         counts={
             "samples": sum(shard.samples for shard in shards),
@@ -180,6 +213,17 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
         refusals=put_blob(ctx.store, canonical_json(failed), "json").path if failed else None,
         extra={"model": version.name, "model_version": version.number},
     )
+
+
+def _first(images: Manifest, limit: int | None) -> list[tuple[ShardRow, int]]:
+    """Each shard with how many of its pictures are among the first `limit` of the set."""
+    left = images.counts["samples"] if limit is None else limit
+    parts: list[tuple[ShardRow, int]] = []
+    for row in images.shards:
+        if left > 0:
+            parts.append((row, min(row.samples, left)))
+        left -= row.samples
+    return parts
 
 
 def _export(manifest: Manifest, digest: str, recipe: Recipe, ctx: Context) -> list[Path]:

@@ -17,7 +17,7 @@ from lsr.core.config import described
 from lsr.core.errors import ConfigError
 from lsr.core.refs import Ref
 from lsr.evaluation.config import EvaluateConfig
-from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, JointStage, Recipe
+from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, InferConfig, JointStage, Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,8 +102,32 @@ STEPS: dict[str, Step] = {
         ),
     )
 }
-"""In the order in which the line runs. *register*, *gate* and *infer* follow; they depend on the registry's state
-as well as on the store and live in `lsr/stages/release.py` and `lsr/stages/infer.py`."""
+"""In the order in which the line runs. *register* and *gate* follow (`lsr/stages/release.py`), then *infer*."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InferJob:
+    """What `infer` resolved: the recipe's request, and the one model version that answers it.
+
+    model, number: name and number of the version. digest: its content, which the registry must still show.
+    """
+
+    job: InferConfig
+    model: str
+    number: int
+    digest: str
+
+
+INFER = Step(
+    name="infer",
+    kind="outputs",
+    version=1,
+    inputs=("images",),
+    config=InferJob,
+    part=lambda r: r.infer,
+    function="lsr.stages.infer:make",
+)
+"""Batch inference. Its key takes the place of `part` (lsr/stages/infer.py): the alias is not part of what is asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +146,8 @@ class Request:
 
 def step_named(name: str) -> Step:
     """The step called `name`; ConfigError lists the ones there are."""
+    if name == INFER.name:
+        return INFER
     if name not in STEPS:
         raise ConfigError(f"There is no stage {name!r}; the stages are {', '.join(STEPS)}.")
     return STEPS[name]
