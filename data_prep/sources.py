@@ -72,9 +72,10 @@ class Snapshot:
 
 
 def source_root(uri: str, cache: Path) -> str:
-    """Where the files of source `uri` are: a local folder or `s3://bucket/prefix`. A set is fetched into `cache`.
+    """Where the files of source `uri` are: a local folder or `s3://bucket/prefix`. A named set is bundled or was put
+    into `cache` by `lsr data get`; nothing is fetched here.
 
-    Raises NotFoundError for a folder that does not exist or an unknown set.
+    Raises NotFoundError for a folder that does not exist, an unknown set, or one that is not on this machine yet.
     """
     if uri.startswith("set:"):
         from data_prep.sets import resolve

@@ -123,18 +123,40 @@ def from_plain(cls: type[C], data: Mapping[str, Any]) -> C:
     return typing.cast(C, config)
 
 
+def _hint_at(cls: type, names: list[str]) -> Any:
+    """The type of the field at this path below `cls`; Any where no config class declares it."""
+    hint: Any = cls
+    for name in names:
+        options = [hint, *typing.get_args(hint)]
+        configs = [typing.get_type_hints(o) for o in options if isinstance(o, type) and dataclasses.is_dataclass(o)]
+        hint = next((fields[name] for fields in configs if name in fields), Any)
+    return hint
+
+
+def _value_for(hint: Any, text: str) -> Any:
+    """`text` as JSON, or as it stands where only that fits `hint`."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+    def misfit(candidate: Any) -> list[str]:
+        faults: list[str] = []
+        _coerce(hint, candidate, "", faults)
+        return faults
+
+    return text if misfit(value) and not misfit(text) else value
+
+
 def override(config: C, assignments: Mapping[str, str]) -> C:
     """A copy of `config` with fields replaced by dotted name: `{"denoise.train.steps": "200"}`.
 
-    Values are JSON where they parse as JSON, else strings. Raises ConfigError with all faults at once.
+    A value is read as JSON where that fits the field's type, else as the text itself, so that a text field takes
+    `2024` as it stands. Raises ConfigError with all faults at once.
     """
     data = as_plain(config)
     faults = []
     for dotted, text in assignments.items():
-        try:
-            value: Any = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
         *parents, leaf = dotted.split(".")
         node: Any = data
         for parent in parents:
@@ -143,7 +165,7 @@ def override(config: C, assignments: Mapping[str, str]) -> C:
             near = sorted(node) if isinstance(node, dict) else sorted(data)
             faults.append(f"{dotted} is not a recipe field; here the fields are {', '.join(near)}.")
         else:
-            node[leaf] = value
+            node[leaf] = _value_for(_hint_at(type(config), [*parents, leaf]), text)
     if faults:
         raise ConfigError(" ".join(faults))
     return from_plain(type(config), data)

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+SMALLEST_OUTPUT = 32
+"""Side in pixels of the smallest picture that every metric of super-resolution can measure: LPIPS needs it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig:
@@ -36,8 +39,13 @@ class EvaluateConfig:
                 out.append(f"{name} must be at least 1, found {getattr(self, name)}.")
         if not self.scales:
             out.append("scales must not be empty.")
-        small = [s for s in self.scales if math.isfinite(s) and self.lr_side * s > 0 and round(self.lr_side * s) < 11]
-        out += [f"round(lr_side * {s}) must be at least 11, the window of SSIM." for s in small]
+        sound = [s for s in self.scales if math.isfinite(s) and s > 0]
+        out += [
+            f"round(lr_side * scale) must be at least {SMALLEST_OUTPUT} pixels, the smallest picture LPIPS measures, "
+            f"found {round(self.lr_side * s)} at scale {s:g}; raise lr_side or leave this scale out."
+            for s in sound
+            if round(self.lr_side * s) < SMALLEST_OUTPUT
+        ]
         if not self.sizes or min(self.sizes) < 11:
             out.append(f"sizes must not be empty and at least 11, the window of SSIM, found {self.sizes}.")
         return out

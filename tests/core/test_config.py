@@ -44,6 +44,11 @@ class Recipe:
         return [] if self.steps > 0 else [f"steps must be positive, found {self.steps}."]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outer:
+    inner: Recipe | None = None
+
+
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 OPTIMIZERS = st.builds(Optimizer, lr=FLOATS, betas=st.tuples(FLOATS, FLOATS), kind=st.sampled_from(["adam", "sgd"]))
 CROPS = st.builds(Crop, size=st.integers())
@@ -175,3 +180,19 @@ def test_check_collects_the_faults_of_all_parts_with_their_paths():
     with pytest.raises(ConfigError) as caught:
         check(Recipe(steps=0, optimizer=Optimizer(lr=-1.0)))
     assert str(caught.value) == ("Recipe: steps must be positive, found 0. optimizer: lr must be positive, found -1.0.")
+
+
+def test_a_text_field_takes_digits_and_words_that_json_knows_without_quotes():
+    base = Recipe(steps=1)
+    for text in ("2024", "true", "1e5", "null", "[1]", "{"):
+        assert override(base, {"name": text}).name == text
+    assert override(base, {"name": '"2024"'}).name == "2024"
+
+
+def test_a_field_that_may_be_none_still_takes_null_and_numbers():
+    assert override(Recipe(steps=1, limit=4), {"limit": "null"}).limit is None
+    assert override(Recipe(steps=1), {"limit": "7"}).limit == 7
+
+
+def test_a_text_field_below_an_optional_config_takes_digits():
+    assert override(Outer(inner=Recipe(steps=1)), {"inner.name": "7"}).inner == Recipe(steps=1, name="7")

@@ -42,7 +42,7 @@ def manifests(draw) -> Manifest:
     )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(manifests())
 def test_round_trip(manifest: Manifest) -> None:
     again = Manifest.from_bytes(manifest.to_bytes(), "here")
@@ -108,7 +108,7 @@ def test_urls_are_plain(store_uri: str) -> None:
     assert found == [f"{store_uri.removeprefix('file://')}/blobs/{c * 64}.tar" for c in "ab"]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.builds(

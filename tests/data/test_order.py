@@ -14,7 +14,6 @@ counts = st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(lambda c: s
 orders = st.tuples(counts, st.text("abcdef0123456789", max_size=8), st.integers(0, 2**31), st.integers(1, 14))
 
 
-@settings(deadline=None)
 @given(orders, st.integers(0, 5))
 def test_every_epoch_meets_every_sample_exactly_once(asked, epoch) -> None:
     order = SampleOrder(*asked)
@@ -22,7 +21,6 @@ def test_every_epoch_meets_every_sample_exactly_once(asked, epoch) -> None:
     assert sorted(map(order.at, positions)) == list(range(sum(asked[0])))
 
 
-@settings(deadline=None)
 @given(orders, st.integers(1, 17), st.integers(1, 12))
 def test_batches_continue_across_epoch_ends_with_nothing_dropped_or_padded(asked, size, batches) -> None:
     order = SampleOrder(*asked)
@@ -30,7 +28,6 @@ def test_batches_continue_across_epoch_ends_with_nothing_dropped_or_padded(asked
     assert in_batches == [order.at(position) for position in range(batches * size)]
 
 
-@settings(deadline=None)
 @given(orders, st.lists(st.integers(0, 200), min_size=1, max_size=30))
 def test_the_order_does_not_depend_on_what_was_asked_before(asked, positions) -> None:
     order = SampleOrder(*asked)
@@ -38,7 +35,7 @@ def test_the_order_does_not_depend_on_what_was_asked_before(asked, positions) ->
     assert together == {position: SampleOrder(*asked).at(position) for position in positions}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 6), min_size=4, max_size=12), st.integers(0, 99), st.integers(1, 4))
 def test_samples_stay_inside_their_window_of_shards(shard_counts, seed, window) -> None:
     order = SampleOrder(shard_counts, "set", seed, window)

@@ -186,7 +186,7 @@ def test_the_limit_is_exact_and_holds_before_decoding() -> None:
     assert Image.MAX_IMAGE_PIXELS == 89478485
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(FILES)), st.integers(0, 10**6), st.integers(1, 255), st.floats(0, 1))
 def test_damaged_bytes_never_raise_and_always_get_the_same_answer(name, where, flip, cut) -> None:
     data = bytearray(FILES[name][: max(1, int(len(FILES[name]) * (1 - cut * cut)))] or b"x")

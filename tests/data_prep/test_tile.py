@@ -75,7 +75,7 @@ def test_held_out_photographs_are_never_cut(store_uri, folder, photographs) -> N
     assert manifest.counts["photographs"] == len(photographs) - len(held)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(8, 40),
     st.integers(8, 40),

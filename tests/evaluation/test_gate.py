@@ -199,7 +199,7 @@ def test_the_bootstrap_is_a_function_of_its_seed(monkeypatch: pytest.MonkeyPatch
     assert bootstrap(values, confidence=0.95, resamples=500, seed=7) == one
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=12), st.floats(-5, 5))
 def test_the_interval_holds_the_mean_and_moves_with_the_values(values: list[float], shift: float) -> None:
     array = np.array(values)

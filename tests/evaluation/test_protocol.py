@@ -19,6 +19,7 @@ from lsr.evaluation.protocol import Exhibit, Image, Size, bicubic, evaluate, ref
 from lsr.evaluation.regions import choose_regions
 from lsr.evaluation.rows import CEILING_DB, Evaluation, Row
 from lsr.inference.upscale import upscale_to_sizes
+from lsr.metrics.lpips import MIN_SIDE
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
 from lsr.models.system import LatentSystem
 
@@ -180,8 +181,9 @@ def test_rows_that_cannot_be_read_are_refused() -> None:
 
 
 def test_impossible_evaluations_are_refused_before_they_start() -> None:
-    with pytest.raises(ConfigError, match="at least 11"):
-        check(EvaluateConfig(lr_side=4, scales=(2.0,)))
+    with pytest.raises(ConfigError, match=r"at least 32 pixels.* found 31 at scale 1.94; raise lr_side"):
+        check(EvaluateConfig(lr_side=16, scales=(1.94, 4.0)))
+    check(EvaluateConfig(lr_side=16, scales=(MIN_SIDE / 16,)))
     with pytest.raises(ConfigError, match="sizes"):
         check(EvaluateConfig(sizes=()))
 

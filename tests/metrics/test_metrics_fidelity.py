@@ -67,7 +67,7 @@ def test_single_precision_input_loses_nothing_that_matters(metric) -> None:
     torch.testing.assert_close(metric(a.float(), b.float()), exact, atol=1e-12, rtol=0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), height=st.integers(11, 20), width=st.integers(11, 20))
 def test_both_are_symmetric_and_judge_every_picture_alone(seed: int, height: int, width: int) -> None:
     a, b = pictures(seed, 2, height, width)
@@ -78,7 +78,7 @@ def test_both_are_symmetric_and_judge_every_picture_alone(seed: int, height: int
         torch.testing.assert_close(both, torch.cat([metric(a[:1], b[:1]), metric(a[1:], b[1:])]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31))
 def test_ssim_is_one_for_equal_pictures_and_less_otherwise(seed: int) -> None:
     a, b = pictures(seed, 1, 16, 16)

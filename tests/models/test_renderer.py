@@ -65,7 +65,7 @@ side = st.integers(1, 9)
 output = st.integers(1, 33)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(h=side, w=side, height=output, width=output, cell=st.booleans())
 def test_equals_naive_liif_at_any_sizes(h: int, w: int, height: int, width: int, cell: bool) -> None:
     """Non-square maps and outputs, enlarging and reducing, borders included."""
@@ -115,7 +115,7 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda f: renderer(f, (3, 4)), (features,))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data(), height=st.integers(2, 20), width=st.integers(1, 20))
 def test_a_band_of_rows_is_cut_from_the_whole_image(data: st.DataObject, height: int, width: int) -> None:
     """Streaming decode: rows keep the full image's coordinates and cell."""

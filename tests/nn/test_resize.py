@@ -29,7 +29,7 @@ def _has_tie(source: int, target: int) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(height=side, width=side, rows=side, columns=side)
 def test_equals_pillow_on_float_images(kind: Kind, height: int, width: int, rows: int, columns: int) -> None:
     """For any pair of non-square sizes, up and down, to 1e-5 of an image in [-1, 1].

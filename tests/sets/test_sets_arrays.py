@@ -19,7 +19,7 @@ from lsr.core.errors import IntegrityError
 ARRAYS = st.sampled_from(KINDS).flatmap(lambda kind: arrays(kind, array_shapes(max_dims=4, max_side=4)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(layers=st.dictionaries(st.text(min_size=1), ARRAYS, max_size=4), protocol=st.sampled_from([3, 4]))
 def test_plain_arrays_come_out_as_pickle_would_give_them(layers: dict[str, np.ndarray], protocol: int) -> None:
     data = pickle.dumps({"net": layers, "bias": np.arange(3.0)}, protocol=protocol)
@@ -75,7 +75,7 @@ def test_anything_but_numeric_arrays_in_dicts_is_refused(value: Any) -> None:
         read_arrays(pickle.dumps({"weights": value}, protocol=4), "alexnet.ckpt")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_broken_pickles_end_in_the_typed_error_or_in_arrays(data: st.DataObject) -> None:
     """Any byte may be wrong; nothing but IntegrityError may come out."""

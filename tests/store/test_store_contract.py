@@ -82,7 +82,6 @@ def test_a_key_that_could_escape_or_that_some_store_cannot_hold_is_refused(store
             call(key)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(key=st.text(min_size=1, max_size=40))
 def test_an_accepted_key_stays_below_its_folder(key):
     try:
@@ -217,7 +216,7 @@ def test_two_handles_see_the_same_store(store):
     assert again.read("x/y") == b"1"
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(data=st.binary(max_size=300), start=st.integers(0, 320), length=st.none() | st.integers(0, 320))
 def test_a_range_is_a_slice(store, data, start, length):
     store.write("slice", data)
