@@ -26,6 +26,7 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
     from lsr.cluster.train import fit
     from lsr.registry.tracking import MlflowTracker
     from lsr.stages.train_worker import work
+    from lsr.training.checkpoints import Checkpoints
 
     ctx.ray()
     with ctx.run(request.stage, request.key) as run:
@@ -71,6 +72,7 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
             directory=f"models/{request.stage}",
             manifest=trained.to_bytes(),
         )
+        Checkpoints(ctx.store, request.key, lease.attempt.fencing).clear()
         tracker.text("run.json", json.dumps(result, indent=2, sort_keys=True))
         tracker.tags({"lsr.result": ref.digest, "lsr.attempt": lease.attempt.submission_id})
     return ref

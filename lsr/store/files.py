@@ -1,16 +1,26 @@
-"""Files that appear complete or not at all, and file-system errors as sentences. Standard library and lsr.core only."""
+"""Files that appear complete or not at all, what killed writers leave of them, and file-system errors as sentences.
+
+Standard library, lsr.core and lsr.store.owner only.
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from lsr.core.errors import StoreError
+from lsr.store.owner import process_token, token_ended
+
+ABANDONED_SECONDS = 24 * 3600
+"""Age from which an unlocked unfinished file counts as left behind when its owner cannot be seen from here."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -54,12 +64,13 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def unfinished(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A new file of a unique name in `folder`, removed at the end unless it was renamed."""
-    path = folder / f"{os.getpid()}-{secrets.token_hex(8)}.tmp"
+    """A new file of a unique name in `folder`, removed at the end unless it was renamed; `sweep` knows its owner."""
+    path = folder / f"{process_token()}-{secrets.token_hex(8)}.tmp"
     # Not tempfile: its mode 0600 would lock colleagues out of a shared store; here the umask decides.
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(fd, "wb") as file:
+            fcntl.flock(fd, fcntl.LOCK_EX)
             yield file, path
     finally:
         with suppress(FileNotFoundError):
@@ -70,3 +81,31 @@ def finish(file: BinaryIO) -> None:
     """Put everything written so far on the disk."""
     file.flush()
     os.fsync(file.fileno())
+
+
+def sweep(folder: Path) -> None:
+    """Remove unfinished files whose process on this machine has ended, by pid and start time.
+
+    Those of another machine or container go when nobody has written to them for ABANDONED_SECONDS and nobody holds
+    their lock, which a living writer does.
+    """
+    for path in folder.glob("*.tmp"):
+        ended = token_ended(path.name.partition("-")[0])
+        with suppress(OSError):
+            if ended or (ended is None and _abandoned(path)):
+                path.unlink()
+
+
+def sweep_folders(root: Path, prefix: str) -> None:
+    """Remove folders `<prefix><process token>-*` in `root` whose process on this machine has ended."""
+    for path in root.glob(f"{prefix}*"):
+        if path.is_dir() and token_ended(path.name.removeprefix(prefix).partition("-")[0]):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _abandoned(path: Path) -> bool:
+    if time.time() - path.stat().st_mtime <= ABANDONED_SECONDS:
+        return False
+    with open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return True

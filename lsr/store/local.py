@@ -20,10 +20,7 @@ from typing import BinaryIO
 
 from lsr.core.errors import ConflictError, NotFoundError
 from lsr.store.base import RESERVED, ObjectInfo, changed, check_key, check_prefix, check_range
-from lsr.store.files import explained, finish, make_folder, sync_folder, unfinished
-
-ABANDONED_SECONDS = 24 * 3600
-"""An unfinished write of this age belongs to a killed process."""
+from lsr.store.files import explained, finish, make_folder, sweep, sync_folder, unfinished
 
 
 def _etag(status: os.stat_result) -> str:
@@ -162,10 +159,7 @@ class LocalStore:
         if self._swept:
             return
         self._swept = True
-        for path in temp_folder.iterdir():
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
-                    path.unlink()
+        sweep(temp_folder)
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import platform
 import socket
@@ -42,6 +44,36 @@ def is_gone(owner: Mapping[str, Any]) -> bool:
     pid, started = owner.get("pid"), owner.get("process_started")
     if owner.get("pid_space") != _pid_space() or not isinstance(pid, int) or not isinstance(started, int | float):
         return False
+    return _has_ended(pid, started)
+
+
+def process_token() -> str:
+    """This process as a part of a file name, `<pid>.<start in ms>.<pid space>`, which `token_ended` reads."""
+    return _token(os.getpid())
+
+
+def token_ended(token: str) -> bool | None:
+    """Whether the process that `process_token` named has ended; None for one that cannot be seen from here, and for a
+    text that is no token.
+    """
+    pid, _, rest = token.partition(".")
+    started, _, space = rest.partition(".")
+    if space != _space_digest() or not (pid.isdecimal() and started.isdecimal()):
+        return None
+    return _has_ended(int(pid), int(started) / 1000)
+
+
+@functools.lru_cache(maxsize=1)
+def _token(pid: int) -> str:
+    # By pid, because a fork inherits the cache.
+    return f"{pid}.{psutil.Process(pid).create_time() * 1000:.0f}.{_space_digest()}"
+
+
+def _space_digest() -> str:
+    return hashlib.sha256(_pid_space().encode()).hexdigest()[:12]
+
+
+def _has_ended(pid: int, started: float) -> bool:
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:

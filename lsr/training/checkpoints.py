@@ -20,12 +20,15 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lsr.core.errors import IntegrityError, NotFoundError, StoreError
+from lsr.core.errors import ConflictError, IntegrityError, LeaseLostError, NotFoundError, StoreError
 from lsr.store import Store
 from lsr.store.content import Blob, put_blob
+from lsr.store.files import sweep_folders
+from lsr.store.owner import process_token
 from lsr.store.pointers import take_pointer, write_pointer
 
 KEEP = 2
+_TEMP_PREFIX = "lsr-checkpoint-"
 
 Tensors = dict[str, dict[str, Tensor]]
 T = TypeVar("T")
@@ -72,8 +75,9 @@ class Checkpoints:
         """Take the run over and read its newest sound checkpoint; None for a run that has none yet.
 
         Falls back to the one before, with a warning, when files are damaged or missing. Raises IntegrityError when
-        none is left.
+        none is left. Temporary folders that killed processes left on this machine are removed on the way.
         """
+        sweep_folders(Path(tempfile.gettempdir()), _TEMP_PREFIX)
         value = take_pointer(self.store, self._pointer, self._fencing)
         self._kept = [Checkpoint.from_plain(one) for one in value["checkpoints"]] if value else []
         faults = []
@@ -89,6 +93,19 @@ class Checkpoints:
                 + " ".join(faults)
             )
         return None
+
+    def clear(self) -> None:
+        """Delete every checkpoint of a run whose result is recorded; the pointer stays and goes on to refuse a zombie.
+
+        Failing costs space, not the result, and is logged.
+        """
+        try:
+            write_pointer(self.store, self._pointer, {"checkpoints": []}, self._fencing)
+        except (LeaseLostError, ConflictError, StoreError) as error:
+            _LOG.warning("The checkpoints of a finished run were not cleared: %s", error)
+            return
+        self._kept = []
+        self._purge()
 
     def save(self, checkpoint: Checkpoint, tensors: Tensors) -> None:
         """Store the tensors of each part, then move the pointer; delete all but the newest KEEP checkpoints."""
@@ -106,7 +123,7 @@ class Checkpoints:
     def _with_files(self, tensors: Tensors, use: Callable[[Path], T]) -> dict[str, T]:
         out = {}
         for part, values in tensors.items():
-            with tempfile.TemporaryDirectory(prefix="lsr-checkpoint-") as folder:
+            with _temporary() as folder:
                 path = Path(folder) / f"{part}.safetensors"
                 on_cpu = {name: value.detach().cpu().contiguous() for name, value in values.items()}
                 safetensors.torch.save_file(on_cpu, path)
@@ -120,7 +137,7 @@ class Checkpoints:
 
     def _read(self, key: str) -> dict[str, Tensor]:
         where = f"{self.store.uri}/{key}"
-        with tempfile.TemporaryDirectory(prefix="lsr-checkpoint-") as folder:
+        with _temporary() as folder:
             path = Path(folder) / "part.safetensors"
             self.store.download(key, path)
             if _sha256(path) != Path(key).stem:
@@ -140,6 +157,10 @@ class Checkpoints:
                     self.store.delete(info.key)
         except StoreError as error:
             _LOG.warning("Old checkpoints in %s/%s were not deleted: %s", self.store.uri, self._folder, error)
+
+
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix=f"{_TEMP_PREFIX}{process_token()}-")
 
 
 def _sha256(path: Path) -> str:

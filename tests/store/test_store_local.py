@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -14,7 +15,9 @@ import pytest
 from lsr.core.canonical import sha256_hex
 from lsr.core.errors import ConflictError, StoreError
 from lsr.store import open_store
-from lsr.store.local import ABANDONED_SECONDS, LocalStore
+from lsr.store.files import ABANDONED_SECONDS
+from lsr.store.local import LocalStore
+from lsr.store.owner import process_token, token_ended
 
 KILLED_AT_FSYNC = """
 import os, signal, sys
@@ -113,17 +116,63 @@ def test_etags_differ_even_when_the_clock_stands_still(store, monkeypatch):
     assert len(set(etags)) == 20
 
 
-def test_abandoned_unfinished_writes_are_swept_and_fresh_ones_are_not(store):
+LEAVING = """
+import os, signal, sys
+from pathlib import Path
+from lsr.store.files import unfinished
+with unfinished(Path(sys.argv[1])) as (file, path):
+    file.write(b"half")
+    file.flush()
+    if sys.argv[2] == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def writer(folder, what):
+    """A process with an unfinished file in `folder`, which dies at once or writes until it is told to end."""
+    command = [sys.executable, "-c", LEAVING, str(folder), what]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_what_a_killed_writer_left_goes_at_the_next_start_and_a_living_ones_stays(store):
     store.write("a", b"1")
     folder = store._root / ".lsr-store/tmp"
+    with writer(folder, "lives") as living, writer(folder, "dies") as dead:
+        assert living.stdout.readline() == b"writing\n"
+        assert dead.wait(30) == -signal.SIGKILL
+        past = time.time() - 10 * ABANDONED_SECONDS
+        for path in folder.iterdir():
+            os.utime(path, (past, past))
+        assert {path.name.partition(".")[0] for path in folder.iterdir()} == {str(living.pid), str(dead.pid)}
+        LocalStore(store._root).write("b", b"2")
+        assert [path.name.partition(".")[0] for path in folder.iterdir()] == [str(living.pid)]
     assert list(folder.iterdir()) == []
-    (folder / "1-old.tmp").write_bytes(b"x")
-    (folder / "2-new.tmp").write_bytes(b"x")
-    past = time.time() - ABANDONED_SECONDS - 60
-    os.utime(folder / "1-old.tmp", (past, past))
-    LocalStore(store._root).write("b", b"2")
-    assert [path.name for path in folder.iterdir()] == ["2-new.tmp"]
     assert [info.key for info in store.list("")] == ["a", "b"]
+
+
+def test_what_another_machine_left_goes_when_it_is_old_and_nobody_holds_it(store):
+    store.write("a", b"1")
+    folder = store._root / ".lsr-store/tmp"
+    names = ("7.1000.abcdefabcdef-old.tmp", "7.1000.abcdefabcdef-new.tmp", "7.1000.abcdefabcdef-held.tmp")
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    past = time.time() - ABANDONED_SECONDS - 60
+    for name in (names[0], names[2]):
+        os.utime(folder / name, (past, past))
+    with open(folder / names[2], "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        LocalStore(store._root).write("b", b"2")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names[1:])
+
+
+def test_a_pid_that_the_system_gave_away_again_is_another_process():
+    pid, started, space = process_token().split(".")
+    assert token_ended(f"{pid}.{started}.{space}") is False
+    assert token_ended(f"{pid}.{int(started) - 3_600_000}.{space}") is True
+    for foreign in (f"{pid}.{started}.abcdefabcdef", "1", "", "a.b.c", f"x.{started}.{space}"):
+        assert token_ended(foreign) is None
 
 
 @pytest.mark.parametrize("root", ["/proc/lsr-store", "{tmp}/file/store"])

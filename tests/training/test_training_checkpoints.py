@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -12,6 +14,7 @@ import torch
 from lsr.core.errors import IntegrityError, LeaseLostError, StoreError
 from lsr.store import Store
 from lsr.store.content import get_blob
+from lsr.store.owner import process_token
 from lsr.training.checkpoints import Checkpoint, Checkpoints, Resume, Tensors
 
 
@@ -148,3 +151,37 @@ def test_a_result_does_not_share_files_with_checkpoints(store: Store) -> None:
         checkpoints.save(at(step), tensors(step))
     found = safetensors.torch.load(get_blob(store, blobs["weights"].path))
     assert torch.equal(found["w"], torch.full((3,), 10.0))
+
+
+def test_a_finished_run_keeps_no_checkpoint_and_still_refuses_a_zombie(store: Store) -> None:
+    zombie, holder = Checkpoints(store, "k", 1), Checkpoints(store, "k", 2)
+    holder.newest()
+    holder.save(at(10), tensors(10))
+    holder.clear()
+    assert files(store) == []
+    with pytest.raises(LeaseLostError):
+        zombie.save(at(20), tensors(20))
+    assert Checkpoints(store, "k", 3).newest() is None
+
+
+def test_a_zombie_clears_nothing_and_says_so(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    zombie, holder = Checkpoints(store, "k", 1), Checkpoints(store, "k", 2)
+    holder.newest()
+    holder.save(at(10), tensors(10))
+    zombie.clear()
+    assert len(files(store)) == 3
+    assert "were not cleared" in caplog.text
+
+
+def test_temporary_folders_of_killed_processes_go_at_the_next_start(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    pid, started, space = process_token().split(".")
+    dead, living = f"{pid}.{int(started) - 3_600_000}.{space}", process_token()
+    for name in (f"lsr-checkpoint-{dead}-a", f"lsr-checkpoint-{living}-b", "lsr-checkpoint-old", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.safetensors").write_bytes(b"x")
+    Checkpoints(store, "k", 1).newest()
+    left = sorted(path.name for path in tmp_path.iterdir() if path.name != "store")
+    assert left == sorted(["lsr-checkpoint-old", f"lsr-checkpoint-{living}-b", "other"])
