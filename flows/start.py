@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from flows.leftovers import reap, record_children
+from lsr.core.errors import RunFailedError
 from lsr.core.settings import Settings, load_settings
 
 SERVER_START_SECONDS = "120"
@@ -44,18 +46,53 @@ def _sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _server_starting(settings: Settings) -> Iterator[None]:
+    """While the block runs, the ephemeral server starts; it is ready after the block. Nothing where one is named.
+
+    Prefect itself starts it inside the flow call and waits, seconds in which this process has imports to do.
+    """
+    if settings.prefect_api is not None:
+        yield
+        return
+    from prefect.server.api.server import SubprocessASGIServer
+
+    failed: list[Exception] = []
+
+    def start() -> None:
+        try:
+            # The instance that the flow's own client asks for, which then finds it running.
+            SubprocessASGIServer().start()
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=start, name="prefect-server", daemon=True)
+    thread.start()
+    yield
+    thread.join()
+    if failed:
+        raise RunFailedError(
+            f"Prefect's ephemeral server did not start: {failed[0]} See whether the machine is overloaded or the disk "
+            f"is full, then run the same command again."
+        ) from failed[0]
+
+
 def run_retrain(recipe: str, overrides: dict[str, str], *, quiet: bool) -> dict[str, Any]:
     """Run the flow *retrain* in this process and return its report.
 
-    Processes that a killed earlier run left behind are ended first.
+    Processes that a killed earlier run left behind are ended first. Raises RunFailedError when Prefect's server does
+    not start, StoreError when MLflow cannot be opened.
     """
     settings = load_settings()
     settings.home.mkdir(parents=True, exist_ok=True)
     reap(settings.home)
     for name, value in prefect_environment(settings).items():
         os.environ.setdefault(name, value)
-    from flows.retrain import retrain
-
     with _sigterm_interrupts(), record_children(settings.home):
+        with _server_starting(settings):
+            from flows.retrain import retrain
+            from lsr.registry.connect import connect
+
+            connect(settings.mlflow)
         report: dict[str, Any] = retrain(recipe=recipe, overrides=overrides, quiet=quiet)
     return report

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,10 +26,14 @@ class Finding:
 
 
 def _versions(settings: Settings) -> str:
+    import importlib.metadata
+
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
 
 
 def _caps(settings: Settings) -> str:
+    import importlib.metadata
+
     for name, cap in CAPS.items():
         found = importlib.metadata.version(name)
         if tuple(int(part) for part in found.split(".")[:2]) >= cap:
@@ -41,6 +43,8 @@ def _caps(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
+    import secrets
+
     from lsr.store import open_store
 
     store, key = open_store(settings.store), f"doctor/{secrets.token_hex(8)}"
@@ -94,7 +98,7 @@ def examine(settings: Settings) -> list[Finding]:
     for part, check in CHECKS.items():
         try:
             findings.append(Finding(part=part, ok=True, text=check(settings)))
-        except (LsrError, importlib.metadata.PackageNotFoundError) as error:
+        except (LsrError, ModuleNotFoundError) as error:
             findings.append(Finding(part=part, ok=False, text=str(error)))
     return findings
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from lsr import __version__
@@ -48,8 +47,10 @@ def run() -> None:
     except LsrError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        # Empty for a command without arguments: its help is on the terminal already.
+        if message := error.format_message():
+            typer.echo(f"error: {message.rstrip('.')}; `lsr --help` shows what there is.", err=True)
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted", err=True)

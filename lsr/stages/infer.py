@@ -29,7 +29,7 @@ from lsr.stages.release import model_name
 from lsr.stages.source import snapshot
 from lsr.store import open_store
 from lsr.store.attempts import Lease
-from lsr.store.content import commit, get_blob, put_blob
+from lsr.store.content import commit, put_blob
 
 if TYPE_CHECKING:
     import numpy as np
@@ -228,19 +228,19 @@ def _first(images: Manifest, limit: int | None) -> list[tuple[ShardRow, int]]:
 
 def _export(manifest: Manifest, digest: str, recipe: Recipe, ctx: Context) -> list[Path]:
     """The first outputs as files below the output folder."""
-    from lsr.data.shards import iter_shard
+    # By index: reading a shard in sequence imports torch, seconds that a rerun with nothing to do should not pay.
+    from lsr.data.shards import SampleReader
 
     folder = ctx.settings.output / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
-    for row in manifest.shards[:1]:
-        for number, sample in enumerate(iter_shard(get_blob(ctx.store, row.path), row.path)):
-            if number == SHOWN:
-                break
-            path = folder / f"{digest[:12]}-{sample['__key__']}.png"
-            if not path.exists():
-                path.write_bytes(sample["png"])
-            paths.append(path)
+    reader = SampleReader(ctx.store, manifest, ctx.settings.cache / "shards")
+    for number in range(min(SHOWN, len(reader))):
+        path = folder / f"{digest[:12]}-{reader.row(number).key}.png"
+        if not path.exists():
+            path.write_bytes(reader.read(number)["png"])
+        paths.append(path)
+    reader.close()
     return paths
 
 

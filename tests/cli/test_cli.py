@@ -41,6 +41,10 @@ def test_help_loads_neither_torch_nor_a_service() -> None:
         (["upscale", "/no/such.png", "--scale", "2", "-o", "o.png"], 4, "/no/such.png"),
         (["data", "verify", "datasets/x/y.json"], 4, "datasets/x/y.json"),
         (["data", "get", "no-such-set"], 4, "no-such-set"),
+        (["no-such-command"], 2, "No such command 'no-such-command'"),
+        (["tile", "--no-such-option"], 2, "No such option: --no-such-option"),
+        (["generate", "--count", "0"], 2, "should be greater than or equal to 1"),
+        ([], 2, ""),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_an_exit_code(words: list[str], exit_code: int, said: str) -> None:
