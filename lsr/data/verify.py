@@ -11,7 +11,7 @@ from lsr.data.index import IndexRow, read_index
 from lsr.data.manifest import Manifest, ShardRow
 from lsr.data.shards import member_offsets
 from lsr.store import Store, open_store
-from lsr.store.content import get_blob
+from lsr.store.content import get_blob, sizes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ def verify(store: Store, manifest: Manifest) -> list[Fault]:
 
 
 def missing(store: Store, manifest: Manifest) -> list[str]:
-    """Blobs of the data set that are absent or have another size, by HEAD requests alone: is it worth reusing?"""
+    """Blobs of the data set that are absent or have another size, without reading them: is it worth reusing?"""
     sizes: dict[str, int | None] = {row.path: row.bytes for row in manifest.shards}
     sizes |= dict.fromkeys((row.index for row in manifest.shards), None)
     if manifest.refusals is not None:
         sizes[manifest.refusals] = None
-    heads = {path: store.head(path) for path in sizes}
-    return [path for path, head in heads.items() if head is None or sizes[path] not in (None, head.size)]
+    found = sizes_of(store, list(sizes))
+    return [path for path, size in found.items() if size is None or sizes[path] not in (None, size)]
 
 
 def verify_root(store: Store, manifest: Manifest) -> list[Fault]:

@@ -17,8 +17,10 @@ from lsr.core.refs import Ref
 from lsr.recipes.schema import Recipe
 from lsr.stages.context import Context
 from lsr.stages.line import Request, key_of, step_named
-from lsr.store.attempts import RunningElsewhere, claim, keep_alive, owner_record
-from lsr.store.content import lookup
+from lsr.stages.reuse import lost_objects, reusable
+from lsr.store import Store
+from lsr.store.attempts import Lease, RunningElsewhere, claim, keep_alive, owner_record
+from lsr.store.content import forget, lookup
 
 LEASE_SECONDS = 60.0
 POLL_SECONDS = 2.0
@@ -62,9 +64,9 @@ def decode_request(data: bytes) -> Request:
 
 
 def launch(request: Request, ctx: Context) -> Outcome:
-    """The request's result: reused if the store records it, else made once, whoever makes it."""
+    """The request's result: reused if the store records it and has all of it, else made once, whoever makes it."""
     started = time.monotonic()
-    found = lookup(ctx.store, request.key)
+    found = reusable(ctx.store, request.key)
     if found is not None:
         return Outcome(stage=request.stage, ref=found, made=False, seconds=time.monotonic() - started)
     ref = make_here(request, ctx) if ctx.settings.embedded else _make_by_job(request, ctx)
@@ -73,25 +75,41 @@ def launch(request: Request, ctx: Context) -> Outcome:
 
 def make_here(request: Request, ctx: Context) -> Ref:
     """Run the stage in this process under a lease. Waits for another living maker and adopts its result."""
-    step = step_named(request.stage)
     while True:
         try:
             lease = claim(ctx.store, request.key, request.stage, owner=owner_record(), ttl=LEASE_SECONDS)
             break
         except RunningElsewhere:
             time.sleep(POLL_SECONDS)
-            found = lookup(ctx.store, request.key)
+            found = _whole(ctx.store, request.key)
             if found is not None:
                 return found
     outcome = "failed"
     try:
         with keep_alive(lease):
-            config: Any = from_plain(step.config, request.config)
-            ref: Ref = step.load()(request, config, ctx, lease)
+            ref = _make(request, ctx, lease)
         outcome = "finished"
         return ref
     finally:
         lease.release(outcome)
+
+
+def _make(request: Request, ctx: Context, lease: Lease) -> Ref:
+    """Run the stage's function, unless another maker has recorded the result since it was looked for."""
+    found = _whole(ctx.store, request.key)
+    if found is not None:
+        return found
+    # Under the lease: a commit adopts the result on record, and this one is lost.
+    forget(ctx.store, request.key)
+    step = step_named(request.stage)
+    config: Any = from_plain(step.config, request.config)
+    ref: Ref = step.load()(request, config, ctx, lease)
+    return ref
+
+
+def _whole(store: Store, key: str) -> Ref | None:
+    found = lookup(store, key)
+    return None if found is None or lost_objects(store, found) else found
 
 
 def _make_by_job(request: Request, ctx: Context) -> Ref:
@@ -107,7 +125,7 @@ def _make_by_job(request: Request, ctx: Context) -> Ref:
         name=f"{request.stage}-{request.key[:12]}",
         env=ctx.job_environment(),
         on_log=ctx.job_log,
-        accept=lambda: lookup(ctx.store, request.key) is not None,
+        accept=lambda: _whole(ctx.store, request.key) is not None,
     )
     ref = lookup(ctx.store, request.key)
     if ref is None:

@@ -8,8 +8,8 @@ from lsr.recipes.schema import Recipe
 from lsr.stages.context import Context
 from lsr.stages.launch import Outcome, build_request, launch
 from lsr.stages.line import STEPS, key_of, step_named
+from lsr.stages.reuse import reusable
 from lsr.stages.source import snapshot
-from lsr.store.content import lookup
 
 
 def _needed(stage: str) -> list[str]:
@@ -32,7 +32,7 @@ def _upstream(stage: str, recipe: Recipe, ctx: Context, *, make: bool) -> dict[s
     refs = {"snapshot": snapshot(recipe.source, ctx)}
     for name in _needed(stage):
         inputs = _inputs(name, refs)
-        found = lookup(ctx.store, key_of(STEPS[name], recipe, inputs))
+        found = reusable(ctx.store, key_of(STEPS[name], recipe, inputs))
         if found is None and not make:
             raise NotFoundError(
                 f"Stage {stage} needs the result of stage {name}, which {ctx.store.uri} does not have for recipe "
@@ -52,7 +52,7 @@ def finished_inputs(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
     """Every result of the line up to *evaluate*. Raises NotFoundError naming the first that is missing."""
     refs = _upstream("evaluate", recipe, ctx, make=False)
     step = STEPS["evaluate"]
-    found = lookup(ctx.store, key_of(step, recipe, _inputs("evaluate", refs)))
+    found = reusable(ctx.store, key_of(step, recipe, _inputs("evaluate", refs)))
     if found is None:
         raise NotFoundError(f"Recipe {recipe.name} is not evaluated yet; run `lsr evaluate --recipe {recipe.name}`.")
     return {**refs, "evaluate": found}

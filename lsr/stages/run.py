@@ -16,8 +16,8 @@ from lsr.core.settings import load_settings
 from lsr.recipes.schema import ComputeConfig
 from lsr.stages.context import open_context
 from lsr.stages.launch import decode_request, make_here
+from lsr.stages.reuse import reusable
 from lsr.store import open_store
-from lsr.store.content import lookup
 
 
 def run(uri: str) -> Ref:
@@ -27,7 +27,7 @@ def run(uri: str) -> Ref:
     request = decode_request(open_store(root).read(f"runs/{tail}"))
     compute = from_plain(ComputeConfig, request.compute)
     with open_context(settings, compute, progress=RichProgress()) as ctx:
-        return lookup(ctx.store, request.key) or make_here(request, ctx)
+        return reusable(ctx.store, request.key) or make_here(request, ctx)
 
 
 def main() -> int:

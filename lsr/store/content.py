@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,10 @@ from lsr.core.refs import Ref
 from lsr.store.base import Store
 from lsr.store.records import FORMAT, parse_record
 
+LIST_FROM = 1000
+"""From so many blobs on, pages of a listing are fewer requests than one HEAD each."""
+
+_LOOKERS = 16
 _BLOB = re.compile(r"blobs/([0-9a-f]{64})\.[a-z0-9][a-z0-9.]*")
 
 
@@ -58,6 +64,18 @@ def get_blob(store: Store, path: str) -> bytes:
             "delete the object and run the stage that made it again."
         )
     return data
+
+
+def sizes_of(store: Store, paths: Sequence[str]) -> dict[str, int | None]:
+    """Size in bytes of each blob, None for an absent one, without reading it: by HEAD, or by one listing for many."""
+    if len(paths) >= LIST_FROM:
+        listed = {info.key: info.size for info in store.list("blobs/")}
+        return {path: listed.get(path) for path in paths}
+    if not paths:
+        return {}
+    with ThreadPoolExecutor(min(_LOOKERS, len(paths))) as pool:
+        heads = list(pool.map(store.head, paths))
+    return {path: None if head is None else head.size for path, head in zip(paths, heads)}
 
 
 def create_once(store: Store, key: str, data: bytes) -> bool:
@@ -114,6 +132,11 @@ def lookup(store: Store, key: str) -> Ref | None:
     if texts != fields or texts["key"] != key:
         raise IntegrityError(f"{where} must name kind, key, digest and path of this action, found {fields}; delete it.")
     return Ref(**texts)
+
+
+def forget(store: Store, key: str) -> None:
+    """Remove the record of action `key`, whose result is lost, so that it can be made and recorded again."""
+    store.delete(_action(key))
 
 
 def _action(key: str) -> str:

@@ -9,18 +9,22 @@ from typing import Any
 
 import pytest
 
+from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.canonical import canonical_json
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
+from lsr.data.manifest import Manifest, load_manifest
 from lsr.recipes import load_recipe
 from lsr.stages import launch as launching
 from lsr.stages.context import Context
-from lsr.stages.launch import build_request, decode_request, encode_request, launch
+from lsr.stages.launch import build_request, decode_request, encode_request, launch, make_here
 from lsr.stages.line import STEPS, Step
-from lsr.store import open_store
-from lsr.store.content import commit
+from lsr.stages.reuse import lost_objects, reusable
+from lsr.store import Store, open_store
+from lsr.store.content import commit, put_blob
 
 MADE: list[str] = []
+CONTENT = [b"first"]
 
 
 def make(request: Any, config: Any, ctx: Context, lease: Any) -> Ref:
@@ -28,8 +32,16 @@ def make(request: Any, config: Any, ctx: Context, lease: Any) -> Ref:
     MADE.append(request.key)
     time.sleep(0.3)
     lease.check()
-    manifest = canonical_json({"made": request.stage})
-    return commit(ctx.store, kind="images", key=request.key, directory="datasets/t", manifest=manifest)
+    return record(ctx.store, request.key, CONTENT[0])
+
+
+def record(store: Store, key: str, content: bytes) -> Ref:
+    """Commit a data set of one shard with one sample."""
+    shard = store_shard(store, *write_tar([Sample("k", "k.png", "train", 8, 8, {"png": content})]))
+    manifest = Manifest(
+        kind="images", name="t", parents={}, made_by={"stage": "t"}, shards=(shard,), counts={"samples": 1}
+    )
+    return commit(store, kind="images", key=key, directory=manifest.directory, manifest=manifest.to_bytes())
 
 
 def broken(request: Any, config: Any, ctx: Context, lease: Any) -> Ref:
@@ -40,6 +52,7 @@ def broken(request: Any, config: Any, ctx: Context, lease: Any) -> Ref:
 @pytest.fixture
 def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     MADE.clear()
+    CONTENT[:] = [b"first"]
     step = STEPS["shard"]
     fields = {f: getattr(step, f) for f in ("name", "kind", "version", "inputs", "config", "part")}
     monkeypatch.setitem(STEPS, "shard", Step(**fields, function=f"{__name__}:make"))
@@ -89,6 +102,73 @@ def test_a_failed_attempt_leaves_no_result_and_the_next_one_goes_on(ctx: Context
         "attempt-1.json",
         "attempt-2.json",
     ]
+
+
+class Listening:
+    """A store that writes down which methods were called for which keys."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.calls: list[tuple[str, str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self.inner, name)
+        if not callable(member):
+            return member
+
+        def call(key: str, *args: Any) -> Any:
+            self.calls.append((name, key))
+            return member(key, *args)
+
+        return call
+
+
+def test_reuse_writes_nothing_and_reads_no_blob(ctx: Context) -> None:
+    launch(request(), ctx)
+    listening = Listening(ctx.store)
+    ctx.store = listening  # type: ignore[assignment]
+    assert not launch(request(), ctx).made
+    assert {method for method, _ in listening.calls} == {"read", "head"}
+    assert not [key for method, key in listening.calls if method == "read" and key.startswith("blobs/")]
+    assert len([key for method, key in listening.calls if method == "head"]) == 2
+
+
+@pytest.mark.parametrize("damage", ["tar lost", "index lost", "tar cut short", "manifest lost"])
+@pytest.mark.parametrize("again", [b"first", b"other"])
+def test_a_result_whose_objects_are_lost_is_made_again(
+    ctx: Context, caplog: pytest.LogCaptureFixture, damage: str, again: bytes
+) -> None:
+    """Also where it comes out otherwise than the first time: then the new one is what the store records."""
+    first = launch(request(), ctx).ref
+    row = load_manifest(ctx.store, first.path).shards[0]
+    harmed = {"index lost": row.index, "manifest lost": first.path}.get(damage, row.path)
+    ctx.store.delete(harmed)
+    if damage == "tar cut short":
+        ctx.store.write(harmed, b"short")
+    CONTENT[0] = again
+    second = launch(request(), ctx)
+    assert second.made
+    assert harmed in caplog.text
+    assert (second.ref == first) == (again == b"first")
+    assert lost_objects(ctx.store, second.ref) == []
+    assert reusable(ctx.store, request().key) == second.ref
+    assert launch(request(), ctx).made is False
+
+
+def test_a_trained_result_counts_its_weights(ctx: Context) -> None:
+    weights = put_blob(ctx.store, b"tensors", "safetensors").path
+    manifest = canonical_json({"kind": "joint", "weights": {"ema": weights}, "note": "blobs/nothing"})
+    ref = commit(ctx.store, kind="joint", key="5" * 64, directory="models/joint", manifest=manifest)
+    assert reusable(ctx.store, ref.key) == ref
+    ctx.store.delete(weights)
+    assert lost_objects(ctx.store, ref) == [weights]
+    assert reusable(ctx.store, ref.key) is None
+
+
+def test_a_maker_that_waited_for_the_lease_adopts_what_was_recorded_meanwhile(ctx: Context) -> None:
+    ref = record(ctx.store, request().key, b"first")
+    assert make_here(request(), ctx) == ref
+    assert MADE == []
 
 
 def test_a_request_survives_the_way_through_the_store() -> None:

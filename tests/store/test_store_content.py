@@ -9,7 +9,8 @@ import pytest
 from lsr.core.canonical import sha256_hex
 from lsr.core.errors import ConflictError, InputError, IntegrityError, NotFoundError, VersionMismatchError
 from lsr.core.refs import Ref
-from lsr.store.content import commit, create_once, get_blob, lookup, put_blob
+from lsr.store import content
+from lsr.store.content import commit, create_once, forget, get_blob, lookup, put_blob
 
 KEY = "0123456789ab" * 5 + "0123"
 
@@ -147,3 +148,22 @@ def test_an_action_record_that_is_no_record_is_named(store, garbage):
     store.write(f"actions/{KEY}.json", garbage)
     with pytest.raises(IntegrityError, match=f"actions/{KEY}.json must hold"):
         lookup(store, KEY)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_sizes_are_told_without_reading_a_byte(counting, monkeypatch, many):
+    monkeypatch.setattr(content, "LIST_FROM", 3 if many else 1000)
+    there = [put_blob(counting, bytes(n), "tar").path for n in (5, 6)]
+    lost = f"blobs/{'0' * 64}.tar"
+    counting.calls.clear()
+    assert content.sizes_of(counting, [*there, lost]) == {there[0]: 5, there[1]: 6, lost: None}
+    assert counting.calls == ({"list": 1} if many else {"head": 3})
+    assert content.sizes_of(counting, []) == {}
+
+
+def test_a_forgotten_action_can_be_recorded_anew(store):
+    commit(store, kind="k", key="a" * 64, directory="d", manifest=b"{}")
+    forget(store, "a" * 64)
+    forget(store, "a" * 64)
+    assert lookup(store, "a" * 64) is None
+    assert commit(store, kind="k", key="a" * 64, directory="d", manifest=b"[]").digest == sha256_hex(b"[]")
