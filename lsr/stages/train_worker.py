@@ -30,6 +30,7 @@ from lsr.registry.tracking import MlflowTracker
 from lsr.stages.assemble import system_config
 from lsr.stages.line import Request, step_named
 from lsr.stages.results import read_trained, weights_of
+from lsr.stages.stopping import stop_on_sigterm
 from lsr.store import Store, open_store
 from lsr.training.checkpoints import Checkpoints
 from lsr.training.config import DenoiseLoss, TrainConfig
@@ -174,7 +175,10 @@ def build(request: Request, store: Store, cache: Path) -> tuple[Bench, TrainConf
 
 
 def work(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any] | None:
-    """One rank of a training stage. config: plain data from the driver. Rank 0 returns the result's facts."""
+    """One rank of a training stage. config: plain data from the driver. Rank 0 returns the result's facts.
+
+    SIGTERM to any rank makes all of them save after the step they are in and raise TrainingStoppedError.
+    """
     plain = dict(config["request"])
     request = Request(**{**plain, "inputs": {name: Ref(**ref) for name, ref in plain["inputs"].items()}})
     store = open_store(config["store"])
@@ -182,17 +186,19 @@ def work(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any] |
     bench, settings = build(request, store, Path(config["cache"]))
     tracker = MlflowTracker(config["tracking"], config["run"]) if rank == 0 and config["run"] else None
     try:
-        result = train(
-            bench.objective,
-            bench.source,
-            settings,
-            seed=request.seed,
-            stage=request.stage,
-            world=World.here(device),
-            checkpoints=Checkpoints(store, request.key, config["fencing"]),
-            tracker=tracker or _NoTracker(),
-            progress=FileProgress(Path(config["progress"])) if rank == 0 else Quiet(),
-        )
+        with stop_on_sigterm() as stop_requested:
+            result = train(
+                bench.objective,
+                bench.source,
+                settings,
+                seed=request.seed,
+                stage=request.stage,
+                world=World.here(device),
+                checkpoints=Checkpoints(store, request.key, config["fencing"]),
+                tracker=tracker or _NoTracker(),
+                progress=FileProgress(Path(config["progress"])) if rank == 0 else Quiet(),
+                stop_requested=stop_requested,
+            )
     finally:
         close = getattr(bench.source, "close", None)
         if close is not None:
