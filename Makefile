@@ -2,6 +2,7 @@
 # Each makes the environment it needs in .venv. PY chooses the interpreter (3.11 or 3.12).
 PY ?= python3
 BIN := .venv/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 # pip's own variable for a folder of wheels, handed on to uv, which does not read it.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
@@ -32,8 +33,10 @@ lint: .venv/.done
 test: lint ## the fast tier: no system package, no network
 	$(BIN)/pytest -q -m "not services and not slow and not soak and not gpu"
 
-test-services: .venv/.done ## real servers
-	$(BIN)/pytest -q -m "services and not soak"
+test-services: .venv/.done ## real servers, installed by apt where they are missing
+	command -v radosgw >/dev/null && command -v docker-compose >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null \
+	  || $(SUDO) infra/apt.sh docker-compose
+	CI=true $(BIN)/pytest -q -m "services and not soak"
 
 test-slow: .venv/.done ## kills, clean environments, long runs
 	$(BIN)/pytest -q -m "slow and not services and not soak and not gpu"

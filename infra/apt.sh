@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install the Debian packages that `python -m infra.services up` starts on a machine without containers:
-# an S3 server (Ceph's RADOS gateway with one monitor and one object daemon) and PostgreSQL. Needs root.
+# an S3 server (Ceph's RADOS gateway with one monitor and one object daemon) and PostgreSQL. Needs root. Arguments are
+# further packages.
 set -eu
 
 PACKAGES="radosgw ceph-mon ceph-osd ceph-common uuid-runtime postgresql curl"
@@ -24,4 +25,4 @@ if [ ! -e "$policy" ]; then
 fi
 apt-get update -q
 # shellcheck disable=SC2086 -- one word a package
-apt-get install -q -y --no-install-recommends $PACKAGES
+apt-get install -q -y --no-install-recommends $PACKAGES "$@"

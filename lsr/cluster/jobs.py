@@ -18,6 +18,8 @@ from lsr.core.errors import ConfigError, LsrError, NotFoundError, RunFailedError
 T = TypeVar("T")
 OnLog = Callable[[str], None]
 
+# Tells a job its own submission id.
+SUBMISSION = "LSR_RAY_SUBMISSION"
 _SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "CREDENTIAL")
 _LAST_LINES = 8
 
@@ -235,7 +237,7 @@ def run_job(
     """
     server = JobServer(address)
     submission_id = _next_attempt(server, name, accept)
-    server.submit(entrypoint, submission_id, env=env)
+    server.submit(entrypoint, submission_id, env={**(env or {}), SUBMISSION: submission_id})
     try:
         return server.wait(submission_id, deadline=deadline, on_log=on_log)
     except Exception:

@@ -23,8 +23,9 @@ ENVIRONMENT = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""Set in every process that opens a client: no model is ever unpickled, nothing is sent anywhere."""
+"""Set in every process that opens a client: no model is ever unpickled, nothing is sent anywhere, output is ours."""
 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """Only where the environment does not say otherwise: a dead server is an error in seconds, not in minutes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from lsr.cluster.session import Session
 
 EXPERIMENT = "lsr"
+# How a Ray job learns under which line its MLflow runs belong, and their tags.
+LINE, PROVENANCE = "LSR_LINE", "LSR_PROVENANCE"
 
 
 @dataclass(kw_only=True)
@@ -66,8 +69,13 @@ class Context:
         return results
 
     def job_environment(self) -> dict[str, str]:
-        """Variables of a Ray job: addresses only. Secrets are the cluster's own (its pods' environment)."""
-        return {"MLFLOW_TRACKING_URI": self.settings.mlflow, "LSR_MODEL_PREFIX": self.settings.prefix}
+        """Variables of a Ray job: addresses, and for whom it works. Secrets are those of the cluster's own processes."""
+        return {
+            "MLFLOW_TRACKING_URI": self.settings.mlflow,
+            "LSR_MODEL_PREFIX": self.settings.prefix,
+            LINE: self.line,
+            PROVENANCE: json.dumps(self.provenance),
+        }
 
     def job_log(self, text: str) -> None:
         """Pass on what a Ray job prints."""

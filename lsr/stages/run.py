@@ -5,16 +5,19 @@ REQUEST_URI names a request written by the launcher: `s3://bucket/prefix/runs/<k
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from dataclasses import replace
 
+from lsr.cluster.jobs import SUBMISSION
 from lsr.core.config import from_plain
 from lsr.core.errors import LsrError
 from lsr.core.progress import RichProgress
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
 from lsr.recipes.schema import ComputeConfig
-from lsr.stages.context import open_context
+from lsr.stages.context import LINE, PROVENANCE, open_context
 from lsr.stages.launch import decode_request, make_here
 from lsr.stages.reuse import reusable
 from lsr.store import open_store
@@ -26,7 +29,11 @@ def run(uri: str) -> Ref:
     settings = replace(load_settings(), store=root, ray_jobs=None)
     request = decode_request(open_store(root).read(f"runs/{tail}"))
     compute = from_plain(ComputeConfig, request.compute)
-    with open_context(settings, compute, progress=RichProgress()) as ctx:
+    provenance = json.loads(os.environ.get(PROVENANCE) or "{}")
+    if submission := os.environ.get(SUBMISSION):
+        provenance["ray_submission"] = submission
+    line = os.environ.get(LINE) or "stages"
+    with open_context(settings, compute, line=line, progress=RichProgress(), provenance=provenance) as ctx:
         return reusable(ctx.store, request.key) or make_here(request, ctx)
 
 

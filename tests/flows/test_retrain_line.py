@@ -73,7 +73,7 @@ def test_two_worker_processes_trained(home: Path) -> None:
 
     client = mlflow.MlflowClient(f"sqlite:///{home}/mlflow.db")
     experiment = client.get_experiment_by_name("lsr")
-    runs = client.search_runs([experiment.experiment_id], "attributes.run_name = 'joint'")
+    runs = client.search_runs([experiment.experiment_id], "tags.`lsr.stage` = 'joint'")
     assert len(runs) == 1
     record = json.loads(Path(client.download_artifacts(runs[0].info.run_id, "run.json")).read_text())
     assert len({worker["pid"] for worker in record["workers"]}) == 2

@@ -22,6 +22,7 @@ import pytest
 from lsr.core.settings import Settings, load_settings
 
 PROJECT = Path(__file__).resolve().parents[2]
+TEST_PACKAGES = ("docker-compose",)
 NEEDED = ("radosgw", "ceph-mon", "ceph-osd", "ceph-authtool")
 
 
@@ -40,16 +41,20 @@ def infra(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, cwd=PROJECT, capture_output=True, text=True, check=False)
 
 
-def require_programs() -> None:
-    """Skip, or fail in CI, where the Debian packages are not installed."""
-    missing = [name for name in NEEDED if shutil.which(name) is None]
-    if not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
-        missing.append("initdb")
+def require(*missing: str) -> None:
+    """Skip, or fail in CI, where one of these programs is not installed."""
+    missing = tuple(name for name in missing if shutil.which(name) is None)
     if missing:
-        reason = f"{', '.join(missing)} not installed; run `sudo infra/apt.sh`"
+        reason = f"{', '.join(missing)} not installed; run `sudo infra/apt.sh {' '.join(TEST_PACKAGES)}`"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def require_programs() -> None:
+    """The servers' programs."""
+    postgres = [str(path) for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    require(*NEEDED, *(postgres[-1:] or ["initdb"]))
 
 
 def short_folder() -> Path:

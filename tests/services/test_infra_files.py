@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import pytest
 import ray
 import yaml
+
+from .conftest import require
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 COMPOSE: dict[str, Any] = yaml.safe_load((INFRA / "compose.yaml").read_text())
@@ -83,12 +84,10 @@ def test_jobs_on_ray_cannot_promote() -> None:
 
 
 def test_compose_itself_accepts_the_file(tmp_path: Path) -> None:
-    docker = shutil.which("docker")
-    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("docker compose is not installed")
+    require("docker-compose")
     env = tmp_path / "env"
     env.write_text("".join(f"{name}=x\n" for name in variables()))
-    command = [docker, "compose", "--env-file", str(env), "-f", str(INFRA / "compose.yaml"), "config", "--quiet"]
+    command = ["docker-compose", "--env-file", str(env), "-f", str(INFRA / "compose.yaml"), "config", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -116,8 +116,9 @@ def test_the_schedule_fires_and_a_killed_flow_is_gone_on_with(
     deployment: str, api: PrefectApi, env: dict[str, str], ray_token: None, services: Services
 ) -> None:
     """The worker's flow process is killed while a training job runs: the job goes on, the next run attaches to it."""
-    first = until(lambda: api.runs(deployment), 150, "a scheduled flow run")[0]
+    first = until(lambda: [run for run in api.runs(deployment) if run["state"]["type"] == "RUNNING"], 150, "a run")[0]
     assert first["auto_scheduled"] is True
+    # Runs of a paused deployment that are still to come are deleted; this one has begun.
     api.ask("PATCH", f"deployments/{deployment}", {"paused": True})
     running = until(
         lambda: [n for n, s in jobs(env).items() if n.startswith(TRAINED) and s == "RUNNING"], 300, "a training job"
@@ -158,10 +159,12 @@ def test_two_workers_trained_in_one_group(env: dict[str, str], tmp_path: Path) -
     client = MlflowClient(env["MLFLOW_TRACKING_URI"])
     experiment = client.get_experiment_by_name("lsr")
     for stage in TRAINED:
-        (run,) = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{stage}'")
+        (run,) = client.search_runs([experiment.experiment_id], f"tags.`lsr.stage` = '{stage}'")
         assert run.info.status == "FINISHED"
         record = json.loads(Path(client.download_artifacts(run.info.run_id, "run.json", str(tmp_path))).read_text())
-        assert record["world_size"] == 2
+        assert run.data.tags["ray_submission"].startswith(f"{stage}-")
+        assert run.data.tags["prefect_flow_run"]
+        assert [worker["rank"] for worker in record["workers"]] == [0, 1]
         assert len({worker["pid"] for worker in record["workers"]}) == 2
 
 
