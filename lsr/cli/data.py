@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -50,6 +51,41 @@ def list_manifests(json_: AsJson = False) -> None:
     else:
         columns = ["kind", "name", "samples", "shards", "bytes", "path"]
         table("Manifests", columns, [[m[c] for c in columns] for m in found])
+
+
+@data.command("show")
+def show_set(
+    what: Annotated[
+        str, typer.Argument(help="Manifest path in the store, or a source: folder, s3://, tar:, set:NAME.")
+    ],
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the pictures to this file.")] = None,
+    json_: AsJson = False,
+) -> None:
+    """Count pictures, formats, sizes, splits and refusals of a data set, or of a source before it is sharded."""
+    from lsr.core.progress import Quiet, RichProgress
+    from lsr.core.settings import load_settings
+    from lsr.stages.show import describe
+
+    facts = describe(load_settings(), what, sheet, Quiet() if json_ else RichProgress())
+    if json_:
+        show(facts)
+        return
+    table(f"{facts['kind']} {facts['name'] or what}", ["what", "value"], _facts(facts))
+
+
+def _facts(facts: dict[str, Any]) -> list[list[Any]]:
+    """The lines of `lsr data show`."""
+    sides = [[name, "{min} to {max}, median {median:g} px".format(**side)] for name, side in facts["sides"].items()]
+    return [
+        *([name, count] for name, count in facts["counts"].items()),
+        ["bytes", f"{facts['bytes']:,}"],
+        *([f"format {name}", "{files} files, {bytes:,} bytes".format(**f)] for name, f in facts["formats"].items()),
+        *([f"split {name}", count] for name, count in facts["splits"].items()),
+        *sides,
+        *([f"{one['kind']}, {one['count']} x", one["reason"]] for one in facts["left_out"]),
+        *([f"ignored, suffix {suffix}", count] for suffix, count in facts["ignored"].items()),
+        *([["sheet", facts["sheet"]]] if "sheet" in facts else []),
+    ]
 
 
 @data.command("verify")

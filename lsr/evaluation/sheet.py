@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
@@ -65,6 +66,19 @@ def image_sheet(images: Sequence[Sequence[Image]]) -> bytes:
             label = f"{pixels.shape[1]} x {pixels.shape[0]}"
             sheet.paste(_panel(pixels, label), (GAP + x * (PANEL + GAP), GAP + y * step_y))
     return png(sheet)
+
+
+def thumbnails(images: Sequence[Image], *, side: int = 128, columns: int = 8) -> Image:
+    """uint8 [H, W, 3]: the pictures in reading order, each reduced to fit a square of `side` pixels, never enlarged."""
+    step = side + GAP
+    lines = -(-len(images) // columns)
+    sheet = Pillow.new("RGB", (min(columns, len(images)) * step + GAP, lines * step + GAP), "white")
+    for number, pixels in enumerate(images):
+        picture = Pillow.fromarray(pixels)
+        picture.thumbnail((side, side))
+        line, column = divmod(number, columns)
+        sheet.paste(picture, (GAP + column * step, GAP + line * step))
+    return np.asarray(sheet)
 
 
 def png(image: Pillow.Image) -> bytes:
