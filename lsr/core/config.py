@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -181,9 +182,25 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _walk(item, f"{path}[{i}]")
 
 
+def _not_finite(value: Any, path: str) -> list[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        return [f"{path} must be a finite number, found {value}."]
+    if isinstance(value, tuple):
+        return [fault for i, item in enumerate(value) for fault in _not_finite(item, f"{path}[{i}]")]
+    return []
+
+
 def check(config: Any) -> None:
-    """Raise one ConfigError with every fault that the config and its parts report, each prefixed by its path."""
-    faults = [
+    """Raise one ConfigError with every fault that the config and its parts report, each prefixed by its path, and
+    every number that is not finite: comparisons in `faults` are blind to NaN, and no action key can hold one.
+    """
+    infinite = [
+        fault
+        for path, part in _walk(config, "")
+        for field in dataclasses.fields(part)
+        for fault in _not_finite(getattr(part, field.name), f"{path}.{field.name}" if path else field.name)
+    ]
+    faults = infinite + [
         f"{path or type(part).__name__}: {fault}"
         for path, part in _walk(config, "")
         if hasattr(part, "faults")

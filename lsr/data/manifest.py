@@ -84,7 +84,9 @@ class Manifest:
             shards = tuple(ShardRow(**row) for row in plain.pop("shards"))
             manifest = Manifest(**plain, shards=shards)
         except (KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"{where} is not a data set manifest: {error}.") from error
+            raise IntegrityError(
+                f"{where} is not a data set manifest of format {FORMAT} ({error}); delete it and run the stage again."
+            ) from error
         _check(manifest, where)
         return manifest
 

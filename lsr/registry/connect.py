@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lsr.core.errors import ConfigError, LsrError, NotFoundError, StoreError
+from lsr.core.errors import ConfigError, LsrError, NotFoundError, StoreError, VersionMismatchError
 
 SQLITE = "sqlite:///"
 ARTIFACTS = "mlflow-artifacts"
@@ -30,12 +30,19 @@ ENVIRONMENT = {
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """Only where the environment does not say otherwise: a dead server is an error in seconds, not in minutes."""
 
+OLDEST_SERVER = (3, 10)
+"""The oldest MLflow that this code is written for."""
+
+VERSION_SECONDS = 5.0
+_checked: set[str] = set()
+
 
 def connect(uri: str) -> Any:
     """An `MlflowClient` for tracking and registry at `uri`; a SQLite database and its folder are made if absent.
 
     uri: `sqlite:////absolute/mlflow.db`, another SQLAlchemy address or a server's http(s) address. Raises ConfigError
-    for a relative SQLite path or a legacy file store, which has no registry.
+    for a relative SQLite path or a legacy file store, which has no registry; VersionMismatchError for a server whose
+    version this client does not speak to.
     """
     if uri.startswith(SQLITE):
         database_file(uri)
@@ -44,6 +51,8 @@ def connect(uri: str) -> Any:
             f"MLFLOW_TRACKING_URI must be a database or a server, found {safe(uri)!r}; "
             "use sqlite:////absolute/path/mlflow.db or http://host:port."
         )
+    if uri.startswith("http"):
+        refuse_other_server(uri)
     os.environ.update(ENVIRONMENT)
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
@@ -55,6 +64,37 @@ def connect(uri: str) -> Any:
         if uri.startswith(SQLITE):
             _make_database(database_file(uri), MlflowClient)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def refuse_other_server(uri: str) -> None:
+    """Raises VersionMismatchError unless the server has this client's major version and is at least OLDEST_SERVER.
+
+    Asked once a process. A server that does not tell its version is left to the calls that follow.
+    """
+    if uri in _checked:
+        return
+    import importlib.metadata
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(f"{uri.rstrip('/')}/version", timeout=VERSION_SECONDS) as reply:
+            said = reply.read(100).decode("ascii", "replace").strip()
+    except HTTPError:
+        said = ""
+    except (OSError, HTTPException, ValueError):
+        return
+    ours = importlib.metadata.version("mlflow")
+    found = re.match(r"(\d+)\.(\d+)", said)
+    theirs = (int(found[1]), int(found[2])) if found else None
+    if theirs and (theirs < OLDEST_SERVER or theirs[0] != int(ours.partition(".")[0])):
+        raise VersionMismatchError(
+            f"The MLflow server at {safe(uri)} has version {said}, this client {ours}; the server must have the same "
+            f"major version and be at least {OLDEST_SERVER[0]}.{OLDEST_SERVER[1]}. Install mlflow=={ours} there, or "
+            "set MLFLOW_TRACKING_URI to another server."
+        )
+    _checked.add(uri)
 
 
 def database_file(uri: str) -> Path:

@@ -175,6 +175,15 @@ def test_an_override_of_the_wrong_type_is_refused():
         override(Recipe(steps=1), {"optimizer.lr": "quick"})
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_not_finite_is_a_fault_wherever_it_is(value):
+    base = Recipe(steps=1)
+    for field in ("optimizer.lr", "optimizer.betas"):
+        text = f"[0.9, {value}]" if field.endswith("betas") else value
+        with pytest.raises(ConfigError, match=rf"{field}(\[1\])? must be a finite number"):
+            check(override(base, {field: text}))
+
+
 def test_check_collects_the_faults_of_all_parts_with_their_paths():
     check(Recipe(steps=1))
     with pytest.raises(ConfigError) as caught:
