@@ -73,13 +73,6 @@ def test_an_empty_folder_and_a_folder_without_pictures_are_named(tmp_path: Path)
         assert str(tmp_path / folder) in out.stderr.replace("\n", "")
 
 
-def test_a_missing_alias_says_what_there_is(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    out = lsr("upscale", str(tmp_path / "a.png"), "--scale=2", "-o", str(tmp_path / "o.png"))
-    assert out.returncode == 4
-    assert "lsr-demo" in out.stderr
-
-
 def test_json_is_one_document() -> None:
     out = lsr("data", "sets", "--json")
     assert {"photos", "thumbnails", "lpips"} <= {row["name"] for row in json.loads(out.stdout)}
