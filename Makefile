@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 # pip's own variable for a folder of wheels, handed on to uv, which does not read it.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: demo demo-generate demo-short test lint test-services test-slow clean
+.PHONY: demo demo-generate demo-short test lint test-services test-slow bench clean
 
 .venv/.done: pyproject.toml constraints.txt
 	$(PY) -m venv .venv
@@ -40,6 +40,10 @@ test-services: .venv/.done ## real servers, installed by apt where they are miss
 
 test-slow: .venv/.done ## kills, clean environments, long runs
 	$(BIN)/pytest -q -m "slow and not services and not soak and not gpu"
+
+bench: .venv/.done ## every claim of speed, on an idle machine; rewrites benchmarks/results
+	for name in help_time cached_rerun reading shard_tile step_overhead; do \
+		$(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf .venv lsr-home

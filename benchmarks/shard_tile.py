@@ -1,0 +1,174 @@
+"""Claim: shard + tile run at 0.8 or more of the rate of decoding each image once plus copying its bytes, on two cores.
+
+Candidate: the two stages as the flow runs them, through Ray with two tasks, into a fresh store each time. Reference: a
+pool of two processes that decodes every file and writes its bytes to another folder. Both are warm: starting Ray is
+a fact of its own. The stages also hash every pixel, cut tiles and compress them without loss, which no reference does.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.pool import Pool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.claims import Claim, Figure, publish
+from benchmarks.harness import PAIRS, Measured, Target, compare
+from benchmarks.pictures import pixels_of, turned
+from benchmarks.surroundings import load
+from data_prep.config import SourceConfig
+from data_prep.tile import cut
+from lsr.core.settings import Settings
+from lsr.recipes import load_recipe
+from lsr.recipes.schema import Recipe
+from lsr.stages.context import Context, open_context
+from lsr.stages.launch import build_request, launch
+from lsr.stages.source import snapshot
+
+PROCESSES = 2
+CHUNK = 4
+SHARD_BYTES = 4 << 20
+TARGET = Target(sense="at least", limit=0.8)
+
+
+def _decode_and_copy(job: tuple[str, str]) -> None:
+    source, target = job
+    data = Path(source).read_bytes()
+    Image.open(io.BytesIO(data)).convert("RGB")
+    Path(target).write_bytes(data)
+
+
+def _decode_and_cut(job: tuple[str, Any]) -> None:
+    """What tiles cannot do without: one decoding, and every tile compressed."""
+    path, config = job
+    tiles, _ = cut(np.asarray(Image.open(path).convert("RGB")), config)
+    for _, _, tile in tiles:
+        for pixels in (tile, tile[:, ::-1])[: 1 + config.flips]:
+            Image.fromarray(np.ascontiguousarray(pixels)).save(io.BytesIO(), "PNG")
+
+
+class Bench:
+    """Both sides over one folder of pictures. stages: seconds of *shard* and *tile* of every candidate run."""
+
+    def __init__(self, folder: Path, recipe: Recipe, pool: Pool) -> None:
+        self.folder, self.recipe, self.pool = folder, recipe, pool
+        self.pictures = sorted((folder / "pictures").iterdir())
+        self.stages: list[tuple[float, float]] = []
+        self._number = 0
+
+    def _fresh(self, name: str) -> Path:
+        """A folder that was never there; the one before is gone."""
+        shutil.rmtree(self.folder / f"{name}-{self._number}", ignore_errors=True)
+        self._number += 1
+        return self.folder / f"{name}-{self._number}"
+
+    @contextmanager
+    def context(self) -> Iterator[Context]:
+        """A context on a fresh store."""
+        home = self._fresh("home")
+        settings = Settings(home=home, store=f"file://{home / 'store'}", mlflow=f"sqlite:///{home / 'mlflow.db'}")
+        with open_context(settings, self.recipe.compute) as ctx:
+            yield ctx
+        shutil.rmtree(home, ignore_errors=True)
+
+    def candidate(self) -> float:
+        """Seconds for one picture through *shard* and *tile*."""
+        with self.context() as ctx:
+            refs = {"snapshot": snapshot(self.recipe.source, ctx)}
+            shard = launch(build_request("shard", self.recipe, refs), ctx)
+            tile = launch(build_request("tile", self.recipe, {"shard": shard.ref}), ctx)
+        self.stages.append((shard.seconds / len(self.pictures), tile.seconds / len(self.pictures)))
+        return sum(self.stages[-1])
+
+    def reference(self) -> float:
+        """Seconds for one picture decoded and copied."""
+        target = self._fresh("copy")
+        target.mkdir()
+        seconds = self._mapped(_decode_and_copy, [(str(path), str(target / path.name)) for path in self.pictures])
+        shutil.rmtree(target)
+        return seconds
+
+    def floor(self) -> float:
+        """Seconds for one picture decoded once and its tiles compressed."""
+        return self._mapped(_decode_and_cut, [(str(path), self.recipe.tile) for path in self.pictures])
+
+    def _mapped(self, function: Any, jobs: list[Any]) -> float:
+        started = time.perf_counter()
+        self.pool.map(function, jobs, chunksize=CHUNK)
+        return (time.perf_counter() - started) / len(jobs)
+
+
+def recipe_for(pictures: Path) -> Recipe:
+    """The recipe `demo` on these pictures, in shards small enough that two tasks share them evenly."""
+    base = load_recipe("demo")
+    return replace(
+        base,
+        source=SourceConfig(uri=str(pictures), name="turned"),
+        shard=replace(base.shard, holdout=0.0, max_shard_bytes=SHARD_BYTES),
+        compute=replace(base.compute, tasks=PROCESSES),
+    )
+
+
+def _figures(bench: Bench, measured: Measured) -> tuple[Figure, ...]:
+    shard, tile = zip(*bench.stages[-PAIRS:], strict=True)
+    reference = measured.reference
+    words: dict[str, Any] = {
+        "reference": f"decoding each image once and copying its bytes in {PROCESSES} processes",
+        "unit": "one picture",
+    }
+    sides = {
+        "shard + tile": ("both stages through Ray", measured, TARGET),
+        "shard alone": ("the stage *shard*", Measured(candidate=shard, reference=reference), None),
+        "tile alone": ("the stage *tile*", Measured(candidate=tile, reference=reference), None),
+    }
+    return tuple(
+        Figure(title=f"rate of {title}", candidate=what, measured=m, value=m.rate(), target=target, **words)
+        for title, (what, m, target) in sides.items()
+    )
+
+
+def measure(folder: Path) -> Claim:
+    """Make the pictures below `folder`, then time both sides."""
+    size = turned(folder / "pictures")
+    before = load()
+    recipe = recipe_for(folder / "pictures")
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        bench = Bench(folder, recipe, pool)
+        started = time.perf_counter()
+        with bench.context() as outer:
+            outer.ray()
+            ray_seconds = time.perf_counter() - started
+            measured = compare(bench.candidate, bench.reference)
+            floor = min(bench.floor() for _ in range(3))
+    megapixels = pixels_of(folder / "pictures") / 1e6
+    return Claim(
+        name="shard_tile",
+        claim="shard + tile run at 0.8 or more of the rate of decoding each image once plus copying its bytes.",
+        figures=_figures(bench, measured),
+        load_before=before,
+        facts={
+            "pictures": f"{len(bench.pictures)}, {size / 1e6:.1f} MB, {megapixels:.1f} Mpx",
+            "ms a picture to decode it once and compress its tiles, nothing else (best of 3)": round(floor * 1e3, 2),
+            "seconds to start Ray": round(ray_seconds, 2),
+        },
+    )
+
+
+def main() -> None:
+    """Measure and publish."""
+    with tempfile.TemporaryDirectory(prefix="lsr-bench-") as folder:
+        publish(measure(Path(folder)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""The two sides of `step_overhead`, each in a process of its own: the product's loop, and the plainest loop there is.
+
+Both train the same objective on the same lanes with one thread, and do a block of steps when they are told to. The
+plain loop is ordinary PyTorch: torch's own AdamW and clipping, gradients that add up over lanes, an EMA, and batches
+that are tensors already.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.pictures import ENCODER, Sets
+from lsr.core.progress import FileProgress
+from lsr.data.batches import LatentSource, TileSource
+from lsr.data.order import SampleOrder
+from lsr.data.shards import SampleReader
+from lsr.models.autoencoder import Autoencoder
+from lsr.models.config import SystemConfig
+from lsr.models.system import LatentSystem
+from lsr.recipes.schema import Recipe
+from lsr.registry.tracking import MlflowTracker
+from lsr.store import Store, open_store
+from lsr.training.checkpoints import Checkpoint, Checkpoints
+from lsr.training.config import TrainConfig
+from lsr.training.loop import train
+from lsr.training.objectives.autoencoder import AutoencoderObjective
+from lsr.training.objectives.denoise import DenoiseObjective
+from lsr.training.protocols import Batch, Draws, Objective, Source
+from lsr.training.world import World
+
+SETTLE = 20
+"""Steps at the start of a block that are not timed: caches and lanes prepared while waiting are used up by then."""
+STEPS = 20
+BLOCK = SETTLE + STEPS
+KEPT = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What both sides train. stage: `autoencoder` (tiles) or `denoise` (latents). address: where turns are given.
+    blocks: how many there will be. uri, run: the MLflow run of the product's side.
+    """
+
+    stage: str
+    recipe: Recipe
+    sets: Sets
+    address: str
+    blocks: int
+    uri: str = ""
+    run: str = ""
+    progress: str = ""
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.recipe.autoencoder.train if self.stage == "autoencoder" else self.recipe.denoise.train
+
+
+def objective_of(job: Job) -> Objective:
+    """The stage's objective with its initial weights."""
+    torch.manual_seed(0)
+    recipe = job.recipe
+    if job.stage == "autoencoder":
+        return AutoencoderObjective(Autoencoder(recipe.autoencoder.model), recipe.autoencoder.loss)
+    system = LatentSystem(
+        SystemConfig(
+            autoencoder=recipe.autoencoder.model,
+            renderer=recipe.decoder.renderer,
+            unet=recipe.denoise.unet,
+            diffusion=recipe.denoise.diffusion,
+            conditional=True,
+            base_scale=recipe.latents.degradations[0].factor,
+            condition_upsample=recipe.latents.degradations[0].upsample,
+            latent_side=recipe.tile.size // recipe.autoencoder.model.factor,
+        )
+    )
+    return DenoiseObjective(system, recipe.denoise.loss)
+
+
+def source_of(job: Job) -> TileSource | LatentSource:
+    """The stage's source on the local store."""
+    manifest = job.sets.tiles if job.stage == "autoencoder" else job.sets.latents
+    config, store = job.config, open_store(job.sets.store)
+    order = SampleOrder([row.samples for row in manifest.shards], manifest.digest, job.recipe.seed, config.window)
+    reader = SampleReader(store, manifest)
+    if job.stage == "autoencoder":
+        return TileSource(reader, order, config.batch, config.lanes)
+    extra = manifest.extra
+    return LatentSource(
+        reader,
+        None,
+        order,
+        config.batch,
+        config.lanes,
+        encoder=ENCODER,
+        whitening=extra["whitening"],
+        degradation=extra["degradations"][0],
+    )
+
+
+class Turns:
+    """Waits for the word at the start of each block of steps and answers with the seconds of one of its timed steps."""
+
+    def __init__(self, address: str) -> None:
+        self._line: Connection[Any, Any] = Client(address, "AF_UNIX")
+        self._started = 0.0
+
+    def at(self, step: int) -> None:
+        """Call before step `step` (from 0)."""
+        if step % BLOCK == SETTLE:
+            self._started = time.perf_counter()
+        if step % BLOCK == 0:
+            if step:
+                self._line.send((time.perf_counter() - self._started) / STEPS)
+            self._line.recv()
+
+    def close(self, facts: dict[str, float]) -> None:
+        """Hand over what else was found, and hang up."""
+        self._line.send(facts)
+        self._line.close()
+
+
+class _InTurns:
+    """A source whose first lane of a step may have to wait for its turn."""
+
+    def __init__(self, source: Source, turns: Turns) -> None:
+        self._source, self._turns = source, turns
+
+    def lane(self, step: int, lane: int) -> Batch:
+        if lane == 0:
+            self._turns.at(step)
+        return self._source.lane(step, lane)
+
+
+class _Timed(Checkpoints):
+    """Checkpoints that remember what the last one took."""
+
+    seconds = 0.0
+
+    def save(self, checkpoint: Checkpoint, tensors: dict[str, dict[str, Tensor]]) -> None:
+        started = time.perf_counter()
+        super().save(checkpoint, tensors)
+        self.seconds = time.perf_counter() - started
+
+
+def product(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any]:
+    """A Ray Train worker: the product's loop with its source, tracker, progress and checkpoints."""
+    job: Job = config["job"]
+    store: Store = open_store(job.sets.store)
+    turns, source, tracker = Turns(job.address), source_of(job), MlflowTracker(job.uri, job.run)
+    # One step more than the blocks: its first lane asks for the turn that never comes again, and ends the last block.
+    steps = job.blocks * BLOCK + 1
+    settings = replace(job.config, steps=steps, checkpoint_every=10 * steps, picture_every=0, log_every=STEPS)
+    checkpoints = _Timed(store, f"bench-{job.stage}", 1)
+    train(
+        objective_of(job),
+        _InTurns(source, turns),
+        settings,
+        seed=job.recipe.seed,
+        stage=job.stage,
+        world=World.here("cpu"),
+        checkpoints=checkpoints,
+        tracker=tracker,
+        progress=FileProgress(Path(job.progress)),
+    )
+    source.close()
+    tracker.close()
+    turns.close({"checkpoint": checkpoints.seconds, "threads": float(torch.get_num_threads())})
+    return {}
+
+
+def plain(job: Job) -> None:
+    """The reference: a bare loop over lanes that lie in memory."""
+    torch.set_num_threads(1)
+    turns, source, config = Turns(job.address), source_of(job), job.config
+    lanes: list[list[Batch]] = [[source.lane(step, lane) for lane in range(config.lanes)] for step in range(KEPT)]
+    source.close()
+    step_once = _plain_step(objective_of(job), config, job)
+    for step in range(job.blocks * BLOCK + 1):
+        turns.at(step)
+        step_once(step, lanes[step % KEPT])
+    turns.close({})
+
+
+def _plain_step(objective: Objective, config: TrainConfig, job: Job) -> Callable[[int, list[Batch]], float]:
+    weights = [p for p in objective.model.parameters() if p.requires_grad]
+    average = [p.detach().clone() for p in weights]
+    optimiser = torch.optim.AdamW(weights, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+
+    def step_once(step: int, lanes: list[Batch]) -> float:
+        optimiser.zero_grad()
+        total = 0.0
+        for lane, batch in enumerate(lanes):
+            loss, _ = objective.loss(batch, Draws(seed=job.recipe.seed, stage=job.stage, step=step, lane=lane))
+            torch.autograd.backward(loss / len(lanes))
+            total += float(loss.detach()) / len(lanes)
+        torch.nn.utils.clip_grad_norm_(weights, config.clip)
+        optimiser.step()
+        torch._foreach_lerp_(average, [p.detach() for p in weights], 1 - config.ema)
+        return total
+
+    return step_once
