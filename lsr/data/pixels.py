@@ -16,6 +16,9 @@ from lsr.core.errors import IntegrityError
 # Suffixes that are clearly pictures, in the order in which a sample with several of them is searched.
 IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "jpe", "jfif", "webp", "tif", "tiff", "bmp", "gif", "ppm", "pgm", "pbm", "avif")
 
+# Pillow's names of their formats, tiles' own first: it tries them one after the other.
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
+
 
 @contextmanager
 def pixel_limit(pixels: int | None) -> Iterator[None]:
@@ -37,8 +40,9 @@ def pixel_limit(pixels: int | None) -> Iterator[None]:
 def decode_rgb(data: bytes, where: str) -> NDArray[np.uint8]:
     """uint8 [H, W, 3], sRGB, of an encoded picture. Raises IntegrityError naming `where` when it does not decode."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB"))
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            # convert copies the pixels even where there is nothing to convert.
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except Exception as error:
         raise IntegrityError(f"{where} does not decode as a picture: {error}; run `lsr data verify`.") from error
 
