@@ -2,7 +2,8 @@
 
 Candidate: the two stages as the flow runs them, through Ray with two tasks, into a fresh store each time. Reference: a
 pool of two processes that decodes every file and writes its bytes to another folder. Both are warm: starting Ray is
-a fact of its own. The stages also hash every pixel, cut tiles and compress them without loss, which no reference does.
+a fact of its own. The stages also hash every pixel, cut tiles and compress them without loss, so they are held against
+a second reference too: decoding each image once and compressing its tiles, nothing else.
 """
 
 from __future__ import annotations
@@ -39,6 +40,13 @@ PROCESSES = 2
 CHUNK = 4
 SHARD_BYTES = 4 << 20
 TARGET = Target(sense="at least", limit=0.8)
+CAUSE = (
+    "Tiles are stored compressed without loss, and compressing the tiles of a picture takes many times what decoding it "
+    "takes, so the target is out of reach for *tile* however it is run; the last figure holds the stages against that "
+    "work. *shard* hashes every pixel to find duplicates, which alone is two fifths of a decoding. Faster compression "
+    "(zlib level 1 is about three times faster at 192 px and no larger) was left out: its tiles take an eighth longer to "
+    "decode, and a tile is read far more often than it is written."
+)
 
 
 def _decode_and_copy(job: tuple[str, str]) -> None:
@@ -119,26 +127,33 @@ def recipe_for(pictures: Path) -> Recipe:
     )
 
 
-def _figures(bench: Bench, measured: Measured) -> tuple[Figure, ...]:
+def _figures(bench: Bench, against: dict[str, Measured]) -> tuple[Figure, ...]:
+    """The claim's own figure, what its stages make of it one by one, and the pair against the second reference."""
     shard, tile = zip(*bench.stages[-PAIRS:], strict=True)
-    reference = measured.reference
-    words: dict[str, Any] = {
-        "reference": f"decoding each image once and copying its bytes in {PROCESSES} processes",
-        "unit": "one picture",
-    }
-    sides = {
-        "shard + tile": ("both stages through Ray", measured, TARGET),
-        "shard alone": ("the stage *shard*", Measured(candidate=shard, reference=reference), None),
-        "tile alone": ("the stage *tile*", Measured(candidate=tile, reference=reference), None),
-    }
+    plain = against["copy"]
+    copying = f"decoding each image once and copying its bytes in {PROCESSES} processes"
+    compressing = f"decoding each image once and compressing its tiles in {PROCESSES} processes"
+    both = "the two stages through Ray"
+    rows: list[tuple[str, str, str, Measured, Target | None]] = [
+        ("rate of shard + tile", both, copying, plain, TARGET),
+        (
+            "rate of shard alone",
+            "the stage *shard*",
+            copying,
+            Measured(candidate=shard, reference=plain.reference),
+            None,
+        ),
+        ("rate of tile alone", "the stage *tile*", copying, Measured(candidate=tile, reference=plain.reference), None),
+        ("rate of shard + tile to that of its unavoidable work", both, compressing, against["tiles"], None),
+    ]
     return tuple(
-        Figure(title=f"rate of {title}", candidate=what, measured=m, value=m.rate(), target=target, **words)
-        for title, (what, m, target) in sides.items()
+        Figure(title=t, candidate=c, reference=r, unit="one picture", measured=m, value=m.rate(), target=target)
+        for t, c, r, m, target in rows
     )
 
 
 def measure(folder: Path) -> Claim:
-    """Make the pictures below `folder`, then time both sides."""
+    """Make the pictures below `folder`, then time the stages against both references."""
     size = turned(folder / "pictures")
     before = load()
     recipe = recipe_for(folder / "pictures")
@@ -148,19 +163,21 @@ def measure(folder: Path) -> Claim:
         with bench.context() as outer:
             outer.ray()
             ray_seconds = time.perf_counter() - started
-            measured = compare(bench.candidate, bench.reference)
-            floor = min(bench.floor() for _ in range(3))
+            against = {
+                "tiles": compare(bench.candidate, bench.floor),
+                "copy": compare(bench.candidate, bench.reference),
+            }
     megapixels = pixels_of(folder / "pictures") / 1e6
     return Claim(
         name="shard_tile",
         claim="shard + tile run at 0.8 or more of the rate of decoding each image once plus copying its bytes.",
-        figures=_figures(bench, measured),
+        figures=_figures(bench, against),
         load_before=before,
         facts={
             "pictures": f"{len(bench.pictures)}, {size / 1e6:.1f} MB, {megapixels:.1f} Mpx",
-            "ms a picture to decode it once and compress its tiles, nothing else (best of 3)": round(floor * 1e3, 2),
             "seconds to start Ray": round(ray_seconds, 2),
         },
+        cause=CAUSE,
     )
 
 

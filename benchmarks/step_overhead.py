@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
@@ -70,12 +70,15 @@ def _in_turns(job: Job, folder: Path, listener: Listener, facts: Facts) -> Measu
         _finish(bare_line)
         return measured, found
 
-    with ThreadPoolExecutor(1) as pool:
-        # Ray Train wants the main thread for its signals, so the turns are given from another one.
-        waiting = pool.submit(turns)
-        fit(product, {"job": job}, workers=1, name=f"bench-{job.stage}", storage=str(folder / "ray-train"), temp=folder)
-        measured, found = waiting.result()
+    # Ray Train wants the main thread for its signals, so the turns are given from another one; a daemon, because it
+    # would wait for ever for a side that died.
+    done: list[tuple[Measured, dict[str, float]]] = []
+    giving = threading.Thread(target=lambda: done.append(turns()), name="turns", daemon=True)
+    giving.start()
+    fit(product, {"job": job}, workers=1, name=f"bench-{job.stage}", storage=str(folder / "ray-train"), temp=folder)
+    giving.join()
     bare.join()
+    ((measured, found),) = done
     facts[f"{job.stage}: ms to write a checkpoint"] = round(found["checkpoint"] * 1e3, 1)
     if found["threads"] != 1:
         raise RuntimeError(f"The worker had {found['threads']:g} threads and the bare loop 1; the ratio would be void.")

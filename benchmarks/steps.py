@@ -36,7 +36,7 @@ from lsr.training.objectives.denoise import DenoiseObjective
 from lsr.training.protocols import Batch, Draws, Objective, Source
 from lsr.training.world import World
 
-SETTLE = 20
+SETTLE = 5
 """Steps at the start of a block that are not timed: caches and lanes prepared while waiting are used up by then."""
 STEPS = 20
 BLOCK = SETTLE + STEPS
@@ -155,9 +155,10 @@ def product(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any
     job: Job = config["job"]
     store: Store = open_store(job.sets.store)
     turns, source, tracker = Turns(job.address), source_of(job), MlflowTracker(job.uri, job.run)
-    # One step more than the blocks: its first lane asks for the turn that never comes again, and ends the last block.
+    # One step more than the blocks: its first lane ends the last block. Metrics are logged inside the timed steps, once
+    # in STEPS of them.
     steps = job.blocks * BLOCK + 1
-    settings = replace(job.config, steps=steps, checkpoint_every=10 * steps, picture_every=0, log_every=STEPS)
+    settings = replace(job.config, steps=steps, checkpoint_every=10 * steps, picture_every=0, log_every=BLOCK)
     checkpoints = _Timed(store, f"bench-{job.stage}", 1)
     train(
         objective_of(job),

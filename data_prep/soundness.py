@@ -193,5 +193,5 @@ def content_hash(image: Image.Image) -> str:
     digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
     for top in range(0, image.height, HASH_ROWS):
         strip = image.crop((0, top, image.width, min(top + HASH_ROWS, image.height)))
-        digest.update(strip.convert("RGB").tobytes())
+        digest.update((strip if strip.mode == "RGB" else strip.convert("RGB")).tobytes())
     return digest.hexdigest()

@@ -22,7 +22,7 @@ from lsr.store.content import commit
 if TYPE_CHECKING:
     from data_prep.latents import Encode, EncodedShard
 
-CHUNK = 32
+CHUNK = 16
 
 
 def _commit(request: Request, ctx: Context, lease: Lease, manifest: Manifest) -> Ref:
