@@ -69,7 +69,7 @@ class Context:
         return results
 
     def job_environment(self) -> dict[str, str]:
-        """Variables of a Ray job: addresses, and for whom it works. Secrets are those of the cluster's own processes."""
+        """Variables of a Ray job: addresses, and for whom it works. Secrets are those of the cluster's processes."""
         return {
             "MLFLOW_TRACKING_URI": self.settings.mlflow,
             "LSR_MODEL_PREFIX": self.settings.prefix,
