@@ -136,17 +136,31 @@ def test_a_latent_beside_another_tile_is_refused_by_its_key(sets: Sets) -> None:
     source.close()
 
 
-@pytest.mark.parametrize("broken", ["not a picture", "another size", "a pickle"])
+def saved(array: np.ndarray) -> bytes:
+    """The `.npy` file of an array, whatever it holds."""
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+BROKEN_LATENTS = {
+    "a pickle": saved(np.array([{}], dtype=object)),
+    "a latent cut short": npy(0)[:-2],
+    "a header cut short": npy(0)[:40],
+    "no bytes": b"",
+    "columns first": saved(np.asfortranarray(np.ones((2, 3, 3), np.float16))),
+}
+
+
+@pytest.mark.parametrize("broken", ["not a picture", "another size", *BROKEN_LATENTS])
 def test_a_sample_that_cannot_be_used_is_named(sets: Sets, broken: str) -> None:
-    bad = {"not a picture": b"text", "another size": png(0, 9), "a pickle": png(0)}[broken]
+    bad = {"not a picture": b"text", "another size": png(0, 9)}.get(broken, png(0))
     shard = [sample("good", {"png": png(1)}), sample("bad", {"png": bad})]
     manifest = make_set(sets.store, "tiles", [shard], {}, {})
     reader: SampleReader = SampleReader(sets.store, manifest)
     source: TileSource | LatentSource = TileSource(reader, SampleOrder([2], "d", 0, 1), 2, 1)
-    if broken == "a pickle":
-        out = io.BytesIO()
-        np.save(out, np.array([{}], dtype=object))
-        shard = [sample("good", {"hr.npy": npy(0)}), sample("bad", {"hr.npy": out.getvalue()})]
+    if broken in BROKEN_LATENTS:
+        shard = [sample("good", {"hr.npy": npy(0)}), sample("bad", {"hr.npy": BROKEN_LATENTS[broken]})]
         extra = {"encoder": "e", "whitening": "w"}
         manifest = make_set(sets.store, "latents", [shard], {"tiles": "t"}, extra)
         reader = SampleReader(sets.store, manifest)
