@@ -5,6 +5,7 @@ Embedded profile: an ephemeral Prefect server whose database is below LSR_HOME; 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flows.leftovers import reap, record_children
-from lsr.core.errors import RunFailedError
+from lsr.core.errors import LsrError, RunFailedError
 from lsr.core.settings import Settings, load_settings
 
 SERVER_START_SECONDS = "120"
@@ -77,6 +78,20 @@ def _server_starting(settings: Settings) -> Iterator[None]:
         ) from failed[0]
 
 
+class _Told(logging.Filter):
+    """Drops what Prefect prints of an error that the command line tells in one sentence."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, LsrError) and not record.getMessage().startswith("Finished in state Failed")
+
+
+def _tell_errors_once() -> None:
+    """On the terminal only: the server and its page keep Prefect's own account, with the traceback."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_Told())
+
+
 def run_retrain(recipe: str, overrides: dict[str, str], *, quiet: bool) -> dict[str, Any]:
     """Run the flow *retrain* in this process and return its report.
 
@@ -94,5 +109,6 @@ def run_retrain(recipe: str, overrides: dict[str, str], *, quiet: bool) -> dict[
             from lsr.registry.connect import connect
 
             connect(settings.mlflow)
+        _tell_errors_once()
         report: dict[str, Any] = retrain(recipe=recipe, overrides=overrides, quiet=quiet)
     return report

@@ -4,8 +4,9 @@
     python -m infra.services status --dir DIR          what runs
     python -m infra.services down --dir DIR            stop all of it, in the reverse order
 
-`set -a; . DIR/services.env; set +a` points every `lsr` command at them. Data stays in DIR for the next `up`. All ports
-are on loopback; DIR/services.env holds secrets and is readable by its owner only. `infra/apt.sh` installs the programs.
+`set -a; . DIR/services.env; set +a` points every `lsr` command at them, with the rights of the role `promoter`
+(infra/iam); jobs on Ray have those of `trainer`. Data stays in DIR for the next `up`. All ports are on loopback;
+DIR/services.env holds secrets and is readable by its owner only. `infra/apt.sh` installs the programs.
 """
 
 from __future__ import annotations
@@ -43,13 +44,12 @@ def up(folder: Path) -> dict[str, object]:
         credentials = start_s3(supervisor, plan)
         start_postgres(supervisor, plan)
         start_mlflow(supervisor, plan, credentials["mlflow"])
-        settings = s3_environment(plan, credentials["lsr"]) | {
-            "LSR_STORE": f"s3://{BUCKET}/store",
-            "MLFLOW_TRACKING_URI": plan.url("mlflow"),
-        }
-        inside = settings | {"LSR_HOME": str(plan.folder / "home"), "PYTHONPATH": str(PROJECT)}
-        start_ray(supervisor, plan, inside)
-        start_prefect(supervisor, plan, inside | ray_environment(plan) | prefect_environment(plan))
+        where = {"LSR_STORE": f"s3://{BUCKET}/store", "MLFLOW_TRACKING_URI": plan.url("mlflow")}
+        inside = where | {"LSR_HOME": str(plan.folder / "home"), "PYTHONPATH": str(PROJECT)}
+        # Jobs on Ray cannot promote; the flow, which can, runs beside the Prefect worker.
+        start_ray(supervisor, plan, inside | s3_environment(plan, credentials["trainer"]))
+        settings = where | s3_environment(plan, credentials["promoter"])
+        start_prefect(supervisor, plan, inside | settings | ray_environment(plan) | prefect_environment(plan))
     except BaseException:
         down(plan.folder)
         raise

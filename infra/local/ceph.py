@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.local.plan import BUCKET, MLFLOW_BUCKET, REGION, Plan, write_private
+from infra.local.roles import ROLES, bucket_policy
 from infra.local.supervisor import Supervisor, answers
 
 # The object daemon's file; sparse, so that it takes what is written to it.
@@ -66,7 +67,8 @@ rgw enable ops log = false
 
 
 def start_s3(supervisor: Supervisor, plan: Plan) -> dict[str, dict[str, str]]:
-    """Start the three daemons; returns the credentials of the users `lsr` and `mlflow`, each owner of a bucket.
+    """Start the three daemons; returns the credentials of the users `lsr` and `mlflow`, each owner of a bucket, and of
+    one user for each role of infra/iam.
 
     Order matters, also for stopping: monitor, object daemon, gateway.
     """
@@ -91,8 +93,8 @@ def start_s3(supervisor: Supervisor, plan: Plan) -> dict[str, dict[str, str]]:
     gateway = supervisor.start("radosgw", ["radosgw", "-f", "-n", "client.rgw", *config])
     supervisor.wait(gateway, lambda: answers(plan.url("s3")))
     if fresh:
-        users = {name: _create_user(supervisor, admin, name) for name in ("lsr", "mlflow")}
-        _create_bucket(plan, users["lsr"], BUCKET)
+        users = {name: _create_user(supervisor, admin, name) for name in ("lsr", "mlflow", *ROLES)}
+        _create_bucket(plan, users["lsr"], BUCKET, bucket_policy())
         _create_bucket(plan, users["mlflow"], MLFLOW_BUCKET)
         write_private(keys, json.dumps(users))
     credentials: dict[str, dict[str, str]] = json.loads(keys.read_text())
@@ -166,7 +168,7 @@ def _create_user(supervisor: Supervisor, admin: list[str], name: str) -> dict[st
     return {"access_key": pair["access_key"], "secret_key": pair["secret_key"]}
 
 
-def _create_bucket(plan: Plan, credentials: dict[str, str], bucket: str) -> None:
+def _create_bucket(plan: Plan, credentials: dict[str, str], bucket: str, policy: str | None = None) -> None:
     import boto3
 
     client = boto3.client(
@@ -177,3 +179,5 @@ def _create_bucket(plan: Plan, credentials: dict[str, str], bucket: str) -> None
         region_name=REGION,
     )
     client.create_bucket(Bucket=bucket)
+    if policy is not None:
+        client.put_bucket_policy(Bucket=bucket, Policy=policy)

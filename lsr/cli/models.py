@@ -70,6 +70,18 @@ def rollback(
     show(record) if json_ else typer.echo(f"{name}: version {record['version']} is champion again")
 
 
+@models.command("retire")
+def retire(
+    name: Name, reason: Annotated[str, typer.Option(help="Why; kept in the log.")], json_: AsJson = False
+) -> None:
+    """Take the champion out of production; nobody takes its place until a version passes the gate."""
+    from lsr.core.settings import load_settings
+    from lsr.stages.release import retire_champion
+
+    record = retire_champion(load_settings(), name, reason)
+    show(record) if json_ else typer.echo(f"{name}: version {record['version']} is no longer champion; nobody is")
+
+
 @models.command("reconcile")
 def reconcile(name: Name, json_: AsJson = False) -> None:
     """Mend the registry's aliases where they disagree with the promotion log."""

@@ -77,6 +77,7 @@ def gate(
     recipe: RecipeName = "demo",
     set_: Overrides = None,
     version: Annotated[int | None, typer.Option(help="Version number; default: the recipe's own result.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also if it was rolled back from or retired before.")] = False,
     json_: AsJson = False,
 ) -> None:
     """Judge a registered version against the floor and the champion; promote it on PASS."""
@@ -86,7 +87,7 @@ def gate(
     from lsr.stages.release import gate as gate_stage
 
     with context_for(chosen, quiet=json_) as ctx:
-        result = gate_stage(chosen, finished_inputs(chosen, ctx), ctx, version=version)
+        result = gate_stage(chosen, finished_inputs(chosen, ctx), ctx, version=version, again=again)
     show(result.as_dict()) if json_ else typer.echo(result.text)
     if result.decision != "PASS":
         raise GateRefusedError(f"The gate said {result.decision}; nothing was promoted.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lsr.core.errors import ConflictError, NotFoundError
 from lsr.registry.connect import connect, explained
-from lsr.registry.promotion import Record, champion, read_log, seats
+from lsr.registry.promotion import Record, champion, in_force, read_log, seats
 from lsr.registry.versions import Version, aliases_of, get_version, list_versions, resolve
 from lsr.store import Store
 
@@ -43,7 +43,7 @@ def projected(log: Sequence[Record], versions: Sequence[Version]) -> dict[str, i
     stack = seats(log)
     out = dict(zip(("champion", "previous"), (seat.version for seat in reversed(stack[-2:]))))
     newest = max((version.number for version in versions), default=0)
-    if newest > max((record.version for record in log), default=0):
+    if newest > max((record.version for record in in_force(log)), default=0):
         out["challenger"] = newest
     return out
 
@@ -93,11 +93,11 @@ def resolve_for_inference(store: Store, uri: str, spec: str) -> Version:
     log = read_log(store, version.name)
     if alias in ALIASES:
         _refuse_drift(alias, version, projected(log, list_versions(uri, version.name)))
-    recorded: Mapping[int, str] = {record.version: record.digest for record in log}
+    recorded: Mapping[int, str] = {record.version: record.digest for record in in_force(log)}
     if recorded.get(version.number, version.digest) != version.digest:
         raise ConflictError(
             f"{version} has digest {version.digest[:12]} in MLflow, but {recorded[version.number][:12]} was promoted; "
-            "MLflow's database was replaced. Register and promote the model again."
+            f"MLflow's database was replaced. Restore it, or run `lsr models retire {version.name}` and promote anew."
         )
     return version
 

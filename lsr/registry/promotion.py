@@ -33,13 +33,14 @@ DIGITS = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """One decision. version, digest: the champion from now on. previous: digest of record n-1's bytes, None for the
-    first. verdict: digest of the PASS verdict; None for a rollback. nonce: tells a writer its own lost reply.
+    """One decision. version, digest: the champion from now on; for *retire*, the one that no longer is, with nobody in
+    its place. previous: digest of record n-1's bytes, None for the first. verdict: digest of the PASS verdict; None
+    for a rollback or retirement. nonce: tells a writer its own lost reply.
     """
 
     n: int
     model: str
-    action: Literal["promote", "rollback"]
+    action: Literal["promote", "rollback", "retire"]
     version: int
     digest: str
     previous: str | None
@@ -85,10 +86,11 @@ def read_log(store: Store, model: str) -> list[Record]:
 
 def seats(log: Sequence[Record]) -> list[Seat]:
     """Champions that a rollback can return to, today's last. A promotion adds one, a rollback removes the last until
-    its version is on top, so that a second rollback goes further back and never to a version that was left.
+    its version is on top, so that a second rollback goes further back and never to a version that was left; a
+    retirement empties the list.
     """
     stack: list[Seat] = []
-    for record in log:
+    for record in in_force(log):
         if record.action == "promote":
             stack.append(Seat(version=record.version, digest=record.digest))
             continue
@@ -98,8 +100,14 @@ def seats(log: Sequence[Record]) -> list[Seat]:
     return stack
 
 
+def in_force(log: Sequence[Record]) -> Sequence[Record]:
+    """The records after the last retirement; version numbers before it may be those of a registry that is gone."""
+    ends = [place for place, record in enumerate(log, start=1) if record.action == "retire"]
+    return log[ends[-1] :] if ends else log
+
+
 def champion(log: Sequence[Record]) -> Seat | None:
-    """Today's champion, None before the first promotion."""
+    """Today's champion, None before the first promotion and after a retirement."""
     stack = seats(log)
     return stack[-1] if stack else None
 
@@ -178,6 +186,29 @@ def rollback(store: Store, model: str, *, who: str, reason: str, to: int | None 
     )
 
 
+def retire(store: Store, model: str, *, who: str, reason: str) -> Record:
+    """Take the champion out of production with nobody in its place: the next version needs to pass the floor only.
+
+    For a champion that must go and has no predecessor, and for one whose registry is lost. Raises InputError when
+    there is no champion, ConflictError when another writer was faster.
+    """
+    log = read_log(store, model)
+    today = champion(log)
+    if today is None:
+        raise InputError(f"Model {model} has no champion that could be retired.")
+    return _append(
+        store,
+        log,
+        model=model,
+        action="retire",
+        version=today.version,
+        digest=today.digest,
+        verdict=None,
+        who=who,
+        reason=reason,
+    )
+
+
 def _append(store: Store, log: Sequence[Record], **fields: Any) -> Record:
     record = Record(
         n=len(log) + 1,
@@ -221,13 +252,29 @@ def _refuse_stale(verdict: Verdict, today: Seat | None, model: str) -> None:
 
 
 def _refuse_rolled_back(log: Sequence[Record], version: Version) -> None:
-    left = {record.digest for record in log} - {seat.digest for seat in seats(log)}
-    if version.digest in left:
-        last = next(record for record in reversed(log) if record.action == "rollback")
+    last = _taken_out(log).get(version.digest)
+    if last is not None:
         raise ConflictError(
-            f"{version} was champion and was rolled back from (latest by {last.who} at {last.when}: {last.reason}); "
-            "say that it shall be champion again if that is meant."
+            f"{version} was champion and was taken out of production ({last.action} by {last.who} at {last.when}: "
+            f"{last.reason}); `lsr gate --again` makes it champion again if that is meant."
         )
+
+
+def _taken_out(log: Sequence[Record]) -> dict[str, Record]:
+    """By digest, what somebody took out of production, with the record that did it: everything above the seat that a
+    rollback returned to, and a retired champion. A later promotion of the same digest clears it.
+    """
+    out: dict[str, Record] = {}
+    for place, record in enumerate(log):
+        if record.action == "promote":
+            out.pop(record.digest, None)
+        elif record.action == "retire":
+            out[record.digest] = record
+        else:
+            stay = seats(log[: place + 1])
+            gone = seats(log[:place])[len(stay) :]
+            out |= {seat.digest: record for seat in gone if seat.digest != record.digest}
+    return out
 
 
 def _parse(data: bytes, where: str) -> Record:

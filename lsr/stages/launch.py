@@ -96,11 +96,12 @@ def make_here(request: Request, ctx: Context) -> Ref:
 
 def _make(request: Request, ctx: Context, lease: Lease) -> Ref:
     """Run the stage's function, unless another maker has recorded the result since it was looked for."""
-    found = _whole(ctx.store, request.key)
-    if found is not None:
+    found = lookup(ctx.store, request.key)
+    if found is not None and not lost_objects(ctx.store, found):
         return found
-    # Under the lease: a commit adopts the result on record, and this one is lost.
-    forget(ctx.store, request.key)
+    if found is not None:
+        # Under the lease: a commit adopts the result on record, and this one is lost.
+        forget(ctx.store, request.key)
     step = step_named(request.stage)
     config: Any = from_plain(step.config, request.config)
     ref: Ref = step.load()(request, config, ctx, lease)

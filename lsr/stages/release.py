@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
-from lsr.core.errors import ConflictError
+from lsr.core.errors import ConflictError, NotFoundError
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
 from lsr.recipes.schema import Recipe
@@ -160,8 +160,12 @@ def _licence(uri: str) -> str:
     return next((found.licence for found in available() if found.name == uri.removeprefix("set:")), "unknown")
 
 
-def gate(recipe: Recipe, refs: dict[str, Ref], ctx: Context, *, version: int | None = None) -> Judged:
+def gate(
+    recipe: Recipe, refs: dict[str, Ref], ctx: Context, *, version: int | None = None, again: bool = False
+) -> Judged:
     """Judge a version (default: the recipe's own result) against the floor and the champion; promote it on PASS.
+
+    again: promote it even if it was taken out of production before.
 
     Raises GateRefusedError when the gate is void (a deliberately degraded copy did not fail it), InputError when a
     held-out photograph was trained on, ConflictError when another promotion won.
@@ -174,16 +178,16 @@ def gate(recipe: Recipe, refs: dict[str, Ref], ctx: Context, *, version: int | N
     subject = get_version(uri, name, number)
     known = _known_verdict(ctx.store, recipe, refs, subject)
     if known is not None:
-        text = _promote_on_pass(recipe, ctx, subject, known)
+        text = _promote_on_pass(recipe, ctx, subject, known, again)
         return Judged(decision=known.decision, version=number, alias=_mend(ctx, name, number), text=text, made=False)
     verdict = _judge(recipe, refs, ctx, subject, champion(read_log(ctx.store, name)))
     digest = put_verdict(ctx.store, verdict)
     tag_version(uri, subject, {VERDICT: digest})
-    text = _promote_on_pass(recipe, ctx, subject, verdict)
+    text = _promote_on_pass(recipe, ctx, subject, verdict, again)
     return Judged(decision=verdict.decision, version=number, alias=_mend(ctx, name, number), text=text, made=True)
 
 
-def _promote_on_pass(recipe: Recipe, ctx: Context, subject: Version, verdict: Verdict) -> str:
+def _promote_on_pass(recipe: Recipe, ctx: Context, subject: Version, verdict: Verdict, again: bool) -> str:
     """Promote unless it is champion already; the verdict in words, with the reason where it was not promoted."""
     from lsr.registry.promotion import champion, promote, read_log
 
@@ -191,7 +195,8 @@ def _promote_on_pass(recipe: Recipe, ctx: Context, subject: Version, verdict: Ve
     if verdict.decision != "PASS" or (today is not None and today.digest == subject.digest):
         return verdict.sentence()
     try:
-        promote(ctx.store, subject, verdict.digest, who=getpass.getuser(), reason=f"gate of recipe {recipe.name}")
+        reason = f"gate of recipe {recipe.name}"
+        promote(ctx.store, subject, verdict.digest, who=getpass.getuser(), reason=reason, again=again)
     except ConflictError as error:
         return f"{verdict.sentence()} Not promoted: {error}"
     return verdict.sentence()
@@ -227,7 +232,7 @@ def _judge(recipe: Recipe, refs: dict[str, Ref], ctx: Context, subject: Version,
     refuse_leakage(record["held_out"], _training_keys(ctx.store, refs["tile"]))
     candidate = Candidate(model=subject.name, version=subject.number, digest=subject.digest)
     against: dict[str, Any] = {"trained": recipe.evaluate.trained}
-    if seat is not None and seat.version != subject.number:
+    if seat is not None and seat.digest != subject.digest:
         champion = Candidate(model=subject.name, version=seat.version, digest=seat.digest)
         against |= {"champion": champion, "champion_evaluation": _champions_rows(recipe, refs, ctx, champion)}
     preflight(_degraded(evaluation), recipe.gate, candidate, **against)
@@ -236,9 +241,16 @@ def _judge(recipe: Recipe, refs: dict[str, Ref], ctx: Context, subject: Version,
 
 def _champions_rows(recipe: Recipe, refs: dict[str, Ref], ctx: Context, champion: Candidate) -> Evaluation:
     """The champion measured on the candidate's pictures, with the candidate's protocol."""
-    from lsr.registry.versions import get_version
+    from lsr.registry.versions import list_versions
 
-    tags = get_version(ctx.settings.mlflow, champion.model, champion.version).tags
+    found = {v.digest: v.tags for v in list_versions(ctx.settings.mlflow, champion.model)}
+    if champion.digest not in found:
+        raise NotFoundError(
+            f"The promotion log says that version {champion.version} ({champion.digest[:12]}) of {champion.model} is "
+            "champion, but the registry does not have it: its database was replaced. Restore it, or run "
+            f"`lsr models retire {champion.model} --reason ...`, after which the next version needs the floor only."
+        )
+    tags = found[champion.digest]
     theirs = {name: Ref(**plain) for name, plain in json.loads(tags[REFS]).items()}
     mixed = {name: refs[name] if name == "shard" else theirs[name] for name in STEPS["evaluate"].inputs}
     outcome = launch(build_request("evaluate", recipe, mixed), ctx)
@@ -306,6 +318,19 @@ def roll_back(settings: Settings, name: str, reason: str, to: int | None = None)
 
     store = open_store(settings.store)
     record = rollback(store, name, who=getpass.getuser(), reason=reason, to=to)
+    reconcile(store, settings.mlflow, name)
+    return asdict(record)
+
+
+def retire_champion(settings: Settings, name: str, reason: str) -> dict[str, Any]:
+    """Take the champion out of production with nobody in its place."""
+    from dataclasses import asdict
+
+    from lsr.registry.aliases import reconcile
+    from lsr.registry.promotion import retire
+
+    store = open_store(settings.store)
+    record = retire(store, name, who=getpass.getuser(), reason=reason)
     reconcile(store, settings.mlflow, name)
     return asdict(record)
 

@@ -58,8 +58,8 @@ class Report:
 
     @property
     def promoted(self) -> bool:
-        """Whether the verdict let this version through."""
-        return self.verdict is not None and self.verdict.decision == "PASS"
+        """Whether this version is champion now; a PASS alone is not enough, another promotion may have won."""
+        return self.verdict is not None and "champion" in (self.verdict.alias or "").split(", ")
 
     def stage(self, outcome: Outcome) -> None:
         """Add a stage of the line."""

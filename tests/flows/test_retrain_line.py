@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from lsr.core.errors import NotFoundError
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 LSR = [sys.executable, "-c", "from lsr.cli import main; main()"]
 
@@ -37,16 +39,18 @@ def stages(report: Any, *, made: bool) -> list[str]:
 
 
 def test_killed_and_started_again_it_ends(home: Path) -> None:
-    process = subprocess.Popen(
-        [*LSR, "retrain", "--recipe", "short", "--json"],
-        env=environment(home),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    said = home.parent / "said.txt"
+    with open(said, "wb") as output:
+        process = subprocess.Popen(
+            [*LSR, "retrain", "--recipe", "short", "--json"],
+            env=environment(home),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     deadline = time.monotonic() + 600
     while not list((home / "store" / "runs").glob("*/checkpoint.json")) and time.monotonic() < deadline:
-        assert process.poll() is None, "the line ended before its first checkpoint"
+        assert process.poll() is None, f"the line ended before its first checkpoint:\n{said.read_text()[-3000:]}"
         time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -96,6 +100,14 @@ def test_a_deleted_tracking_database_recomputes_no_weight(home: Path) -> None:
     report = run(home, "tile", "--recipe", "short")
     assert report["made"] is False
     assert run(home, "joint", "--recipe", "short")["made"] is False
+    again = [*LSR, "retrain", "--recipe", "short", "--json"]
+    done = subprocess.run(again, env=environment(home), capture_output=True, text=True, timeout=900)
+    assert done.returncode == NotFoundError.exit_code
+    assert "lsr models retire lsr-short" in done.stderr.splitlines()[-1]
+    run(home, "models", "retire", "lsr-short", "--reason", "the registry is lost")
+    report = run(home, "retrain", "--recipe", "short")
+    assert (report["version"]["version"], report["verdict"]["alias"]) == (1, "champion")
+    assert stages(report, made=True) == ["gate"]
 
 
 def test_a_picture_of_any_size_is_upscaled(home: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from lsr.core.errors import ConfigError, ConflictError, NotFoundError
 from lsr.registry.aliases import Change, current_champion, drift, reconcile, resolve_for_inference
 from lsr.registry.connect import connect
-from lsr.registry.promotion import promote, put_verdict, rollback
+from lsr.registry.promotion import promote, put_verdict, retire, rollback
 from lsr.registry.versions import Version, aliases_of
 from lsr.store import Store
 
@@ -79,3 +79,20 @@ def test_missing_names_list_what_there_is(store: Store, uri: str, registered: Ca
         current_champion(store, uri, "m")
     with pytest.raises(ConfigError, match="name@alias or name/number"):
         resolve_for_inference(store, uri, "m")
+
+
+def test_a_retired_champion_has_no_alias_and_a_new_registry_may_count_from_one(
+    store: Store, uri: str, registered: Callable[[int], list[Version]], judged: Callable
+) -> None:
+    one, two = registered(2)
+    lost = Version(name="m", number=2, digest="e" * 64, files="f" * 64)
+    crown(store, judged, lost)
+    with pytest.raises(ConflictError, match="lsr models retire m"):
+        resolve_for_inference(store, uri, "m/2")
+    retire(store, "m", who="ada", reason="the registry was lost")
+    reconcile(store, uri, "m")
+    assert aliases_of(uri, "m") == {"challenger": 2}
+    assert resolve_for_inference(store, uri, "m/2") == two
+    crown(store, judged, one)
+    reconcile(store, uri, "m")
+    assert aliases_of(uri, "m") == {"challenger": 2, "champion": 1}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lsr.core.errors import ConflictError, GateRefusedError, InputError, IntegrityError, NotFoundError
-from lsr.registry.promotion import champion, get_verdict, promote, put_verdict, read_log, rollback, seats
+from lsr.registry.promotion import champion, get_verdict, promote, put_verdict, read_log, retire, rollback, seats
 from lsr.registry.versions import Version
 from lsr.store import Store
 
@@ -164,3 +164,21 @@ def test_of_racing_processes_exactly_one_becomes_champion(store: Store, judged: 
     winner = next(i for i, line in enumerate(said, start=1) if line.startswith("won"))
     assert (record.version, record.who) == (winner, f"racer {winner}")
     assert all(f"version {winner}" in line for line in said if line.startswith("lost"))
+
+
+def test_after_a_retirement_there_is_no_champion_and_no_way_back(store: Store, judged: Callable) -> None:
+    crown(store, judged, 1)
+    crown(store, judged, 2, today=1)
+    record = retire(store, "m", who="ada", reason="the registry is lost")
+    assert (record.action, record.version) == ("retire", 2)
+    log = read_log(store, "m")
+    assert champion(log) is None
+    assert seats(log) == []
+    with pytest.raises(InputError, match="earlier champions are none"):
+        rollback(store, "m", who="ada", reason="r")
+    with pytest.raises(InputError, match="no champion that could be retired"):
+        retire(store, "m", who="ada", reason="r")
+    with pytest.raises(ConflictError, match="taken out of production"):
+        crown(store, judged, 2)
+    crown(store, judged, 3)
+    assert champion(read_log(store, "m")).version == 3

@@ -34,7 +34,7 @@ def s3() -> Any:
 def put(client: Any, key: str, **options: Any) -> int:
     """The status of a PutObject."""
     try:
-        reply = client.put_object(Bucket=BUCKET, Key=key, Body=b"1", **options)
+        reply = client.put_object(Bucket=BUCKET, Key=f"store/doctor/{key}", Body=b"1", **options)
         return int(reply["ResponseMetadata"]["HTTPStatusCode"])
     except ClientError as error:
         return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
@@ -65,8 +65,8 @@ def test_one_of_many_racing_creates_wins(service_settings: Settings) -> None:
 def test_a_stale_replace_is_refused(service_settings: Settings) -> None:
     """This server compares the bare ETag, without the quotes that it answers with."""
     client = s3()
-    first = client.put_object(Bucket=BUCKET, Key="pointer", Body=b"1")["ETag"].strip('"')
-    second = client.put_object(Bucket=BUCKET, Key="pointer", Body=b"2", IfMatch=first)["ETag"].strip('"')
+    first = client.put_object(Bucket=BUCKET, Key="store/doctor/pointer", Body=b"1")["ETag"].strip('"')
+    second = client.put_object(Bucket=BUCKET, Key="store/doctor/pointer", Body=b"2", IfMatch=first)["ETag"].strip('"')
     assert put(client, "pointer", IfMatch=first) == 412
     assert put(client, "pointer", IfMatch=second) == 200
 

@@ -1,7 +1,8 @@
 """Stores for the contract tests: a folder, and S3 by moto, or a real server's where LSR_TEST_S3_URI names one.
 
 With LSR_TEST_S3_URI=s3://bucket/prefix and the usual AWS_* variables (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ...) every
-S3 test of this folder runs against that server and is marked `services`; the bucket must exist.
+S3 test of this folder runs against that server and is marked `services`; the bucket must exist. tests/services does so.
+Tests marked `real_s3` are about what moto does not imitate, and are left out without a real server.
 """
 
 from __future__ import annotations
@@ -24,8 +25,12 @@ BUCKET = "lsr-contract"
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """`-m services` selects the whole contract once a real server is named."""
+    if not REAL_S3:
+        left_out = [item for item in items if item.get_closest_marker("real_s3")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         here = REAL_S3 and item.path.is_relative_to(Path(__file__).parent)
         if here and ("s3_uri" in getattr(item, "fixturenames", ()) or "[s3" in item.name):

@@ -106,8 +106,7 @@ def test_missing_credentials_are_said(monkeypatch, s3_uri):
         S3Store(s3_uri).read("k")
 
 
-@pytest.mark.services
-@pytest.mark.skipif("LSR_TEST_S3_URI" not in os.environ, reason="moto accepts every signature; set LSR_TEST_S3_URI")
+@pytest.mark.real_s3
 @pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
 def test_a_real_server_refuses_wrong_credentials(monkeypatch, s3_uri, variable):
     monkeypatch.setenv(variable, "wrongwrongwrong")
