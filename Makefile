@@ -36,10 +36,10 @@ test: lint ## the fast tier: no system package, no network
 test-services: .venv/.done ## real servers, installed by apt where they are missing
 	command -v radosgw >/dev/null && command -v docker-compose >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null \
 	  || $(SUDO) infra/apt.sh docker-compose
-	CI=true $(BIN)/pytest -q -m "services and not soak"
+	$(BIN)/pytest -q --no-skips -m "services and not soak"
 
 test-slow: .venv/.done ## kills, clean environments, long runs
-	$(BIN)/pytest -q -m "slow and not services and not soak and not gpu"
+	$(BIN)/pytest -q --no-skips -m "slow and not services and not soak and not gpu"
 
 bench: .venv/.done ## every claim of speed, on an idle machine; rewrites benchmarks/results
 	for name in help_time cached_rerun reading shard_tile step_overhead; do \

@@ -15,7 +15,7 @@ from lsr.cluster.session import Session, ray_session
 
 @pytest.fixture(scope="session")
 def ray_home() -> Iterator[Path]:
-    """The folder that records the shared Ray; the user's home folder points into it meanwhile."""
+    """The folder that records the shared Ray; its processes have their home folder in it."""
     with tempfile.TemporaryDirectory(prefix="lsr-test-") as folder:
         yield Path(folder)
 
@@ -28,6 +28,8 @@ def shared_ray(ray_home: Path) -> Iterator[Session]:
     before, os.environ["HOME"] = os.environ.get("HOME", ""), str(user_home)
     try:
         with ray_session(ray_home, cpus=4) as session:
+            # Other tests' own programs (pip asks rustc for its version) are not Ray's.
+            os.environ["HOME"] = before
             yield session
     finally:
         os.environ["HOME"] = before
