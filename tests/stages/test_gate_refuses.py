@@ -1,0 +1,216 @@
+"""The gate with real weights: what was trained passes the committed floor, and what was spoilt does not.
+
+A small system is trained on the bundled photographs by the line's own stages, in this process and without Ray. Each
+spoilt system is a registered version of its own, measured and judged as any other.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from lsr.core.refs import Ref
+from lsr.core.settings import Settings
+from lsr.evaluation.controls import shuffled
+from lsr.evaluation.gate import judge
+from lsr.evaluation.protocol import evaluate
+from lsr.evaluation.verdict import Candidate
+from lsr.models.config import AutoencoderConfig, RendererConfig, UNetConfig
+from lsr.recipes.demo import DEMO_FLOOR, demo
+from lsr.recipes.schema import Recipe
+from lsr.registry.promotion import champion, read_log
+from lsr.stages.assemble import assemble
+from lsr.stages.context import Context
+from lsr.stages.evaluate import held_out, upscaler
+from lsr.stages.launch import build_request, launch
+from lsr.stages.line import STEPS
+from lsr.stages.release import Judged, gate
+from lsr.stages.results import read_trained, weights_of
+from lsr.stages.source import snapshot
+from lsr.store import open_store
+from lsr.store.content import commit, put_blob
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+Weights = dict[str, torch.Tensor]
+
+
+class Here(Context):
+    """A context that maps in this process, one item after the other."""
+
+    def ray(self) -> Any:
+        """Stages open a session before they know that it has nothing to do."""
+
+    def map(self, function: Callable[..., Any], items: list[Any], name: str, unit: str, **options: Any) -> list[Any]:
+        setup = options.get("setup")
+        first = (setup(),) if setup else ()
+        return [function(*first, item) for item in items]
+
+
+def small() -> Recipe:
+    """`demo` with smaller networks and fewer steps; its floor is the committed one.
+
+    Scale 2 is not measured: there bicubic loses little of a smooth photograph, and a decoder of this size more.
+    """
+    base = demo()
+
+    def cut(train: Any, steps: int, lr: float = 2e-3) -> Any:
+        return replace(
+            train,
+            steps=steps,
+            batch=8,
+            lanes=1,
+            lr=lr,
+            ema=0.95,
+            log_every=50,
+            picture_every=0,
+            checkpoint_every=100_000,
+        )
+
+    architecture = AutoencoderConfig(channels=16, multipliers=(1, 2), blocks=1, latent_channels=8, mid_attention=False)
+    unet = UNetConfig(channels=32, multipliers=(1, 2), blocks=1, attention_factors=())
+    return replace(
+        base,
+        name="small",
+        model="lsr-small",
+        tile=replace(base.tile, size=32, stride=32, max_per_image=24, flips=False),
+        autoencoder=replace(base.autoencoder, model=architecture, train=cut(base.autoencoder.train, 300)),
+        decoder=replace(base.decoder, renderer=RendererConfig(hidden=(32, 32)), train=cut(base.decoder.train, 900)),
+        denoise=replace(base.denoise, unet=unet, train=cut(base.denoise.train, 200)),
+        joint=replace(base.joint, train=cut(base.joint.train, 10, 3e-4)),
+        evaluate=replace(base.evaluate, scales=(2.7, 4.0), crops=1, photos=6, steps=4),
+        compute=replace(base.compute, workers=1),
+        infer=None,
+    )
+
+
+@dataclass(frozen=True)
+class Line:
+    """A finished line: its recipe, its results by stage, and where they are."""
+
+    recipe: Recipe
+    refs: dict[str, Ref]
+    home: Path
+
+
+def context(recipe: Recipe, home: Path) -> Context:
+    store = f"file://{home}/store"
+    settings = Settings(home=home, store=store, mlflow=f"sqlite:///{home}/mlflow.db")
+    # No worker: training stages run in this process.
+    return Here(settings=settings, store=open_store(store), compute=replace(recipe.compute, workers=0), line="gate")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Line:
+    """The line up to *evaluate*, trained once for the module."""
+    torch.set_num_threads(1)
+    recipe, home = small(), tmp_path_factory.mktemp("gate") / "home"
+    ctx = context(recipe, home)
+    refs = {"snapshot": snapshot(recipe.source, ctx)}
+    with ctx._stack:
+        for name, step in STEPS.items():
+            refs[name] = launch(build_request(name, recipe, {i: refs[i] for i in step.inputs}), ctx).ref
+    return Line(recipe, refs, home)
+
+
+@pytest.fixture
+def line(trained: Line, tmp_path: Path) -> Iterator[tuple[Line, Context]]:
+    """A copy of the trained line with a registry and a promotion log of its own."""
+    home = tmp_path / "home"
+    shutil.copytree(trained.home, home)
+    ctx = context(trained.recipe, home)
+    with ctx._stack:
+        yield replace(trained, home=home), ctx
+
+
+def spoilt(line: Line, ctx: Context, spoil: Callable[[str, torch.Tensor], torch.Tensor]) -> dict[str, Ref]:
+    """The line's results with the U-Net's weights changed, measured anew."""
+    whole = read_trained(ctx.store, line.refs["joint"])
+    weights = {name: spoil(name, value) for name, value in sorted(weights_of(ctx.store, whole, "ema").items())}
+    blob = put_blob(ctx.store, save(weights), "safetensors").path
+    manifest = replace(whole, weights={**whole.weights, "ema": blob}).to_bytes()
+    joint = commit(ctx.store, kind="joint", key="5" * 64, directory="models/joint", manifest=manifest)
+    refs = {**line.refs, "joint": joint}
+    inputs = {name: refs[name] for name in STEPS["evaluate"].inputs}
+    return {**refs, "evaluate": launch(build_request("evaluate", line.recipe, inputs), ctx).ref}
+
+
+def untrained(line: Line, ctx: Context) -> Callable[[str, torch.Tensor], torch.Tensor]:
+    """Every weight of the U-Net as it was before the first step."""
+    system = assemble(ctx.store, line.refs)
+    torch.manual_seed(1)
+    fresh = dict(type(system)(system.config).unet.state_dict())
+    return lambda name, value: fresh[name.removeprefix("unet.")].clone()
+
+
+def noisy(line: Line, ctx: Context) -> Callable[[str, torch.Tensor], torch.Tensor]:
+    """Every weight with Gaussian noise of the standard deviation of its tensor."""
+    draw = torch.Generator().manual_seed(2)
+
+    def spoil(name: str, value: torch.Tensor) -> torch.Tensor:
+        spread = float(value.std()) if value.numel() > 1 else 0.0
+        return value + spread * torch.randn(value.shape, generator=draw)
+
+    return spoil
+
+
+def judged(line: Line, ctx: Context, refs: dict[str, Ref]) -> Judged:
+    """What the stage *gate* says of these results, registered as a version."""
+    result = gate(line.recipe, refs, ctx)
+    print(result.text)
+    return result
+
+
+def test_the_trained_system_passes_the_committed_floor_and_is_promoted(line: tuple[Line, Context]) -> None:
+    trained, ctx = line
+    assert trained.recipe.gate.floor == DEMO_FLOOR
+    result = judged(*line, trained.refs)
+    assert (result.decision, result.alias) == ("PASS", "champion")
+    seat = champion(read_log(ctx.store, "lsr-small"))
+    assert seat is not None
+    assert seat.version == result.version
+
+
+@pytest.mark.parametrize("way", [untrained, noisy])
+@pytest.mark.parametrize("seated", [False, True], ids=["no champion", "beside a champion"])
+def test_spoilt_weights_are_refused_and_nothing_is_promoted(
+    line: tuple[Line, Context], way: Callable[..., Any], seated: bool
+) -> None:
+    trained, ctx = line
+    if seated:
+        assert judged(*line, trained.refs).decision == "PASS"
+    before = read_log(ctx.store, "lsr-small")
+    result = judged(*line, spoilt(trained, ctx, way(trained, ctx)))
+    assert result.version == 1 + seated
+    assert result.decision in ("FAIL", "INCONCLUSIVE")
+    assert read_log(ctx.store, "lsr-small") == before
+    assert "champion" not in (result.alias or "")
+
+
+def test_a_system_that_is_given_another_pictures_condition_is_refused(line: tuple[Line, Context]) -> None:
+    """The same weights, each low-resolution picture answered with another one's: what a model that ignores its
+    condition would score.
+    """
+    trained, ctx = line
+    config = trained.recipe.evaluate
+    photos = list(held_out(ctx.store, trained.refs["shard"]))
+    ours = upscaler(assemble(ctx.store, trained.refs).eval(), config)
+    asked: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+
+    def listening(lr: Any, sizes: Any) -> Any:
+        asked.append(lr)
+        return ours(lr, sizes)
+
+    subject = Candidate(model="lsr-small", version=1, digest="0" * 64)
+    straight = evaluate(photos, {"ours": listening}, config)
+    other = evaluate(photos, {"ours": shuffled(ours, asked)}, config)
+    assert judge(straight, trained.recipe.gate, subject, trained=config.trained).decision == "PASS"
+    assert judge(other, trained.recipe.gate, subject, trained=config.trained).decision == "FAIL"
