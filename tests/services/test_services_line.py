@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from infra.local.plan import BUCKET, MLFLOW_BUCKET
+from lsr.cluster.job_client import ray_client
 from lsr.cluster.jobs import JobServer
 
 from .conftest import PROJECT, Services
@@ -62,9 +63,7 @@ def lsr(env: dict[str, str], *words: str) -> Any:
 
 def jobs(env: dict[str, str]) -> dict[str, str]:
     """Status of every job of the line on the Ray cluster by submission id."""
-    from ray.job_submission import JobSubmissionClient
-
-    listed = JobSubmissionClient(env["LSR_RAY_JOBS_ADDRESS"]).list_jobs()
+    listed = ray_client(env["LSR_RAY_JOBS_ADDRESS"]).list_jobs()
     found = {str(job.submission_id): str(getattr(job.status, "value", job.status)) for job in listed}
     return {name: status for name, status in found.items() if name.startswith(JOBS)}
 
