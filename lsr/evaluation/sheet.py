@@ -112,3 +112,18 @@ def curve(evaluation: Evaluation, metric: str = "psnr") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
+
+
+def histogram(counts: Sequence[float], edges: Sequence[float], label: str) -> bytes:
+    """PNG bar chart of `counts` between `edges` (one more than counts)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.stairs(counts, edges, fill=True)
+    axes.set(xlabel=label, ylabel="draws")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -25,6 +25,7 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
     """Train and record. A killed run goes on from its last checkpoint when the same request comes again."""
     from lsr.cluster.train import fit
     from lsr.registry.tracking import MlflowTracker
+    from lsr.stages.scales import log_scales
     from lsr.stages.train_worker import work
     from lsr.training.checkpoints import Checkpoints
 
@@ -73,6 +74,8 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
             manifest=trained.to_bytes(),
         )
         Checkpoints(ctx.store, request.key, lease.attempt.fencing).clear()
+        if isinstance(config, DecoderStage | JointStage):
+            log_scales(tracker, request, config.train.steps, config.loss.scales)
         tracker.text("run.json", json.dumps(result, indent=2, sort_keys=True))
         tracker.tags({"lsr.result": ref.digest, "lsr.attempt": lease.attempt.submission_id})
     return ref

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from lsr.training.objectives.autoencoder import AutoencoderObjective
 from lsr.training.objectives.decoder import DecoderObjective
 from lsr.training.objectives.denoise import DenoiseObjective
 from lsr.training.objectives.joint import JointObjective
+from lsr.training.own import with_own
 from lsr.training.protocols import Objective, Source
 from lsr.training.world import World
 
@@ -171,7 +172,7 @@ def build(request: Request, store: Store, cache: Path) -> tuple[Bench, TrainConf
     """What this request trains, and how long."""
     config: Any = from_plain(step_named(request.stage).config, request.config)
     bench: Bench = getattr(_Workshop(request, store, cache), request.stage)(config)
-    return bench, config.train
+    return replace(bench, objective=with_own(bench.objective, config.train.objective)), config.train
 
 
 def work(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any] | None:

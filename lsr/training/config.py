@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
+
+_IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,6 +17,8 @@ class TrainConfig:
     batches. lr, betas, weight_decay: AdamW. warmup: steps of linear warm-up. decay: learning-rate shape after it.
     clip: gradient norm limit, 0 for none. ema: decay of the exponential moving average. precision: autocast type.
     checkpoint_every, log_every, picture_every: in steps; picture_every 0 logs none. window: shards shuffled together.
+    objective: `package.module:callable` of yours that takes the stage's objective and returns what to train with
+    (lsr/training/own.py). Its name is part of what is asked, its code is not: rename it when its loss changes.
     """
 
     steps: int
@@ -31,9 +36,12 @@ class TrainConfig:
     log_every: int = 20
     picture_every: int = 0
     window: int = 8
+    objective: str | None = None
 
     def faults(self) -> list[str]:
         out = []
+        if self.objective is not None and not _IMPORTABLE.fullmatch(self.objective):
+            out.append(f"objective must be package.module:callable, or null for none, found {self.objective!r}.")
         if self.steps < 0:
             out.append(f"steps must be at least 0, found {self.steps}.")
         if self.lanes < 1 or self.batch % self.lanes:

@@ -82,6 +82,12 @@ def test_two_worker_processes_trained(home: Path) -> None:
     record = json.loads(Path(client.download_artifacts(runs[0].info.run_id, "run.json")).read_text())
     assert len({worker["pid"] for worker in record["workers"]}) == 2
     assert runs[0].info.status == "FINISHED"
+    scales = json.loads(Path(client.download_artifacts(runs[0].info.run_id, "scales.json")).read_text())
+    logged = {metric.step: metric.value for metric in client.get_metric_history(runs[0].info.run_id, "scale")}
+    assert sum(scales["counts"]) == 20 >= len(logged) > 0
+    edges = scales["edges"]
+    assert all(edges[0] <= value <= edges[-1] for value in logged.values())
+    assert len([c for c in scales["counts"] if c]) > 1, "scales are drawn, not fixed"
     steps = [metric.step for metric in client.get_metric_history(runs[0].info.run_id, "loss")]
     assert steps == sorted(set(steps))
 
@@ -92,6 +98,29 @@ def test_one_field_changes_what_depends_on_it(home: Path) -> None:
     assert made[:2] == ["joint", "evaluate"]
     assert {"shard", "tile", "autoencoder", "decoder", "latents", "denoise"} <= set(stages(report, made=False))
     assert report["version"]["version"] == 2
+
+
+OWN_LOSS = """
+from lsr.training.own import Extended
+
+class Louder(Extended):
+    own_terms = ("louder",)
+
+    def loss(self, batch, draws):
+        loss, terms = self.standard.loss(batch, draws)
+        return 2 * loss, {**terms, "louder": 2 * loss.detach()}
+"""
+
+
+def test_a_loss_from_outside_the_repository_trains_in_the_workers(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_losses.py").write_text(OWN_LOSS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    report = run(home, "joint", "--recipe", "short", "--set", "joint.train.objective=their_losses:Louder")
+    assert report["made"] is True
+    manifest = json.loads((home / "store" / report["path"]).read_text())
+    assert manifest["metrics"]["louder"] == pytest.approx(manifest["metrics"]["loss"])
 
 
 def test_a_deleted_tracking_database_recomputes_no_weight(home: Path) -> None:

@@ -1,0 +1,29 @@
+"""The histogram of a training run's random output scales, in numbers and as a picture, for its MLflow run."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+from PIL import Image
+
+from lsr.evaluation.sheet import histogram
+from lsr.registry.tracking import MlflowTracker
+from lsr.stages.line import Request
+from lsr.training.protocols import Draws
+
+BINS = 20
+
+
+def drawn_scales(request: Request, steps: int, limits: tuple[float, float]) -> list[float]:
+    """The scale of every step. A draw is a pure function of its step, so killed attempts leave no gap and no double."""
+    return [Draws(seed=request.seed, stage=request.stage, step=step, lane=0).scale(*limits) for step in range(steps)]
+
+
+def log_scales(tracker: MlflowTracker, request: Request, steps: int, limits: tuple[float, float]) -> None:
+    """Keep `scales.json` (counts, edges) and its picture."""
+    counts, edges = np.histogram(drawn_scales(request, steps, limits), bins=BINS, range=limits)
+    tracker.text("scales.json", json.dumps({"counts": counts.tolist(), "edges": edges.tolist()}))
+    with Image.open(io.BytesIO(histogram(counts.tolist(), edges.tolist(), "output side / tile side"))) as picture:
+        tracker.image("scales", steps, np.asarray(picture.convert("RGB")))
