@@ -1,4 +1,4 @@
-"""`lsr data`: named sets, manifests, verification, plain tar URLs."""
+"""`lsr data`: named sets, manifests, verification, differences, sample orders, plain tar URLs."""
 
 from __future__ import annotations
 
@@ -101,6 +101,56 @@ def verify(manifest: Manifest, json_: AsJson = False) -> None:
         raise IntegrityError(f"{manifest}: {len(faults)} fault(s). " + " ".join(faults))
     if not json_:
         typer.echo(f"{manifest}: every byte agrees with the manifest")
+
+
+@data.command("diff")
+def diff(before: Manifest, after: Manifest, json_: AsJson = False) -> None:
+    """Say which samples and shards one data set has and another has not."""
+    from lsr.core.settings import load_settings
+    from lsr.stages.compare import compare
+
+    found = compare(load_settings(), before, after)
+    if json_:
+        show(found)
+        return
+    rows = [["same", found["same"], ""]]
+    rows += [[name, len(found[name]), ", ".join(found[name][:3])] for name in ("added", "removed", "changed")]
+    rows += [[f"shards, {name.replace('_', ' ')}", number, ""] for name, number in found["shards"].items()]
+    table(f"{found['kind']}: before, after", ["what", "count", "for example"], rows)
+
+
+@data.command("order")
+def order(
+    manifest: Manifest,
+    seed: Annotated[int, typer.Option(help="The recipe's seed.")] = 0,
+    stage: Annotated[str, typer.Option(help="The stage that trains; each has an order of its own.")] = "denoise",
+    window: Annotated[int, typer.Option(help="train.window: shards shuffled together.", min=1)] = 8,
+    batch: Annotated[int, typer.Option(help="train.batch: the global batch.", min=1)] = 16,
+    lanes: Annotated[int, typer.Option(help="train.lanes.", min=1)] = 4,
+    world_size: Annotated[int, typer.Option(help="Training processes.", min=1)] = 1,
+    rank: Annotated[int, typer.Option(help="Which of them.", min=0)] = 0,
+    from_: Annotated[int, typer.Option("--from", help="First position: samples seen so far.", min=0)] = 0,
+    count: Annotated[int, typer.Option(help="How many samples.", min=0)] = 100,
+) -> None:
+    """Print `position key` of the samples that one training process meets, so that anyone can compare."""
+    from lsr.core.settings import load_settings
+    from lsr.stages.compare import order_of
+
+    found = order_of(
+        load_settings(),
+        manifest,
+        seed=seed,
+        stage=stage,
+        window=window,
+        batch=batch,
+        lanes=lanes,
+        world=world_size,
+        rank=rank,
+        start=from_,
+        count=count,
+    )
+    for position, key in found:
+        typer.echo(f"{position} {key}")
 
 
 @data.command("urls")

@@ -15,28 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lsr.core.errors import ConfigError, InputError, IntegrityError
-from lsr.data.order import SampleOrder
+from lsr.core.errors import InputError, IntegrityError
+from lsr.data.order import SampleOrder, lane_positions, lane_size
 from lsr.data.pixels import decode_rgb, picture_of
 from lsr.data.prefetch import Batch, Prefetcher
 from lsr.data.shards import SampleReader
 
 # Bytes of a `.npy` file of version 1.0 before its header: magic, version, and in the last two the header's length.
 _NPY_START = 10
-
-
-def _lane_size(batch: int, lanes: int) -> int:
-    if lanes < 1 or batch < 1 or batch % lanes:
-        raise ConfigError(f"batch must be a positive multiple of lanes, found batch {batch} and lanes {lanes}.")
-    return batch // lanes
-
-
-def _positions(step: int, lane: int, batch: int, lanes: int) -> range:
-    if not 0 <= lane < lanes or step < 0:
-        raise InputError(f"Lanes are 0 to {lanes - 1} of steps from 0 on, asked for lane {lane} of step {step}.")
-    size = _lane_size(batch, lanes)
-    first = step * batch + lane * size
-    return range(first, first + size)
 
 
 def _require_kind(reader: SampleReader, kind: str) -> None:
@@ -78,7 +64,7 @@ class TileSource:
     def __init__(self, reader: SampleReader, order: SampleOrder, batch: int, lanes: int) -> None:
         _require_kind(reader, "tiles")
         _require_order(reader, order)
-        _lane_size(batch, lanes)
+        lane_size(batch, lanes)
         self._reader, self._order, self._batch, self._lanes = reader, order, batch, lanes
         self._prefetcher = Prefetcher(self._make)
 
@@ -92,7 +78,7 @@ class TileSource:
         self._reader.close()
 
     def _make(self, step: int, lane: int) -> Batch:
-        positions = _positions(step, lane, self._batch, self._lanes)
+        positions = lane_positions(step, lane, self._batch, self._lanes)
         indices = [self._order.at(position) for position in positions]
         return {"position": torch.tensor(positions), "tile": _tiles(self._reader, indices)}
 
@@ -128,7 +114,7 @@ class LatentSource:
         if tiles is not None:
             _require_kind(tiles, "tiles")
             _require_aligned(reader, tiles)
-        _lane_size(batch, lanes)
+        lane_size(batch, lanes)
         self._reader, self._tiles, self._order, self._batch, self._lanes = reader, tiles, order, batch, lanes
         self._degradation = degradation
         self._prefetcher = Prefetcher(self._make)
@@ -145,7 +131,7 @@ class LatentSource:
             self._tiles.close()
 
     def _make(self, step: int, lane: int) -> Batch:
-        positions = _positions(step, lane, self._batch, self._lanes)
+        positions = lane_positions(step, lane, self._batch, self._lanes)
         indices = [self._order.at(position) for position in positions]
         samples = [self._reader.read(index) for index in indices]
         batch = {"position": torch.tensor(positions), "hr_mean": self._latents(samples, indices, "hr.npy")}

@@ -7,8 +7,9 @@ position costs its window, and a data set of 1e9 samples is planned from its sha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,32 @@ def _permutation(size: int, seed: int) -> Ints:
     # Sorting raw Philox words, not Generator.permutation: numpy keeps only the bit streams stable between releases.
     words = np.random.Philox(key=seed).random_raw(size)
     return np.argsort(words, kind="stable").astype(np.int64)
+
+
+def lane_size(batch: int, lanes: int) -> int:
+    """Samples of one lane. Raises ConfigError unless `batch` is a positive multiple of `lanes`."""
+    if lanes < 1 or batch < 1 or batch % lanes:
+        raise ConfigError(f"batch must be a positive multiple of lanes, found batch {batch} and lanes {lanes}.")
+    return batch // lanes
+
+
+def lane_positions(step: int, lane: int, batch: int, lanes: int) -> range:
+    """Positions of lane `lane` of global batch `step`; InputError for a lane or step that there is not."""
+    if not 0 <= lane < lanes or step < 0:
+        raise InputError(f"Lanes are 0 to {lanes - 1} of steps from 0 on, asked for lane {lane} of step {step}.")
+    size = lane_size(batch, lanes)
+    first = step * batch + lane * size
+    return range(first, first + size)
+
+
+def rank_positions(start: int, batch: int, lanes: int, rank: int, world: int) -> Iterator[int]:
+    """Positions from `start` on that rank `rank` of `world` trains on, endless: of every batch the lanes rank,
+    rank + world, ... in their order.
+    """
+    lane_size(batch, lanes)
+    for step in count(start // batch):
+        for lane in range(rank, lanes, world):
+            yield from (position for position in lane_positions(step, lane, batch, lanes) if position >= start)
 
 
 class SampleOrder:
