@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ from lsr.cli.common import AsJson, show
 from lsr.core.errors import InputError
 
 ModelName = Annotated[str, typer.Option("--model", "-m", help="name@alias or name/version.")]
+SamplerName = Annotated[Literal["ddim", "dpm++"], typer.Option(help="dpm++ needs fewer steps; it takes no eta.")]
 Steps = Annotated[int, typer.Option(help="Sampler steps.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of every draw.")]
 
@@ -31,6 +32,7 @@ def upscale(
     model: ModelName = "lsr-demo@champion",
     steps: Steps = 10,
     eta: Annotated[float, typer.Option(help="0 deterministic DDIM, 1 ancestral noise.", min=0, max=1)] = 0.0,
+    sampler: SamplerName = "ddim",
     seed: Seed = 0,
     json_: AsJson = False,
 ) -> None:
@@ -40,7 +42,16 @@ def upscale(
     from lsr.stages.infer import upscale_file
 
     report = upscale_file(
-        load_settings(), model, image, output, scale=scale, size=target, steps=steps, eta=eta, seed=seed
+        load_settings(),
+        model,
+        image,
+        output,
+        scale=scale,
+        size=target,
+        steps=steps,
+        eta=eta,
+        sampler=sampler,
+        seed=seed,
     )
     show(report) if json_ else typer.echo(
         f"{report['input']} -> {report['output']} {report['path']} ({report['model']})"
@@ -54,6 +65,7 @@ def generate(
     model: ModelName = "lsr-demo-generate@champion",
     steps: Steps = 50,
     eta: Annotated[float, typer.Option(help="0 deterministic DDIM, 1 ancestral noise.", min=0, max=1)] = 0.0,
+    sampler: SamplerName = "ddim",
     seed: Seed = 0,
     json_: AsJson = False,
 ) -> None:
@@ -62,7 +74,9 @@ def generate(
     from lsr.core.settings import load_settings
     from lsr.stages.infer import generate_files
 
-    paths = generate_files(load_settings(), model, output, size=target, count=count, steps=steps, eta=eta, seed=seed)
+    paths = generate_files(
+        load_settings(), model, output, size=target, count=count, steps=steps, eta=eta, sampler=sampler, seed=seed
+    )
     if json_:
         show({"pictures": [str(path) for path in paths]})
     else:

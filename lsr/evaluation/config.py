@@ -17,7 +17,7 @@ class EvaluateConfig:
     From every held-out photograph `crops` regions of side round(lr_side * max(scales)) are cut, the most detailed
     ones, the same in every run. One LR, the region resized (antialiased bicubic, 8-bit) to lr_side, serves all
     scales; the truth at scale s is the region resized to round(lr_side * s).
-    scales: any reals above 0; `trained` bounds the range called in-range. steps, eta, seed: the sampler's request.
+    scales: any reals above 0; `trained` bounds the range called in-range. steps, eta, sampler, seed: the request.
     photos: at most this many photographs. samples: images drawn for generation. sizes: sides of generated images.
     """
 
@@ -28,6 +28,7 @@ class EvaluateConfig:
     photos: int = 8
     steps: int = 10
     eta: float = 0.0
+    sampler: Literal["ddim", "dpm++"] = "ddim"
     seed: int = 1234
     samples: int = 16
     sizes: tuple[int, ...] = (64, 96, 128)
@@ -39,6 +40,8 @@ class EvaluateConfig:
                 out.append(f"{name} must be at least 1, found {getattr(self, name)}.")
         if not self.scales:
             out.append("scales must not be empty.")
+        if self.sampler == "dpm++" and self.eta:
+            out.append(f"sampler dpm++ draws no noise, so eta must be 0, found {self.eta}.")
         sound = [s for s in self.scales if math.isfinite(s) and s > 0]
         out += [
             f"round(lr_side * scale) must be at least {SMALLEST_OUTPUT} pixels, the smallest picture LPIPS measures, "

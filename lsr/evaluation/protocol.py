@@ -131,7 +131,7 @@ def _facts(config: EvaluateConfig, lpips: Perceptual | None, lpips_name: str) ->
         "reference_scale": reference_scale(config),
         "resize": "Pillow bicubic, antialiased when reducing, 8-bit RGB",
         "lpips": (lpips_name or "unnamed") if lpips else None,
-        "sampler": {"steps": config.steps, "eta": config.eta, "seed": config.seed},
+        "sampler": {"name": config.sampler, "steps": config.steps, "eta": config.eta, "seed": config.seed},
     }
 
 

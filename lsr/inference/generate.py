@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
-from lsr.diffusion.samplers import ddim
+from lsr.diffusion.samplers import Sampler, sample
 from lsr.inference.render import check_size, features_of, render
 from lsr.inference.windows import Window
 from lsr.models.system import LatentSystem
@@ -39,6 +39,7 @@ def generate(
     *,
     steps: int = 50,
     eta: float = 0.0,
+    sampler: Sampler = "ddim",
     seed: int = 0,
     batch: int = 8,
 ) -> NDArray[np.uint8]:
@@ -62,6 +63,6 @@ def generate(
             seeds = [derive_seed(seed, "generate", number) for number in numbers]
             channels = system.config.autoencoder.latent_channels
             noise = normal([derive_seed(s, "noise") for s in seeds], (channels, *shape), system.latent_mean.device)
-            z = ddim(denoise, system.schedule, noise, steps, eta, seeds)
+            z = sample(sampler, denoise, system.schedule, noise, steps, eta, seeds)
             out[first : first + len(seeds)] = render(system, features_of(system, z, whole), size)
     return out

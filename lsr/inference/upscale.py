@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
-from lsr.diffusion.samplers import Denoiser, ddim
+from lsr.diffusion.samplers import Denoiser, Sampler, sample
 from lsr.inference.render import check_size, features_of, render, to_float
 from lsr.inference.windows import Window, blend
 from lsr.models.system import LatentSystem, pad_to_multiple
@@ -55,17 +55,19 @@ def upscale(
     size: tuple[int, int] | None = None,
     steps: int = 50,
     eta: float = 0.0,
+    sampler: Sampler = "ddim",
     seed: int = 0,
     window: int | None = None,
 ) -> NDArray[np.uint8]:
     """image uint8 [H, W, 3], any aspect ratio, 1 x 1 and up -> uint8 [H', W', 3].
 
-    scale: any finite factor above 0, H' = round(H * scale); or size: (H', W'). steps, eta: of DDIM. seed: of every
-    draw. window: side in latent pixels of the parts a large picture is evaluated in; by default AUTOMATIC_WINDOW times
-    the trained side. The system is left in eval mode. Raises InputError for anything these rules exclude.
+    scale: any finite factor above 0, H' = round(H * scale); or size: (H', W'). steps, eta, sampler: the request.
+    seed: of every draw. window: side in latent pixels of the parts a large picture is evaluated in; by default
+    AUTOMATIC_WINDOW times the trained side. The system is left in eval mode. Raises InputError for anything these rules
+    exclude.
     """
     target = target_size(_checked(image).shape[:2], scale=scale, target=size)
-    return upscale_to_sizes(system, image, [target], steps=steps, eta=eta, seed=seed, window=window)[0]
+    return upscale_to_sizes(system, image, [target], steps=steps, eta=eta, sampler=sampler, seed=seed, window=window)[0]
 
 
 def upscale_to_sizes(
@@ -75,13 +77,16 @@ def upscale_to_sizes(
     *,
     steps: int = 50,
     eta: float = 0.0,
+    sampler: Sampler = "ddim",
     seed: int = 0,
     window: int | None = None,
 ) -> list[NDArray[np.uint8]]:
     """One picture at several sizes [(H', W'), ...] from one latent: `upscale` to each, for one run of the sampler."""
     for size in sizes:
         check_size(size)
-    features, extent = _sample(system, _checked(image)[None], [seed], steps=steps, eta=eta, window=window)
+    features, extent = _sample(
+        system, _checked(image)[None], [seed], steps=steps, eta=eta, sampler=sampler, window=window
+    )
     with torch.no_grad():
         rendered = [render(system, features, size, extent) for size in sizes]
     return [pictures.reshape(pictures.shape[1:]) for pictures in rendered]
@@ -96,6 +101,7 @@ def upscale_batch(
     size: tuple[int, int] | None = None,
     steps: int = 50,
     eta: float = 0.0,
+    sampler: Sampler = "ddim",
     window: int | None = None,
 ) -> NDArray[np.uint8]:
     """`upscale` for pictures of one size, uint8 [B, H, W, 3], each with its own seed -> uint8 [B, H', W', 3]."""
@@ -104,14 +110,21 @@ def upscale_batch(
     if len(seeds) != len(images) or not len(images):
         raise InputError(f"A batch needs pictures and one seed for each, found {len(images)} and {len(seeds)} seeds.")
     target = target_size(images.shape[1:3], scale=scale, target=size)
-    features, extent = _sample(system, images, seeds, steps=steps, eta=eta, window=window)
+    features, extent = _sample(system, images, seeds, steps=steps, eta=eta, sampler=sampler, window=window)
     with torch.no_grad():
         return render(system, features, target, extent)
 
 
 @torch.no_grad()
 def _sample(
-    system: LatentSystem, images: NDArray[np.uint8], seeds: Sequence[int], *, steps: int, eta: float, window: int | None
+    system: LatentSystem,
+    images: NDArray[np.uint8],
+    seeds: Sequence[int],
+    *,
+    steps: int,
+    eta: float,
+    sampler: Sampler,
+    window: int | None,
 ) -> tuple[Tensor, tuple[float, float]]:
     """Condition, diffusion and D_phi: the features [B, C, h, w] to render, and the extent of them that is picture."""
     height, width = images.shape[1:3]
@@ -122,7 +135,7 @@ def _sample(
     cond = condition(system, to_float(images, system.latent_mean.device), base, parts)
     noise = normal([derive_seed(seed, "upscale", "noise") for seed in seeds], cond.shape[1:], cond.device)
     draws = [derive_seed(seed, "upscale", "sampler") for seed in seeds]
-    z = ddim(windowed(system, cond, parts), system.schedule, noise, steps, eta, draws)
+    z = sample(sampler, windowed(system, cond, parts), system.schedule, noise, steps, eta, draws)
     return features_of(system, z, parts), system.extent(base)
 
 

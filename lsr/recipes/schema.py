@@ -54,7 +54,7 @@ class JointStage:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InferConfig:
     """Stage *infer*: batch inference over shards or a prefix. source: images to upscale. scale: output / input side.
-    steps, eta, seed: the sampler's request. alias: which version is used; resolved once to version + digest.
+    steps, eta, sampler, seed: the request. alias: which version is used; resolved once to version + digest.
     limit: at most this many images, None for all.
     """
 
@@ -62,6 +62,7 @@ class InferConfig:
     scale: float = 4.0
     steps: int = 10
     eta: float = 0.0
+    sampler: Literal["ddim", "dpm++"] = "ddim"
     seed: int = 0
     alias: str = "champion"
     limit: int | None = None
@@ -70,6 +71,8 @@ class InferConfig:
         found = []
         if not 0 < self.scale < float("inf"):
             found.append(f"scale must be a finite number above 0, found {self.scale}.")
+        if self.sampler == "dpm++" and self.eta:
+            found.append(f"sampler dpm++ draws no noise, so eta must be 0, found {self.eta}.")
         if self.limit is not None and self.limit < 1:
             found.append(f"limit must be at least 1, or null for all images, found {self.limit}.")
         return found

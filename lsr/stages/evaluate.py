@@ -39,7 +39,9 @@ def upscaler(system: LatentSystem, config: EvaluateConfig) -> Upscaler:
     from lsr.inference.upscale import upscale_to_sizes
 
     def answer(lr: Image, sizes: Sequence[tuple[int, int]]) -> list[Image]:
-        return upscale_to_sizes(system, lr, sizes, steps=config.steps, eta=config.eta, seed=config.seed)
+        return upscale_to_sizes(
+            system, lr, sizes, steps=config.steps, eta=config.eta, sampler=config.sampler, seed=config.seed
+        )
 
     return answer
 
@@ -99,7 +101,15 @@ def _measure_samples(
     real = [decode_rgb(picture_of(reader.read(int(i)), "tile"), "tile") for i in chosen]
     # Square pictures of one seed share their latent, whatever their side.
     by_size = [
-        generate(system, (side, side), config.samples, steps=config.steps, eta=config.eta, seed=config.seed)
+        generate(
+            system,
+            (side, side),
+            config.samples,
+            steps=config.steps,
+            eta=config.eta,
+            sampler=config.sampler,
+            seed=config.seed,
+        )
         for side in config.sizes
     ]
     samples = [[pictures[number] for pictures in by_size] for number in range(config.samples)]

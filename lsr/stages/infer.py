@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lsr.diffusion.samplers import Sampler
     from lsr.models.system import LatentSystem
     from lsr.registry.versions import Version
 
@@ -104,7 +105,15 @@ def _upscale_shard(system: LatentSystem, part: tuple[ShardRow, int], *, store: s
         members = {ext: data for ext, data in sample.items() if not ext.startswith("__")}
         try:
             image = decode_rgb(picture_of(members, key), key)
-            result = upscale(system, image, scale=config.scale, steps=config.steps, eta=config.eta, seed=config.seed)
+            result = upscale(
+                system,
+                image,
+                scale=config.scale,
+                steps=config.steps,
+                eta=config.eta,
+                sampler=config.sampler,
+                seed=config.seed,
+            )
         except LsrError as error:
             failed.append((key, str(error)))
             continue
@@ -261,6 +270,7 @@ def upscale_file(
     size: tuple[int, int] | None,
     steps: int,
     eta: float,
+    sampler: Sampler,
     seed: int,
 ) -> dict[str, Any]:
     """Upscale one picture file; what was done, as plain data."""
@@ -270,7 +280,7 @@ def upscale_file(
     pixels = load_image(image)
     target_size((pixels.shape[0], pixels.shape[1]), scale=scale, target=size)
     system, version = _system_named(settings, model)
-    result = upscale(system, pixels, scale=scale, size=size, steps=steps, eta=eta, seed=seed)
+    result = upscale(system, pixels, scale=scale, size=size, steps=steps, eta=eta, sampler=sampler, seed=seed)
     save_image(result, output)
     return {
         "input": f"{pixels.shape[1]}x{pixels.shape[0]}",
@@ -290,6 +300,7 @@ def generate_files(
     count: int,
     steps: int,
     eta: float,
+    sampler: Sampler,
     seed: int,
 ) -> list[Path]:
     """Generate `count` pictures of `size` (height, width) into `folder`."""
@@ -297,7 +308,7 @@ def generate_files(
     from lsr.inference.images import save_image
 
     system, _ = _system_named(settings, model)
-    pictures = generate(system, size=size, count=count, steps=steps, eta=eta, seed=seed)
+    pictures = generate(system, size=size, count=count, steps=steps, eta=eta, sampler=sampler, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{seed:06d}-{number:04d}.png" for number in range(count)]
     for path, picture in zip(paths, pictures):

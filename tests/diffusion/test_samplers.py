@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
-from lsr.diffusion.samplers import Denoiser, ancestral, ddim, steps_for
+from lsr.diffusion.samplers import Denoiser, ancestral, ddim, dpm_solver, sample, steps_for
 from lsr.diffusion.schedule import Schedule
 from lsr.nn.random import normal
 
@@ -124,3 +124,64 @@ def test_seeds_matter_only_above_eta_zero() -> None:
 def test_impossible_requests_are_refused(eta: float, seeds: list[int] | None) -> None:
     with pytest.raises(InputError, match="eta"):
         ddim(_gaussian, SCHEDULE, torch.randn(1, 4), 5, eta, seeds)
+
+
+class _EvenLambda:
+    """A schedule whose log(alpha / sigma) falls evenly from 3 to -3, so that the order of a solver shows."""
+
+    steps = 1000
+    alphas_cumprod = torch.sigmoid(2 * torch.linspace(3, -3, 1000, dtype=torch.float64))
+
+
+def _posterior(abar: float, x: Tensor) -> Tensor:
+    """E[x0 | x] for x0 ~ N(MEAN, STD^2)."""
+    return MEAN + math.sqrt(abar) * STD**2 / (abar * STD**2 + 1 - abar) * (x - math.sqrt(abar) * MEAN)
+
+
+def _flow_error(sampler: str, noise: Tensor, steps: int) -> float:
+    """Largest error of `steps` steps against the exact flow to the last of their timesteps and the estimate there."""
+    levels = _EvenLambda.alphas_cumprod
+    low, high = float(levels[-1]), float(levels[steps_for(1000, steps)[-1]])
+    ratio = math.sqrt((high * STD**2 + 1 - high) / (low * STD**2 + 1 - low))
+    there = math.sqrt(high) * MEAN + ratio * (noise - math.sqrt(low) * MEAN)
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        return _posterior(float(levels[t[0]]), x)
+
+    out = sample(sampler, denoise, _EvenLambda(), noise, steps)  # type: ignore[arg-type]
+    return float((out - _posterior(high, there)).abs().max())
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_without_history_the_solver_is_ddim(steps: int) -> None:
+    noise = torch.randn(3, 2, 5, 4, dtype=torch.float64)
+    torch.testing.assert_close(dpm_solver(_gaussian, SCHEDULE, noise, steps), ddim(_gaussian, SCHEDULE, noise, steps))
+
+
+def test_the_solver_is_of_second_order_and_ddim_of_first() -> None:
+    """Twice the steps: DDIM's error halves, the solver's falls to a quarter."""
+    noise = torch.linspace(-3, 3, 13, dtype=torch.float64)[:, None]
+    first = [_flow_error("ddim", noise, steps) for steps in (25, 50, 100)]
+    second = [_flow_error("dpm++", noise, steps) for steps in (25, 50, 100)]
+    assert all(1.7 < a / b < 2.4 for a, b in pairwise(first))
+    assert all(3.2 < a / b < 5 for a, b in pairwise(second))
+    assert second[0] < first[0] / 4
+
+
+@pytest.mark.parametrize("steps", [1, 4, 50])
+def test_the_solver_asks_once_a_step_and_returns_an_oracles_x0(steps: int) -> None:
+    x0, seen = torch.randn(2, 3, 4, 9), []
+
+    def oracle(x_t: Tensor, t: Tensor) -> Tensor:
+        seen.append(int(t[0]))
+        return x0
+
+    assert torch.equal(sample("dpm++", oracle, SCHEDULE, torch.randn(2, 3, 4, 9), steps), x0)
+    assert seen == steps_for(1000, steps)
+
+
+def test_unknown_samplers_and_noise_for_the_solver_are_refused() -> None:
+    with pytest.raises(InputError, match=r"ddim, dpm\+\+, found 'euler'"):
+        sample("euler", _gaussian, SCHEDULE, torch.randn(1, 4), 5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"eta must be 0, found 0\.5"):
+        sample("dpm++", _gaussian, SCHEDULE, torch.randn(1, 4), 5, 0.5, [1])

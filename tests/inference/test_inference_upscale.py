@@ -239,3 +239,17 @@ def test_impossible_sampling_is_refused(system: LatentSystem, options: dict[str,
 def test_every_picture_needs_a_seed(system: LatentSystem) -> None:
     with pytest.raises(InputError, match="one seed for each, found 2 and 1 seeds"):
         upscale_batch(system, np.stack([picture(2, 2)] * 2), [1], scale=2.0)
+
+
+def test_the_sampler_is_a_choice_of_the_request(system: LatentSystem) -> None:
+    """The solver is DDIM for two steps and another path from three on; it repeats itself and takes no eta."""
+    image = picture(6, 5)
+
+    def ask(steps: int, **request: Any) -> NDArray[np.uint8]:
+        return upscale(system, image, scale=2.5, steps=steps, **request)
+
+    assert differ(ask(2, sampler="dpm++"), ask(2)) <= 1
+    assert differ(ask(6, sampler="dpm++"), ask(6)) > 0
+    assert np.array_equal(ask(6, sampler="dpm++"), ask(6, sampler="dpm++"))
+    with pytest.raises(InputError, match="eta must be 0"):
+        ask(6, sampler="dpm++", eta=0.5)

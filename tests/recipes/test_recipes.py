@@ -48,3 +48,10 @@ def test_generation_takes_no_condition_and_super_resolution_needs_one() -> None:
         load_recipe("demo", {"latents.degradations": "[]"})
     with pytest.raises(ConfigError, match="must be empty"):
         load_recipe("demo-generate", {"latents.degradations": '[{"factor": 4}]'})
+
+
+@pytest.mark.parametrize("part", ["evaluate", "infer"])
+def test_a_solver_without_noise_takes_no_eta(part: str) -> None:
+    assert getattr(load_recipe("demo", {f"{part}.sampler": "dpm++"}), part).sampler == "dpm++"
+    with pytest.raises(ConfigError, match=r"sampler dpm\+\+ draws no noise"):
+        load_recipe("demo", {f"{part}.sampler": "dpm++", f"{part}.eta": "0.5"})
