@@ -69,8 +69,11 @@ def _server_starting(settings: Settings) -> Iterator[None]:
 
     thread = threading.Thread(target=start, name="prefect-server", daemon=True)
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        # Prefect ends its server at exit, but only one that it has finished starting.
+        thread.join()
     if failed:
         raise RunFailedError(
             f"Prefect's ephemeral server did not start: {failed[0]} See whether the machine is overloaded or the disk "
