@@ -24,10 +24,10 @@ from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.config import described
 from lsr.core.errors import InputError, IntegrityError
 from lsr.data.degrade import degradation_digest, degrade, restore_size
-from lsr.data.index import IndexRow, read_index
+from lsr.data.index import IndexRow
 from lsr.data.manifest import ShardRow
 from lsr.data.pixels import decode_rgb, picture_of
-from lsr.data.shards import iter_shard
+from lsr.data.shards import index_of, iter_shard
 from lsr.data.whitening import Whitening
 from lsr.store import open_store
 from lsr.store.content import get_blob
@@ -87,7 +87,7 @@ def encode_shard_to_store(
     store = open_store(store_uri)
 
     def make() -> dict[str, Any]:
-        tiles = read_index(get_blob(store, row.index), f"{store.uri}/{row.index}")
+        tiles = index_of(store, row)
         where = f"{store.uri}/{row.path}"
         tar, rows, statistics = encode_shard(get_blob(store, row.path), tiles, encode, config, where)
         return {"shards": [asdict(store_shard(store, tar, rows))], "statistics": asdict(statistics)}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from lsr.cli.common import AsJson, show
 from lsr.core.errors import InputError
+from lsr.diffusion.request import Sampler
 
 ModelName = Annotated[str, typer.Option("--model", "-m", help="name@alias or name/version.")]
-SamplerName = Annotated[Literal["ddim", "dpm++"], typer.Option(help="dpm++ needs fewer steps; it takes no eta.")]
+SamplerName = Annotated[Sampler, typer.Option(help="dpm++ needs fewer steps; it takes no eta.")]
 Steps = Annotated[int, typer.Option(help="Sampler steps.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of every draw.")]
 

@@ -62,8 +62,8 @@ class JobServer:
         """The cluster's Ray version."""
         return self._ask(lambda client: str(client.cluster_version()))
 
-    def check_version(self) -> None:
-        """VersionMismatchError unless the cluster runs the Ray of this environment."""
+    def check_version(self) -> str:
+        """The cluster's Ray version; VersionMismatchError unless it is that of this environment."""
         import ray
 
         theirs, ours = self.version(), ray.__version__
@@ -72,6 +72,7 @@ class JobServer:
                 f"The cluster at {self.address} runs Ray {theirs}, this environment has {ours}; both must be equal. "
                 f"Install ray=={theirs} here or move the cluster to {ours}."
             )
+        return theirs
 
     def state(self, submission_id: str) -> JobState | None:
         """The job's state now; None if the cluster knows no such job."""
@@ -249,8 +250,10 @@ def run_job(
 
 
 def server_version(address: str) -> str:
-    """The Ray version of the cluster whose job server is at `address`; RunFailedError if it does not answer."""
-    return JobServer(address, patience=5.0).version()
+    """The Ray version of the cluster whose job server is at `address`; RunFailedError if it does not answer,
+    VersionMismatchError if it is not this environment's.
+    """
+    return JobServer(address, patience=5.0).check_version()
 
 
 def _next_attempt(server: JobServer, name: str, accept: Callable[[], bool]) -> str:

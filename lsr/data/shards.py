@@ -73,6 +73,16 @@ def iter_shard(data: bytes, where: str = "this shard") -> Iterator[dict[str, Any
         raise IntegrityError(f"{where} is not a whole WebDataset tar: {error.args[:1]}.") from error
 
 
+def index_of(store: Store, row: ShardRow) -> list[IndexRow]:
+    """The index of one shard of a manifest, in the order of its samples. Raises IntegrityError naming the index."""
+    return read_index(get_blob(store, row.index), f"{store.uri}/{row.index}")
+
+
+def index_rows(store: Store, manifest: Manifest) -> Iterator[IndexRow]:
+    """The index rows of every sample of a data set, shard by shard; no shard is read."""
+    return (row for shard in manifest.shards for row in index_of(store, shard))
+
+
 def read_samples(store: Store, row: ShardRow) -> Iterator[dict[str, Any]]:
     """Samples of one shard of a manifest, its digest and its count checked. Raises IntegrityError naming the shard."""
     found = 0
@@ -165,7 +175,7 @@ class SampleReader:
             self._open.move_to_end(number)
             return self._open[number]
         row = self.manifest.shards[number]
-        rows = read_index(get_blob(self.store, row.index), f"{self.store.uri}/{row.index}")
+        rows = index_of(self.store, row)
         if len(rows) != row.samples:
             raise IntegrityError(f"{self._where(row)} has {row.samples} samples, its index {row.index} {len(rows)}.")
         self._open[number] = _Shard(self._checked_file(row), rows, self._where(row))

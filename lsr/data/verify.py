@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lsr.core.errors import IntegrityError, NotFoundError
-from lsr.data.index import IndexRow, read_index
+from lsr.data.index import IndexRow
 from lsr.data.manifest import Manifest, ShardRow
-from lsr.data.shards import member_offsets
+from lsr.data.shards import index_of, member_offsets
 from lsr.store import Store, open_store
 from lsr.store.content import get_blob, sizes_of
 
@@ -84,7 +84,7 @@ def _examine(store: Store, row: ShardRow) -> tuple[list[Fault], set[str]]:
     members: dict[str, tuple[int, int]] = {}
 
     def index() -> None:
-        rows.extend(read_index(get_blob(store, row.index), f"{store.uri}/{row.index}"))
+        rows.extend(index_of(store, row))
 
     def tar() -> None:
         data = get_blob(store, row.path)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
+from lsr.diffusion.request import Sampler
 from lsr.diffusion.schedule import Schedule
 from lsr.nn.random import normal
 
@@ -87,10 +88,6 @@ def dpm_solver(denoise: Denoiser, schedule: Schedule, noise: Tensor, steps: int)
         x = sigmas[i + 1] / sigmas[i] * x - alphas[i + 1] * math.expm1(-h) * estimate
         before = x0
     raise AssertionError("steps_for gives at least one step")
-
-
-Sampler = Literal["ddim", "dpm++"]
-"""What a request may ask for. `dpm++` needs fewer steps for the same picture and draws no noise on the way."""
 
 
 def sample(

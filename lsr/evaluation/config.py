@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from lsr.diffusion.request import Sampler, sampler_faults
+
 SMALLEST_OUTPUT = 32
 """Side in pixels of the smallest picture that every metric of super-resolution can measure: LPIPS needs it."""
 
@@ -28,7 +30,7 @@ class EvaluateConfig:
     photos: int = 8
     steps: int = 10
     eta: float = 0.0
-    sampler: Literal["ddim", "dpm++"] = "ddim"
+    sampler: Sampler = "ddim"
     seed: int = 1234
     samples: int = 16
     sizes: tuple[int, ...] = (64, 96, 128)
@@ -40,8 +42,7 @@ class EvaluateConfig:
                 out.append(f"{name} must be at least 1, found {getattr(self, name)}.")
         if not self.scales:
             out.append("scales must not be empty.")
-        if self.sampler == "dpm++" and self.eta:
-            out.append(f"sampler dpm++ draws no noise, so eta must be 0, found {self.eta}.")
+        out += sampler_faults(self.sampler, self.eta)
         sound = [s for s in self.scales if math.isfinite(s) and s > 0]
         out += [
             f"round(lr_side * scale) must be at least {SMALLEST_OUTPUT} pixels, the smallest picture LPIPS measures, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
@@ -93,15 +94,10 @@ def curve(evaluation: Evaluation, metric: str = "psnr") -> bytes:
 
     Raises InputError when the metric was not computed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     found = [m for m in means(evaluation) if m.metric == metric and m.value is not None]
     if not found:
         raise InputError(f"{metric} was not computed in this evaluation, so there is no curve of it.")
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure, axes = _plot(height=4)
     for system in systems_of(evaluation.rows):
         points = [(m.scale, m.value) for m in found if m.system == system and m.value is not None]
         axes.plot([p[0] for p in points], [p[1] for p in points], marker="o", label=system)
@@ -109,21 +105,28 @@ def curve(evaluation: Evaluation, metric: str = "psnr") -> bytes:
         axes.axvspan(trained[0], trained[1], alpha=0.1, label="trained range")
     axes.set(xlabel="scale", ylabel=metric, title=f"{metric} by scale")
     axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return _plotted(figure)
 
 
 def histogram(counts: Sequence[float], edges: Sequence[float], label: str) -> bytes:
     """PNG bar chart of `counts` between `edges` (one more than counts)."""
+    figure, axes = _plot(height=3)
+    axes.stairs(counts, edges, fill=True)
+    axes.set(xlabel=label, ylabel="draws")
+    return _plotted(figure)
+
+
+def _plot(height: float) -> tuple[Any, Any]:
+    """A figure of its own, without pyplot's global state, and its axes. height: in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3), layout="constrained")
+    figure = Figure(figsize=(6, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.stairs(counts, edges, fill=True)
-    axes.set(xlabel=label, ylabel="draws")
+    return figure, figure.subplots()
+
+
+def _plotted(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
-from lsr.diffusion.samplers import Sampler, sample
+from lsr.diffusion.request import Sampler
+from lsr.diffusion.samplers import sample
 from lsr.inference.render import check_size, features_of, render
 from lsr.inference.windows import Window
 from lsr.models.system import LatentSystem

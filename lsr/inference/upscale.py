@@ -17,7 +17,8 @@ from torch import Tensor
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
-from lsr.diffusion.samplers import Denoiser, Sampler, sample
+from lsr.diffusion.request import Sampler
+from lsr.diffusion.samplers import Denoiser, sample
 from lsr.inference.render import check_size, features_of, render, to_float
 from lsr.inference.windows import Window, blend
 from lsr.models.system import LatentSystem, pad_to_multiple

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from lsr.diffusion.request import Sampler, sampler_faults
 from lsr.evaluation.config import EvaluateConfig, GateConfig
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
 from lsr.training.config import AutoencoderLoss, DecoderLoss, DenoiseLoss, JointLoss, TrainConfig
@@ -62,7 +63,7 @@ class InferConfig:
     scale: float = 4.0
     steps: int = 10
     eta: float = 0.0
-    sampler: Literal["ddim", "dpm++"] = "ddim"
+    sampler: Sampler = "ddim"
     seed: int = 0
     alias: str = "champion"
     limit: int | None = None
@@ -71,8 +72,7 @@ class InferConfig:
         found = []
         if not 0 < self.scale < float("inf"):
             found.append(f"scale must be a finite number above 0, found {self.scale}.")
-        if self.sampler == "dpm++" and self.eta:
-            found.append(f"sampler dpm++ draws no noise, so eta must be 0, found {self.eta}.")
+        found += sampler_faults(self.sampler, self.eta)
         if self.limit is not None and self.limit < 1:
             found.append(f"limit must be at least 1, or null for all images, found {self.limit}.")
         return found

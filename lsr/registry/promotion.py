@@ -173,17 +173,7 @@ def rollback(store: Store, model: str, *, who: str, reason: str, to: int | None 
         known = ", ".join(str(number) for number in options) or "none"
         wanted = "an earlier champion" if to is None else f"version {to}"
         raise InputError(f"Model {model} cannot return to {wanted}; the earlier champions are {known}.")
-    return _append(
-        store,
-        log,
-        model=model,
-        action="rollback",
-        version=target.version,
-        digest=target.digest,
-        verdict=None,
-        who=who,
-        reason=reason,
-    )
+    return _without_verdict(store, log, model, "rollback", target, who, reason)
 
 
 def retire(store: Store, model: str, *, who: str, reason: str) -> Record:
@@ -196,13 +186,26 @@ def retire(store: Store, model: str, *, who: str, reason: str) -> Record:
     today = champion(log)
     if today is None:
         raise InputError(f"Model {model} has no champion that could be retired.")
+    return _without_verdict(store, log, model, "retire", today, who, reason)
+
+
+def _without_verdict(
+    store: Store,
+    log: Sequence[Record],
+    model: str,
+    action: Literal["rollback", "retire"],
+    seat: Seat,
+    who: str,
+    reason: str,
+) -> Record:
+    """A decision that needs no verdict, about the version in `seat`."""
     return _append(
         store,
         log,
         model=model,
-        action="retire",
-        version=today.version,
-        digest=today.digest,
+        action=action,
+        version=seat.version,
+        digest=seat.digest,
         verdict=None,
         who=who,
         reason=reason,

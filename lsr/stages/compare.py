@@ -12,11 +12,11 @@ import numpy as np
 from lsr.core.errors import ConfigError, InputError
 from lsr.core.randomness import derive_seed
 from lsr.core.settings import Settings
-from lsr.data.index import IndexRow, read_index
+from lsr.data.index import IndexRow
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.data.order import SampleOrder, rank_positions
+from lsr.data.shards import index_of, index_rows
 from lsr.store import Store, open_store
-from lsr.store.content import get_blob
 
 
 def compare(settings: Settings, before: str, after: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def compare(settings: Settings, before: str, after: str) -> dict[str, Any]:
 
 
 def _rows(store: Store, manifest: Manifest) -> dict[str, IndexRow]:
-    return {row.key: row for shard in manifest.shards for row in read_index(get_blob(store, shard.index), shard.index)}
+    return {row.key: row for row in index_rows(store, manifest)}
 
 
 def _content(row: IndexRow) -> tuple[Any, ...]:
@@ -101,6 +101,5 @@ def order_of(
         if shard not in keys:
             if len(keys) > 2 * window:
                 keys.clear()
-            blob = manifest.shards[shard].index
-            keys[shard] = [row.key for row in read_index(get_blob(store, blob), blob)]
+            keys[shard] = [row.key for row in index_of(store, manifest.shards[shard])]
         yield position, keys[shard][index - int(ends[shard]) + manifest.shards[shard].samples]

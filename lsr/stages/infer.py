@@ -6,7 +6,6 @@ job cannot mix two models. The pictures themselves are made by `make`, which the
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,10 +31,7 @@ from lsr.store.attempts import Lease
 from lsr.store.content import commit, put_blob
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from lsr.diffusion.samplers import Sampler
+    from lsr.diffusion.request import Sampler
     from lsr.models.system import LatentSystem
     from lsr.registry.versions import Version
 
@@ -92,8 +88,11 @@ def load_version(uri: str, version: Version, cache: str) -> LatentSystem:
 
 def _upscale_shard(system: LatentSystem, part: tuple[ShardRow, int], *, store: str, config: InferConfig) -> Done:
     """The first so many pictures of one shard."""
+    from PIL import Image
+
     from lsr.data.pixels import decode_rgb, picture_of
     from lsr.data.shards import read_samples
+    from lsr.evaluation.sheet import png
     from lsr.inference.upscale import upscale
 
     opened = open_store(store)
@@ -120,17 +119,11 @@ def _upscale_shard(system: LatentSystem, part: tuple[ShardRow, int], *, store: s
         height, width = result.shape[:2]
         source = json.loads(members["json"])["source"]
         about = canonical_json({"source": source, "scale": config.scale, "width": width, "height": height})
-        outputs.append(Sample(key, source, "output", width, height, {"png": _png(result), "json": about}))
+        outputs.append(
+            Sample(key, source, "output", width, height, {"png": png(Image.fromarray(result)), "json": about})
+        )
     shard = store_shard(opened, *write_tar(outputs)) if outputs else None
     return Done(shard=shard, inputs=inputs, failed=tuple(failed))
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
 
 
 def infer(recipe: Recipe, ctx: Context) -> Inferred:

@@ -266,13 +266,11 @@ def _degraded(evaluation: Evaluation) -> Evaluation:
 
 def _training_keys(store: Store, tiles: Ref) -> set[str]:
     """Keys of the photographs that tiles were cut from."""
-    from lsr.data.index import read_index
     from lsr.data.manifest import load_manifest
-    from lsr.store.content import get_blob
+    from lsr.data.shards import index_rows
 
     manifest = load_manifest(store, tiles.path)
-    rows = (row for shard in manifest.shards for row in read_index(get_blob(store, shard.index), shard.index))
-    return {row.key.partition("-")[0] for row in rows}
+    return {row.key.partition("-")[0] for row in index_rows(store, manifest)}
 
 
 def list_runs(settings: Settings, limit: int) -> list[dict[str, Any]]:

@@ -16,10 +16,9 @@ from data_prep.sources import Item, list_source, read_item, source_root
 from lsr.core.errors import InputError
 from lsr.core.progress import Progress
 from lsr.core.settings import Settings
-from lsr.data.index import read_index
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.data.pixels import decode_rgb, picture_of
-from lsr.data.shards import SampleReader
+from lsr.data.shards import SampleReader, index_rows
 from lsr.store import Store, open_store
 from lsr.store.content import get_blob
 
@@ -54,7 +53,7 @@ def describe(settings: Settings, what: str, sheet: Path | None, progress: Progre
 
 
 def _of_manifest(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
-    rows = [row for shard in manifest.shards for row in read_index(get_blob(store, shard.index), shard.index)]
+    rows = list(index_rows(store, manifest))
     members = [(ext, size) for row in rows for ext, (_, size) in row.members.items() if ext != "json"]
     return {
         "what": path,
