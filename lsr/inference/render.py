@@ -36,9 +36,14 @@ def features_of(system: LatentSystem, z: Tensor, window: Window) -> Tensor:
 
 
 def render(
-    system: LatentSystem, features: Tensor, size: tuple[int, int], extent: tuple[float, float] | None = None
+    system: LatentSystem,
+    features: Tensor,
+    size: tuple[int, int],
+    extent: tuple[float, float] | None = None,
+    lr: Tensor | None = None,
 ) -> NDArray[np.uint8]:
     """features [B, C, h, w] -> uint8 [B, *size, 3]; extent: the rows and columns of features that are picture.
+    lr: the LR picture [B, 3, h', w'], which a residual system needs.
 
     Besides the result, memory is bounded: f_theta runs on bands of about PIXELS_AT_ONCE pixels.
     """
@@ -47,7 +52,7 @@ def render(
     band = max(1, PIXELS_AT_ONCE // (count * size[1]))
     for start in range(0, size[0], band):
         stop = min(start + band, size[0])
-        image = system.decoder.render(features, size, rows=(start, stop), extent=extent)
+        image = system.render(features, size, rows=(start, stop), extent=extent, lr=lr)
         pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         out[:, start:stop] = pixels.permute(0, 2, 3, 1).cpu().numpy()
     return out

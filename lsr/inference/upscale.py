@@ -85,11 +85,11 @@ def upscale_to_sizes(
     """One picture at several sizes [(H', W'), ...] from one latent: `upscale` to each, for one run of the sampler."""
     for size in sizes:
         check_size(size)
-    features, extent = _sample(
+    features, extent, lr = _sample(
         system, _checked(image)[None], [seed], steps=steps, eta=eta, sampler=sampler, window=window
     )
     with torch.no_grad():
-        rendered = [render(system, features, size, extent) for size in sizes]
+        rendered = [render(system, features, size, extent, lr) for size in sizes]
     return [pictures.reshape(pictures.shape[1:]) for pictures in rendered]
 
 
@@ -111,9 +111,9 @@ def upscale_batch(
     if len(seeds) != len(images) or not len(images):
         raise InputError(f"A batch needs pictures and one seed for each, found {len(images)} and {len(seeds)} seeds.")
     target = target_size(images.shape[1:3], scale=scale, target=size)
-    features, extent = _sample(system, images, seeds, steps=steps, eta=eta, sampler=sampler, window=window)
+    features, extent, lr = _sample(system, images, seeds, steps=steps, eta=eta, sampler=sampler, window=window)
     with torch.no_grad():
-        return render(system, features, target, extent)
+        return render(system, features, target, extent, lr)
 
 
 @torch.no_grad()
@@ -126,18 +126,21 @@ def _sample(
     eta: float,
     sampler: Sampler,
     window: int | None,
-) -> tuple[Tensor, tuple[float, float]]:
-    """Condition, diffusion and D_phi: the features [B, C, h, w] to render, and the extent of them that is picture."""
+) -> tuple[Tensor, tuple[float, float], Tensor]:
+    """Condition, diffusion and D_phi: the features [B, C, h, w] to render, the extent of them that is picture, and the
+    LR picture as [B, 3, H, W] in [-1, 1].
+    """
     height, width = images.shape[1:3]
     base = height * system.config.base_scale, width * system.config.base_scale
     side = AUTOMATIC_WINDOW * system.config.latent_side if window is None else window
     parts = Window.of(side, system.config.unet.factor)
     system.eval()
-    cond = condition(system, to_float(images, system.latent_mean.device), base, parts)
+    lr = to_float(images, system.latent_mean.device)
+    cond = condition(system, lr, base, parts)
     noise = normal([derive_seed(seed, "upscale", "noise") for seed in seeds], cond.shape[1:], cond.device)
     draws = [derive_seed(seed, "upscale", "sampler") for seed in seeds]
     z = sample(sampler, windowed(system, cond, parts), system.schedule, noise, steps, eta, draws)
-    return features_of(system, z, parts), system.extent(base)
+    return features_of(system, z, parts), system.extent(base), lr
 
 
 def condition(system: LatentSystem, lr: Tensor, base: tuple[int, int], window: Window) -> Tensor:

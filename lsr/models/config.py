@@ -123,7 +123,8 @@ class SystemConfig:
 
     conditional: the U-Net sees the LR latent (super-resolution) or nothing (generation). base_scale: LR images are
     brought to base_scale times their size (by `condition_upsample`) before the encoder. latent_side: side in latent
-    pixels the U-Net was trained on.
+    pixels the U-Net was trained on. residual: the decoder renders what is to be added to the bicubic enlargement of
+    the LR image, not the image itself.
     """
 
     autoencoder: AutoencoderConfig
@@ -134,3 +135,8 @@ class SystemConfig:
     base_scale: int = 4
     condition_upsample: Literal["nearest", "bilinear", "bicubic"] = "nearest"
     latent_side: int = 32
+    residual: bool = False
+
+    def faults(self) -> list[str]:
+        lone = self.residual and not self.conditional
+        return ["residual adds to the LR image, which generation (conditional false) has not."] if lone else []

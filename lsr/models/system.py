@@ -111,9 +111,37 @@ class LatentSystem(nn.Module):
 
         return denoise
 
-    def decode(self, z: Tensor, size: tuple[int, int], extent: tuple[float, float] | None = None) -> Tensor:
-        """Whitened latent [B, c, h, w] -> image [B, 3, *size]; extent: the part of the latent that is picture."""
-        return self.decoder.render(self.decoder.features(self.unwhiten(z)), size, extent=extent)
+    def decode(
+        self,
+        z: Tensor,
+        size: tuple[int, int],
+        extent: tuple[float, float] | None = None,
+        lr: Tensor | None = None,
+    ) -> Tensor:
+        """Whitened latent [B, c, h, w] -> image [B, 3, *size]; extent: the part of the latent that is picture.
+
+        lr: the LR image [B, 3, h', w'] that a residual system's picture is added to; see `render`.
+        """
+        return self.render(self.decoder.features(self.unwhiten(z)), size, extent=extent, lr=lr)
+
+    def render(
+        self,
+        features: Tensor,
+        size: tuple[int, int],
+        rows: tuple[int, int] | None = None,
+        extent: tuple[float, float] | None = None,
+        lr: Tensor | None = None,
+    ) -> Tensor:
+        """`NeuralDecoder.render`, for a residual system added to the bicubic enlargement of `lr`.
+
+        Raises InputError when a residual system gets no `lr`; other systems do not look at it.
+        """
+        image = self.decoder.render(features, size, rows=rows, extent=extent)
+        if not self.config.residual:
+            return image
+        if lr is None:
+            raise InputError("This model renders what is added to the LR image; give it the LR image too.")
+        return image + resize(lr, size, rows=rows)
 
 
 def save_system(state: Mapping[str, Tensor], config: SystemConfig) -> tuple[bytes, bytes]:

@@ -44,14 +44,18 @@ _FILTERS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
 }
 
 
-def resize_matrix(source: int, target: int, kind: Kind) -> Tensor:
-    """The float64 matrix [target, source] whose rows are the weights of one output pixel; every row sums to 1."""
-    matrix = torch.zeros(target, source, dtype=torch.float64)
+def resize_matrix(source: int, target: int, kind: Kind, rows: tuple[int, int] | None = None) -> Tensor:
+    """The float64 matrix [target, source] whose rows are the weights of one output pixel; every row sums to 1.
+
+    rows: (start, stop) makes only these rows of it.
+    """
+    start, stop = rows or (0, target)
+    matrix = torch.zeros(stop - start, source, dtype=torch.float64)
     if kind == "nearest":
         # In integers, so that a centre on the border of two pixels always takes the right one.
-        return matrix.scatter_(1, ((2 * torch.arange(target) + 1) * source // (2 * target))[:, None], 1.0)
+        return matrix.scatter_(1, ((2 * torch.arange(start, stop) + 1) * source // (2 * target))[:, None], 1.0)
     scale = source / target
-    centre = (torch.arange(target, dtype=torch.float64) + 0.5) * scale
+    centre = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * scale
     kernel, radius = _FILTERS[kind]
     stretch = max(scale, 1.0)
     support = radius * stretch
@@ -67,16 +71,19 @@ def resize_matrix(source: int, target: int, kind: Kind) -> Tensor:
 _cached_matrix = lru_cache(maxsize=64)(resize_matrix)
 
 
-def _along_width(x: Tensor, target: int, kind: Kind) -> Tensor:
+def _along_width(x: Tensor, target: int, kind: Kind, part: tuple[int, int] | None = None) -> Tensor:
     source = x.shape[-1]
+    start, stop = part or (0, target)
     if source == target:
-        return x
-    build = _cached_matrix if source * target <= _CACHED_ENTRIES else resize_matrix
-    return x @ build(source, target, kind).to(x.device, x.dtype).T
+        return x[..., start:stop]
+    build = _cached_matrix if source * (stop - start) <= _CACHED_ENTRIES else resize_matrix
+    return x @ build(source, target, kind, part).to(x.device, x.dtype).T
 
 
-def resize(x: Tensor, size: tuple[int, int], kind: Kind = "bicubic") -> Tensor:
+def resize(x: Tensor, size: tuple[int, int], kind: Kind = "bicubic", rows: tuple[int, int] | None = None) -> Tensor:
     """Resize x [..., H, W] (floating point, any range) to [..., *size], antialiased when reducing.
+
+    rows: (start, stop) gives only these rows of the result.
 
     Equals Pillow's BICUBIC, BILINEAR, BOX or NEAREST on float images to 1e-5. `bicubic` may overshoot the input's
     range. Runs in x's own precision, also under autocast. Raises InputError for an empty size, an integer image or
@@ -90,4 +97,4 @@ def resize(x: Tensor, size: tuple[int, int], kind: Kind = "bicubic") -> Tensor:
         raise InputError(f"resize kind must be one of {', '.join(get_args(Kind))}, found {kind!r}.")
     with torch.autocast(x.device.type, enabled=False):
         wide = _along_width(x, size[1], kind)
-        return _along_width(wide.mT, size[0], kind).mT.contiguous()
+        return _along_width(wide.mT, size[0], kind, rows).mT.contiguous()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from data_prep.config import DegradationConfig, LatentsConfig, ShardConfig, SourceConfig, TileConfig
 from lsr.diffusion.request import Sampler, sampler_faults
 from lsr.evaluation.config import EvaluateConfig, GateConfig
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
@@ -27,11 +27,16 @@ class AutoencoderStage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderStage:
-    """Stage *decoder*: the symmetric decoder without up-sampling, then the LIIF renderer."""
+    """Stage *decoder*: the symmetric decoder without up-sampling, then the LIIF renderer.
+
+    residual: the decoder renders what is to be added to the bicubic enlargement of the LR picture that this degradation
+    makes; None renders the picture itself, as published. It must be the degradation whose latents are cached.
+    """
 
     renderer: RendererConfig
     train: TrainConfig
     loss: DecoderLoss = DecoderLoss()
+    residual: DegradationConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +139,11 @@ class Recipe:
             out.append("super-resolution needs exactly one latents.degradations entry.")
         if self.task == "generation" and self.latents.degradations:
             out.append("generation has no LR condition; latents.degradations must be empty.")
+        if self.decoder.residual is not None and self.decoder.residual not in self.latents.degradations:
+            out.append(
+                "decoder.residual must be the degradation in latents.degradations, or null to render whole pictures, "
+                f"found {self.decoder.residual}."
+            )
         lanes = (self.autoencoder, self.decoder, self.denoise, self.joint)
         if any(stage.train.lanes < self.compute.workers for stage in lanes):
             out.append(f"every train.lanes must be at least compute.workers, found {self.compute.workers} workers.")

@@ -49,6 +49,7 @@ def system_config(
         base_scale=condition.factor,
         condition_upsample=condition.upsample,
         latent_side=int(tiles.extra["size"]) // autoencoder.factor,
+        residual=bool(decoder.system.get("residual", False)),
     )
 
 

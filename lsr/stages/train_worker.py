@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from data_prep.config import LatentsConfig
 from lsr.core.config import as_plain, from_plain
 from lsr.core.errors import IntegrityError
 from lsr.core.progress import FileProgress, Quiet
 from lsr.core.randomness import derive_seed
 from lsr.core.refs import Ref
 from lsr.data.batches import LatentSource, TileSource
+from lsr.data.degrade import degrade
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.data.order import SampleOrder
 from lsr.data.shards import SampleReader
@@ -92,8 +97,14 @@ class _Workshop:
         self.seed_weights()
         decoder = NeuralDecoder(architecture, config.renderer)
         decoder.init_from(autoencoder)
-        system = {"autoencoder": trained.system["autoencoder"], "renderer": as_plain(config.renderer)}
-        objective = DecoderObjective(autoencoder.encoder, decoder, config.loss)
+        system: dict[str, Any] = {
+            "autoencoder": trained.system["autoencoder"],
+            "renderer": as_plain(config.renderer),
+        }
+        if config.residual is not None:
+            system["residual"] = True
+        lr_of = None if config.residual is None else partial(degrade, config.residual)
+        objective = DecoderObjective(autoencoder.encoder, decoder, config.loss, lr_of)
         return Bench(objective=objective, source=self.tiles(config.train), system=system)
 
     def denoise(self, config: DenoiseStage) -> Bench:
@@ -118,7 +129,7 @@ class _Workshop:
         system.unet.load_state_dict(weights_of(self.store, denoised, "ema"))
         loss = from_plain(DenoiseLoss, denoised.config["loss"])
         return Bench(
-            objective=JointObjective(system, config.loss, loss),
+            objective=JointObjective(system, config.loss, loss, self._degrade()),
             source=self._latents(config.train, architecture, pixels=config.loss.image_weight > 0),
             system=denoised.system,
         )
@@ -137,6 +148,11 @@ class _Workshop:
         if wrong:
             raise IntegrityError(f"The decoder's weights do not fit this system, e.g. {wrong[0]}; train it again.")
         return system
+
+    def _degrade(self) -> Callable[[Tensor], Tensor] | None:
+        """How the LR pictures of the latents were made; None for generation."""
+        degradations = from_plain(LatentsConfig, self.manifest("latents").made_by["config"]).degradations
+        return partial(degrade, degradations[0]) if degradations else None
 
     def _latents(self, config: TrainConfig, architecture: SystemConfig, *, pixels: bool) -> LatentSource:
         manifest = self.manifest("latents")

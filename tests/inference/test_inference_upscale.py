@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from lsr.core.errors import InputError
@@ -253,3 +254,22 @@ def test_the_sampler_is_a_choice_of_the_request(system: LatentSystem) -> None:
     assert np.array_equal(ask(6, sampler="dpm++"), ask(6, sampler="dpm++"))
     with pytest.raises(InputError, match="eta must be 0"):
         ask(6, sampler="dpm++", eta=0.5)
+
+
+def floats(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Planes of float32: on 8 bits Pillow clamps between its two passes."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1).astype(np.float32))
+
+
+@pytest.mark.parametrize("size", [(12, 16), (37, 5), (3, 4)])
+def test_a_residual_model_that_adds_nothing_is_pillows_bicubic(size: tuple[int, int]) -> None:
+    """Band by band, at any size: the LR picture is the base, to one level of rounding."""
+    quiet = tiny_system(residual=True)
+    torch.nn.init.zeros_(quiet.decoder.renderer.rest[-1].weight)
+    torch.nn.init.zeros_(quiet.decoder.renderer.rest[-1].bias)
+    image = picture(6, 8)
+    planes = [Image.fromarray(plane).resize((size[1], size[0]), Image.Resampling.BICUBIC) for plane in floats(image)]
+    expected = np.stack([np.asarray(plane) for plane in planes], axis=-1).round().clip(0, 255).astype(np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render_room, "PIXELS_AT_ONCE", 2 * size[1])
+        assert differ(upscale(quiet, image, size=size, steps=1), expected) <= 1

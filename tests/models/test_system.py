@@ -195,3 +195,31 @@ def test_bytes_that_are_no_safetensors_are_refused(system: LatentSystem) -> None
 def test_saved_weights_are_plain_safetensors(system: LatentSystem) -> None:
     _, weights = save_system(system.state_dict(), system.config)
     assert safetensors.torch.load(weights).keys() == system.state_dict().keys()
+
+
+def residual_twin(system: LatentSystem) -> LatentSystem:
+    """The same weights, rendering onto the bicubic picture."""
+    twin = LatentSystem(replace(CONFIG, residual=True))
+    twin.load_state_dict(system.state_dict())
+    return twin.eval()
+
+
+def test_a_residual_system_adds_its_render_to_the_bicubic_picture(system: LatentSystem) -> None:
+    z, lr = torch.randn(2, 3, 6, 8), torch.rand(2, 3, 4, 5) * 2 - 1
+    size, extent = (19, 23), (6.0, 7.5)
+    expected = system.decode(z, size, extent) + resize(lr, size, "bicubic")
+    torch.testing.assert_close(residual_twin(system).decode(z, size, extent, lr=lr), expected)
+
+
+def test_rows_of_a_residual_picture_are_those_of_the_whole(system: LatentSystem) -> None:
+    twin, features = residual_twin(system), torch.randn(1, 8, 6, 8)
+    lr = torch.rand(1, 3, 4, 5) * 2 - 1
+    whole = twin.render(features, (19, 23), lr=lr)
+    torch.testing.assert_close(twin.render(features, (19, 23), rows=(4, 11), lr=lr), whole[:, :, 4:11])
+
+
+def test_a_residual_needs_something_to_be_added_to(system: LatentSystem) -> None:
+    with pytest.raises(InputError, match="LR image"):
+        residual_twin(system).decode(torch.randn(1, 3, 6, 8), (19, 23))
+    assert replace(CONFIG, residual=True, conditional=False).faults()
+    assert not replace(CONFIG, residual=True).faults()

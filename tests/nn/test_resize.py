@@ -99,3 +99,13 @@ def test_large_images_take_the_same_kernel() -> None:
 def test_impossible_requests_are_named(image: torch.Tensor, size: tuple[int, int], kind: Kind, named: str) -> None:
     with pytest.raises(InputError, match=named):
         resize(image, size, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(source=side, target=side, data=st.data())
+def test_some_rows_are_those_rows_of_the_whole(kind: Kind, source: int, target: int, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, target - 1))
+    stop = data.draw(st.integers(start + 1, target))
+    image = torch.from_numpy(np.random.default_rng(source).uniform(-1, 1, (2, source, 5)))
+    whole = resize(image, (target, 7), kind)
+    torch.testing.assert_close(resize(image, (target, 7), kind, rows=(start, stop)), whole[:, start:stop])

@@ -55,3 +55,11 @@ def test_a_solver_without_noise_takes_no_eta(part: str) -> None:
     assert getattr(load_recipe("demo", {f"{part}.sampler": "dpm++"}), part).sampler == "dpm++"
     with pytest.raises(ConfigError, match=r"sampler dpm\+\+ draws no noise"):
         load_recipe("demo", {f"{part}.sampler": "dpm++", f"{part}.eta": "0.5"})
+
+
+def test_a_residual_is_of_the_degradation_whose_latents_are_cached() -> None:
+    assert load_recipe("demo", {"decoder.residual": '{"factor": 4}'}).decoder.residual is not None
+    with pytest.raises(ConfigError, match=r"decoder\.residual must be the degradation"):
+        load_recipe("demo", {"decoder.residual": '{"factor": 8}'})
+    with pytest.raises(ConfigError, match=r"decoder\.residual must be the degradation"):
+        load_recipe("demo-generate", {"decoder.residual": '{"factor": 4}'})

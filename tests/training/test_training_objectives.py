@@ -18,6 +18,7 @@ from lsr.models.autoencoder import Autoencoder, Moments
 from lsr.models.config import AutoencoderConfig, DiffusionConfig
 from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.system import LatentSystem
+from lsr.nn.resize import resize
 from lsr.training.config import AutoencoderLoss, DecoderLoss, DenoiseLoss, JointLoss, TrainConfig
 from lsr.training.loop import TrainResult
 from lsr.training.objectives.autoencoder import AutoencoderObjective, kl_per_value
@@ -111,6 +112,24 @@ def test_the_decoder_is_compared_with_the_antialiased_tile() -> None:
 
 
 @pytest.mark.parametrize("frozen", [True, False])
+def small(x: Tensor) -> Tensor:
+    """A degradation by 4."""
+    return resize(x, (x.shape[-2] // 4, x.shape[-1] // 4)).clamp(-1, 1)
+
+
+def test_a_residual_decoder_is_compared_after_the_bicubic_picture_is_added() -> None:
+    plain = first_stage(scales=(0.5, 0.5))
+    residual = DecoderObjective(plain.model.encoder, plain.model.decoder, plain.config, small)
+    batch = latent_lane(count=1)
+    x = to_float(batch["tile"])
+    with torch.no_grad():
+        added = plain.model.decoder(plain.model.encoder(x).mode(), (8, 8)) + resize(small(x), (8, 8))
+        expected = (added.double() - truth_at(x, (8, 8)).double()).abs().mean()
+        found = residual.loss(batch, DRAWS)[0]
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert found.item() != pytest.approx(plain.loss(batch, DRAWS)[0].item(), rel=1e-2)
+
+
 def test_the_encoder_is_fixed_or_not_as_configured(fit: Fit, frozen: bool) -> None:
     objective = first_stage(freeze_encoder=frozen)
     encoder, decoder = state_bytes(objective.model.encoder), state_bytes(objective.model.decoder)
@@ -261,6 +280,20 @@ def test_the_cap_limits_the_image_weight() -> None:
     small, large = (JointObjective(system, JointLoss(cap=cap)).loss(batch, DRAWS)[1]["image"] for cap in (1.0, 10.0))
     assert system.schedule.snr.min() > 10
     assert large.item() == pytest.approx(10 * small.item(), rel=1e-5)
+
+
+def test_a_residual_systems_image_error_is_that_of_the_sum() -> None:
+    plain, residual, batch = tiny_system(), tiny_system(residual=True), latent_lane()
+    config = JointLoss(denoise_weight=0.0, scales=(0.5, 0.5))
+    at = noised(plain, batch, DRAWS)
+    with torch.no_grad():
+        z0 = at.z0_hat(plain, plain.predict(at.x_t, at.t, at.cond))
+        x = to_float(batch["tile"])
+        image = plain.decode(z0, (8, 8)).double() + resize(small(x), (8, 8)).double()
+        per_sample = (image - truth_at(x, (8, 8)).double()).abs().mean(dim=(1, 2, 3))
+        expected = ((at.abar / (1 - at.abar)).clamp(max=config.cap) * per_sample).mean()
+        found = JointObjective(residual, config, degrade=small).loss(batch, DRAWS)[0]
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 TRAIN = TrainConfig(steps=4, batch=4, lanes=2, lr=1e-3, log_every=1, checkpoint_every=2)

@@ -4,6 +4,8 @@ and its own room.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from lsr.models.autoencoder import Encoder, Moments
 from lsr.models.neural_decoder import NeuralDecoder
+from lsr.nn.resize import resize
 from lsr.training.config import DecoderLoss
 from lsr.training.objectives.pixels import SHOWN, as_shown, grid, scaled_size, to_float, truth_at
 from lsr.training.protocols import Batch, Draws
@@ -42,13 +45,23 @@ class FirstStage(nn.Module):
 
 
 class DecoderObjective:
-    """mean |resize(x, s) - ND(z, s)| over the full output grid, at one random scale s a global batch."""
+    """mean |resize(x, s) - ND(z, s)| over the full output grid, at one random scale s a global batch.
+
+    degrade: makes the LR picture of a tile; given for a residual decoder, whose render is added to the bicubic
+    enlargement of LR before it is compared.
+    """
 
     terms = ("scale",)
 
-    def __init__(self, encoder: Encoder, decoder: NeuralDecoder, config: DecoderLoss):
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: NeuralDecoder,
+        config: DecoderLoss,
+        degrade: Callable[[Tensor], Tensor] | None = None,
+    ):
         self.model = FirstStage(encoder, decoder, freeze_encoder=config.freeze_encoder)
-        self.config = config
+        self.config, self.degrade = config, degrade
 
     def to(self, device: torch.device) -> None:
         self.model.to(device)
@@ -59,13 +72,17 @@ class DecoderObjective:
         z = moments.sample(draws.noise(batch["position"], moments.mean, "posterior"))
         scale = draws.scale(*self.config.scales)
         size = scaled_size(x, scale)
-        image = self.model.decoder(z, size).float()
+        image = self._render(self.model.decoder.features(z), x, size)
         return (image - truth_at(x, size)).abs().mean(), {"scale": x.new_tensor(scale)}
+
+    def _render(self, features: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
+        image = self.model.decoder.render(features, size).float()
+        return image if self.degrade is None else image + resize(self.degrade(x), size)
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """Tile | render at a quarter of its side | render at its side."""
         x = to_float(batch["tile"][:SHOWN])
         with as_shown(self.model):
             features = self.model.decoder.features(self.model.encode(x).mode())
-            renders = [self.model.decoder.render(features, scaled_size(x, s)) for s in (0.25, 1.0)]
+            renders = [self._render(features, x, scaled_size(x, s)) for s in (0.25, 1.0)]
             return grid([x, *renders])

@@ -7,6 +7,8 @@ gradient, but autograd stays on through it (method.md, gotcha 11).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,14 +28,22 @@ class JointObjective:
 
     L_recon = mean of min(abar / (1 - abar), cap) * mean |x - ND(z0_hat)|^p, z0_hat the one-step estimate at the
     sampled t, rendered at one random scale a global batch. `scale` is logged, so that its histogram can be drawn.
-    denoise: how L_dm is measured. image_weight 0 skips the decoder.
+    denoise: how L_dm is measured. image_weight 0 skips the decoder. degrade: makes the LR picture of a tile, which a
+    residual system's render is added to.
     """
 
     terms = ("denoise", "image", "scale")
 
-    def __init__(self, system: LatentSystem, config: JointLoss, denoise: DenoiseLoss | None = None):
+    def __init__(
+        self,
+        system: LatentSystem,
+        config: JointLoss,
+        denoise: DenoiseLoss | None = None,
+        degrade: Callable[[Tensor], Tensor] | None = None,
+    ):
         train_only_unet(system)
         self.system, self.config, self.denoise = system, config, denoise or DenoiseLoss()
+        self.degrade = degrade if system.config.residual else None
 
     @property
     def model(self) -> nn.Module:
@@ -54,10 +64,11 @@ class JointObjective:
         return total, {"denoise": denoise, "image": image, "scale": denoise.new_tensor(scale)}
 
     def _image_loss(self, at: Noised, output: Tensor, tile: Tensor, scale: float) -> Tensor:
-        size = scaled_size(tile, scale)
-        error = self.system.decode(at.z0_hat(self.system, output), size).float() - truth_at(to_float(tile), size)
+        size, x = scaled_size(tile, scale), to_float(tile)
+        lr = None if self.degrade is None else self.degrade(x)
+        error = self.system.decode(at.z0_hat(self.system, output), size, lr=lr).float() - truth_at(x, size)
         per_sample = (error.abs() if self.config.image_norm == "l1" else error.square()).mean(dim=(1, 2, 3))
         return (align_weight(at.abar, self.config.cap).to(per_sample.dtype) * per_sample).mean()
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
-        return one_step_picture(self.system, batch)
+        return one_step_picture(self.system, batch, self.degrade)

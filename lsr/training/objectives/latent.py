@@ -4,6 +4,7 @@ lsr.diffusion, lsr.models and its own room.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from lsr.core.errors import ConfigError
 from lsr.diffusion.prediction import to_x0
 from lsr.models.system import LatentSystem
-from lsr.training.objectives.pixels import SHOWN, as_shown, grid
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid, to_float
 from lsr.training.protocols import Batch, Draws
 
 
@@ -66,8 +67,14 @@ def train_only_unet(system: LatentSystem) -> None:
     system.unet.requires_grad_(True).train()
 
 
-def one_step_picture(system: LatentSystem, batch: Batch) -> NDArray[np.uint8]:
-    """LR condition (where there is one) | one-step estimate from half of the timesteps | truth, all decoded."""
+def one_step_picture(
+    system: LatentSystem, batch: Batch, degrade: Callable[[Tensor], Tensor] | None = None
+) -> NDArray[np.uint8]:
+    """LR condition (where there is one) | one-step estimate from half of the timesteps | truth, all decoded.
+
+    A residual system's renders are added to the LR picture that `degrade` makes of the batch's tiles; to nothing
+    where the batch has none.
+    """
     shown = {name: value[:SHOWN] for name, value in batch.items()}
     z0 = system.whiten(shown["hr_mean"])
     draws = Draws(seed=0, stage="picture", step=0, lane=0)
@@ -78,4 +85,7 @@ def one_step_picture(system: LatentSystem, batch: Batch) -> NDArray[np.uint8]:
     with as_shown(system):
         cond = condition_of(system, shown)
         latents = [system.denoiser(cond)(x_t, t), z0]
-        return grid([system.decode(z, size) for z in ([] if cond is None else [cond]) + latents])
+        lr = z0.new_zeros(len(z0), 3, *size)
+        if degrade is not None and "tile" in shown:
+            lr = degrade(to_float(shown["tile"]))
+        return grid([system.decode(z, size, lr=lr) for z in ([] if cond is None else [cond]) + latents])
