@@ -111,7 +111,6 @@ def test_the_decoder_is_compared_with_the_antialiased_tile() -> None:
     assert terms["scale"].item() == 0.5
 
 
-@pytest.mark.parametrize("frozen", [True, False])
 def small(x: Tensor) -> Tensor:
     """A degradation by 4."""
     return resize(x, (x.shape[-2] // 4, x.shape[-1] // 4)).clamp(-1, 1)
@@ -130,6 +129,7 @@ def test_a_residual_decoder_is_compared_after_the_bicubic_picture_is_added() -> 
     assert found.item() != pytest.approx(plain.loss(batch, DRAWS)[0].item(), rel=1e-2)
 
 
+@pytest.mark.parametrize("frozen", [True, False])
 def test_the_encoder_is_fixed_or_not_as_configured(fit: Fit, frozen: bool) -> None:
     objective = first_stage(freeze_encoder=frozen)
     encoder, decoder = state_bytes(objective.model.encoder), state_bytes(objective.model.decoder)
