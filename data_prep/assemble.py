@@ -28,6 +28,11 @@ def _made_by(stage: str, version: int, config: object) -> dict[str, Any]:
     return {"stage": stage, "version": version, "config": described(config)}
 
 
+def digest_in(path: str) -> str:
+    """The digest that the manifest path `datasets/<name>/<digest>.json` ends with."""
+    return path.rsplit("/", 1)[-1].removesuffix(".json")
+
+
 def write_left_out(left_out: Sequence[LeftOut]) -> bytes:
     """Deterministic Parquet: one row a file that is in no shard, with source, kind and reason."""
     import pyarrow as pa
@@ -37,7 +42,8 @@ def write_left_out(left_out: Sequence[LeftOut]) -> bytes:
 
 
 def images_manifest(store: Store, name: str, plan: Plan, rows: Sequence[ShardRow], config: ShardConfig) -> Manifest:
-    """The manifest of image shards; rows in the order of `plan.shards`. Puts the list of what was left out.
+    """The manifest of image shards; rows in the order of the plan's shards, or of those `grow` made of them. Puts the
+    list of what was left out.
 
     Raises IntegrityError when a file of the source is not accounted for.
     """
@@ -49,7 +55,7 @@ def images_manifest(store: Store, name: str, plan: Plan, rows: Sequence[ShardRow
     return Manifest(
         kind="images",
         name=name,
-        parents={"source": plan.sources},
+        parents={"source": plan.sources} | ({"base": digest_in(config.base)} if config.base else {}),
         made_by=_made_by("shard", shard.VERSION, config),
         shards=tuple(rows),
         counts=counts,
@@ -101,7 +107,7 @@ def latents_manifest(
     return Manifest(
         kind="latents",
         name=name,
-        parents={"tiles": tiles.digest, "encoder": encoder},
+        parents={"tiles": tiles.digest, "encoder": encoder} | ({"base": digest_in(config.base)} if config.base else {}),
         made_by=_made_by("latents", latents.VERSION, config),
         shards=tuple(found.shard for found in encoded),
         counts={"samples": sum(counts)},

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 MIB = 1 << 20
+MAX_DISTANCE = 10
+
+_MANIFEST = re.compile(r"datasets/[A-Za-z0-9._-]+/[0-9a-f]{64}\.json")
+
+
+def _path_faults(name: str, path: str) -> list[str]:
+    known = not path or _MANIFEST.fullmatch(path)
+    return [] if known else [f"{name} must be a manifest path, datasets/<name>/<digest>.json, found {path!r}."]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceConfig:
-    """Raw images. uri: a folder, `s3://bucket/prefix`, `tar:` + a folder or prefix of WebDataset tars, or
-    `set:NAME` (a packaged set, see `lsr data sets`). name: what the data set is called in the store.
+    """Raw images. uri: a folder, `s3://bucket/prefix`, `tar:` + a folder or prefix of WebDataset tars, `list:` + a
+    CSV, JSONL or Parquet file of addresses, or `set:NAME` (a packaged set, see `lsr data sets`). name: what the data
+    set is called in the store.
     """
 
     uri: str
@@ -19,7 +29,9 @@ class SourceConfig:
 
     def faults(self) -> list[str]:
         return (
-            [] if self.uri else ["uri must name a folder, an s3:// prefix, tar:... or set:NAME, found an empty string."]
+            []
+            if self.uri
+            else ["uri must name a folder, an s3:// prefix, tar:..., list:... or set:NAME, found an empty string."]
         )
 
 
@@ -29,6 +41,9 @@ class ShardConfig:
     the stage fails. max_pixels: larger images are refused before they are decoded. min_side: smaller images are
     refused. alpha: colour that replaces transparency, or refuse. animated: keep the first frame, or refuse.
     holdout: fraction of photographs kept out of training, chosen by content hash and `holdout_salt`.
+    max_file_bytes: larger files are refused before they are read. near_duplicates: held-out pictures that differ from
+    a training picture in at most so many of the 64 bits of their perceptual hash go to training; None compares none.
+    base: manifest path of an earlier image set to grow; its shards are taken over where their pictures are unchanged.
     """
 
     max_shard_bytes: int = 64 * MIB
@@ -39,6 +54,9 @@ class ShardConfig:
     animated: Literal["first", "refuse"] = "first"
     holdout: float = 0.2
     holdout_salt: str = "lsr-1"
+    max_file_bytes: int = 1024 * MIB
+    near_duplicates: int | None = None
+    base: str = ""
 
     def faults(self) -> list[str]:
         out = []
@@ -51,7 +69,11 @@ class ShardConfig:
         ]
         if self.min_side < 1 or self.max_pixels < self.min_side**2:
             out.append("min_side must be at least 1 and max_pixels at least min_side squared.")
-        return out
+        if self.max_file_bytes < 1:
+            out.append(f"max_file_bytes must be at least 1, found {self.max_file_bytes}.")
+        if self.near_duplicates is not None and not 0 <= self.near_duplicates <= MAX_DISTANCE:
+            out.append(f"near_duplicates must lie in 0 .. {MAX_DISTANCE} or be null, found {self.near_duplicates}.")
+        return out + _path_faults("base", self.base)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,11 +116,15 @@ class LatentsConfig:
     """Stage *latents*. degradations: each gives one cached LR condition a tile; empty for generation.
     batch: tiles an encoder call.
     whitening: `std` divides every latent by one scalar (LDM), `channel` removes mean and std per channel.
+    base: manifest path of earlier latents of the same encoder whose whitening is taken over, as a model trained on them
+    needs; empty fits it anew.
     """
 
     degradations: tuple[DegradationConfig, ...] = ()
     batch: int = 32
     whitening: Literal["std", "channel"] = "channel"
+    base: str = ""
 
     def faults(self) -> list[str]:
-        return [] if self.batch >= 1 else [f"batch must be at least 1, found {self.batch}."]
+        out = [] if self.batch >= 1 else [f"batch must be at least 1, found {self.batch}."]
+        return out + _path_faults("base", self.base)

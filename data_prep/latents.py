@@ -25,11 +25,11 @@ from lsr.core.config import described
 from lsr.core.errors import InputError, IntegrityError
 from lsr.data.degrade import degradation_digest, degrade, restore_size
 from lsr.data.index import IndexRow
-from lsr.data.manifest import ShardRow
+from lsr.data.manifest import ShardRow, load_manifest
 from lsr.data.pixels import decode_rgb, picture_of
 from lsr.data.shards import index_of, iter_shard
 from lsr.data.whitening import Whitening
-from lsr.store import open_store
+from lsr.store import Store, open_store
 from lsr.store.content import get_blob
 
 VERSION = 1
@@ -128,6 +128,23 @@ def fit_whitening(statistics: Sequence[Statistics], kind: Literal["std", "channe
     if min(std) <= 1e-6 * max(1.0, *map(abs, mean)):
         raise InputError(f"The encoder collapsed: its latents have the deviations {std}; train the autoencoder again.")
     return Whitening(kind=kind, mean=tuple(mean), std=tuple(std))
+
+
+def whitening_for(store: Store, encoder: str, config: LatentsConfig, statistics: Sequence[Statistics]) -> Whitening:
+    """The whitening of `config.base`, or where none is named the one fitted to these shards.
+
+    Raises InputError when the base holds latents of another encoder (`encoder` is a digest) or kind of whitening.
+    """
+    if not config.base:
+        return fit_whitening(statistics, config.whitening)
+    extra = load_manifest(store, config.base).extra
+    inherited = Whitening.from_plain(extra.get("whitening_values", {}))
+    if extra.get("encoder") != encoder or inherited.kind != config.whitening:
+        raise InputError(
+            f"{config.base} was encoded by {str(extra.get('encoder'))[:12]} and whitened by {inherited.kind!r}, this "
+            f"set is by {encoder[:12]} and {config.whitening!r}; leave latents.base empty to fit the whitening anew."
+        )
+    return inherited
 
 
 class _Sums:

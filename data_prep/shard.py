@@ -2,18 +2,23 @@
 
 Inspect chunks of files anywhere, plan once, build shards anywhere. The plan removes duplicates, splits train from
 held-out photographs and packs, all by source key order and content, so that one source gives the same shards always.
+`data_prep.grow` lays the plan over an earlier set.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from data_prep.config import ShardConfig
+from data_prep.items import ABSENT, Item, plain_item, read_item
+from data_prep.likeness import reached
 from data_prep.parts import once
 from data_prep.soundness import Refused, inspect
-from data_prep.sources import Item, read_item
 from data_prep.tars import Sample, pack, store_shard, tar_size, write_tar
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import described
@@ -25,12 +30,15 @@ from lsr.store import open_store
 VERSION = 1
 KEY_DIGITS = 16
 REASONS_SHOWN = 5
+SAME_AS = "The same picture as "
+CHUNK, LONGEST_CHUNK = 16, 64
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
     """What is known of one file. sha256: of its bytes. reason: why it is refused, None for a sound picture, of which
-    content, width, height are those of the archived pixels, and ext, bytes, changed those of the archived file."""
+    content, width, height are those of the archived pixels, and ext, bytes, changed those of the archived file. look:
+    perceptual hash, where near duplicates are asked for."""
 
     item: Item
     sha256: str
@@ -41,6 +49,12 @@ class Inspected:
     ext: str = ""
     bytes: int = 0
     changed: bool = False
+    look: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """Plain JSON data for requests; what is not known is left out."""
+        fields = asdict(self)
+        return {n: v for n, v in {**fields, "item": plain_item(fields["item"])}.items() if n != "look" or v}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +69,16 @@ class Planned:
         """The member `<key>.json`."""
         picture = {"content": self.found.content, "width": self.found.width, "height": self.found.height}
         return canonical_json({**picture, "source": self.found.item.key, "split": self.split})
+
+    def texts(self) -> dict[str, bytes]:
+        """The members beside the picture: `json`, and `txt` and `cls` where the source has a caption and a label."""
+        said = {"txt": self.found.item.caption, "cls": self.found.item.label}
+        return {"json": self.description(), **{ext: text.encode() for ext, text in said.items() if text is not None}}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each member."""
+        return {self.found.ext: self.found.bytes, **{ext: len(text) for ext, text in self.texts().items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +100,57 @@ class Plan:
     counts: dict[str, int]
 
 
+def chunks_of(items: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
+    """`items` in runs of about CHUNK, cut by their names alone: one that comes or goes changes only its own run, and
+    `inspect_items` remembers the others.
+    """
+    run: list[Item] = []
+    for item in items:
+        run.append(item)
+        if hashlib.sha256(item.key.encode()).digest()[0] % CHUNK == 0 or len(run) == LONGEST_CHUNK:
+            yield tuple(run)
+            run = []
+    if run:
+        yield tuple(run)
+
+
 def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: ShardConfig) -> list[Inspected]:
     """Read and check a chunk of a snapshot's items; remembered in the store. root: from `source_root`.
 
     Raises InputError when a file changed since it was listed. Unsound pictures do not raise.
     """
-    plain = [asdict(item) for item in items]
+    plain = [item.plain() for item in items]
     request = {"items": sha256_hex(canonical_json(plain)), "root": sha256_hex(root.encode())}
     result = once(
         open_store(store_uri),
         "shard.inspect",
         VERSION,
         request,
-        described(config),
+        described(_of_one_file(config)),
         lambda: {"found": [asdict(inspect_item(root, item, config)) for item in items]},
     )
     return [Inspected(**{**row, "item": Item(**row["item"])}) for row in result["found"]]
 
 
+def _of_one_file(config: ShardConfig) -> ShardConfig:
+    """The rules that a single file is held against; what it was asked for with does not matter to its own record."""
+    return replace(config, base="", near_duplicates=None if config.near_duplicates is None else 0)
+
+
 def inspect_item(root: str, item: Item, config: ShardConfig) -> Inspected:
-    """Read and check one file."""
+    """Read and check one file. A file that is too large, or that a list names in vain, is refused unread."""
+    unread = sha256_hex(f"unread:{item.size}".encode())
+    if item.pin == ABSENT:
+        return Inspected(item, unread, "The list names it, and it is not there.")
+    if item.size > config.max_file_bytes:
+        return Inspected(item, unread, f"It has {item.size} bytes, above max_file_bytes = {config.max_file_bytes}.")
     data = read_item(root, item)
     found = inspect(data, config)
     if isinstance(found, Refused):
         return Inspected(item, sha256_hex(data), found.reason)
     size, changed = len(found.data), bool(found.changes)
-    return Inspected(item, sha256_hex(data), None, found.content, found.width, found.height, found.ext, size, changed)
+    about = (found.content, found.width, found.height, found.ext, size, changed, found.look)
+    return Inspected(item, sha256_hex(data), None, *about)
 
 
 def split_of(content: str, config: ShardConfig) -> str:
@@ -111,7 +160,7 @@ def split_of(content: str, config: ShardConfig) -> str:
 
 
 def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
-    """Deduplicate by content (first by source key wins), split and pack.
+    """Deduplicate by content (first by source key wins), split, keep near duplicates on one side and pack.
 
     Raises InputError when more than `max_refused` of the files are refused, or all are.
     """
@@ -125,17 +174,18 @@ def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
         elif key not in chosen:
             chosen[key] = Planned(found, key, split_of(found.content, config))
         elif chosen[key].found.content == found.content:
-            text = f"The same picture as {chosen[key].found.item.key}."
+            text = f"{SAME_AS}{chosen[key].found.item.key}."
             left_out.append(LeftOut(found.item.key, "duplicate", text))
         else:
             left_out.append(LeftOut(found.item.key, "refused", f"Its key {key} is another picture's too."))
     refused = sum(file.kind == "refused" for file in left_out)
     _refuse_too_many(refused, len(files), left_out, config)
-    images = list(chosen.values())
-    sizes = [tar_size((image.found.bytes, len(image.description()))) for image in images]
+    images, moved = _keep_apart(list(chosen.values()), config)
     evals = sum(image.split == "eval" for image in images)
+    items = [image.found.item for image in images]
+    said = {"captions": sum(i.caption is not None for i in items), "labels": sum(i.label is not None for i in items)}
     return Plan(
-        shards=tuple(tuple(run) for run in pack(images, sizes, config.max_shard_bytes)),
+        shards=pack_images(images, config),
         left_out=tuple(left_out),
         sources=sha256_hex(canonical_json([[found.item.key, found.sha256] for found in files])),
         counts={
@@ -145,8 +195,27 @@ def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
             "files": len(files),
             "refused": refused,
             "duplicates": len(left_out) - refused,
+            **moved,
+            **{name: count for name, count in said.items() if count},
         },
     )
+
+
+def pack_images(images: Sequence[Planned], config: ShardConfig) -> tuple[tuple[Planned, ...], ...]:
+    """Runs of pictures that fill a shard each, in the order given."""
+    sizes = (tar_size(image.sizes.values()) for image in images)
+    return tuple(tuple(run) for run in pack(images, sizes, config.max_shard_bytes))
+
+
+def _keep_apart(images: list[Planned], config: ShardConfig) -> tuple[list[Planned], dict[str, int]]:
+    """Held-out pictures that look like a training picture, put into training too; and the count of them."""
+    if config.near_duplicates is None:
+        return images, {}
+    looks = np.array([int(image.found.look, 16) for image in images], dtype=np.uint64)
+    held = np.array([image.split == "eval" for image in images], dtype=bool)
+    near = reached(looks, held, config.near_duplicates)
+    kept = [replace(image, split="train") if moved else image for image, moved in zip(images, near)]
+    return kept, {"near_duplicates": int(near.sum())}
 
 
 def _refuse_too_many(refused: int, files: int, left_out: Sequence[LeftOut], config: ShardConfig) -> None:
@@ -160,14 +229,14 @@ def _refuse_too_many(refused: int, files: int, left_out: Sequence[LeftOut], conf
 
 
 def build_image_shard(root: str, images: Sequence[Planned], config: ShardConfig) -> tuple[bytes, list[IndexRow]]:
-    """The tar of these pictures and its index rows. Members `<key>.<ext>` and `<key>.json`.
+    """The tar of these pictures and its index rows. Members `<key>.<ext>`, `<key>.json` and captions and labels.
 
     Raises InputError when a file is not what was inspected, IntegrityError when this machine decodes it otherwise.
     """
     samples = []
     for image in images:
         found = image.found
-        members = {found.ext: _archived(root, image, config), "json": image.description()}
+        members = {found.ext: _archived(root, image, config), **image.texts()}
         samples.append(Sample(image.key, found.item.key, image.split, found.width, found.height, members))
     return write_tar(samples)
 
@@ -195,6 +264,7 @@ def build_shard_to_store(store_uri: str, root: str, images: Sequence[Planned], c
     def make() -> dict[str, object]:
         return {"shards": [asdict(store_shard(store, *build_image_shard(root, images, config)))]}
 
-    request = sha256_hex(canonical_json([[asdict(image.found), image.split] for image in images]))
-    result = once(store, "shard.build", VERSION, {"images": request}, described(config), make)
+    request = sha256_hex(canonical_json([[image.found.plain(), image.split] for image in images]))
+    rules = replace(config, base="", near_duplicates=None)
+    result = once(store, "shard.build", VERSION, {"images": request}, described(rules), make)
     return ShardRow(**result["shards"][0])

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data_prep.colour import to_srgb
 from data_prep.config import ShardConfig
+from data_prep.likeness import look_of
 from lsr.data.pixels import pixel_limit
 
 # Pillow's name of a format and the extension its files get in a shard.
@@ -37,7 +38,8 @@ HASH_ROWS = 256
 @dataclass(frozen=True, slots=True)
 class Sound:
     """A picture fit for the archive. data: its encoded bytes, the original ones when `changes` is empty. ext: its
-    format. content: sha256 over size and sRGB pixels, equal for equal pictures in different files."""
+    format. content: sha256 over size and sRGB pixels, equal for equal pictures in different files. look: perceptual
+    hash, where near duplicates are asked for."""
 
     data: bytes
     ext: str
@@ -45,6 +47,7 @@ class Sound:
     height: int
     content: str
     changes: tuple[str, ...]
+    look: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ def _inspect(data: bytes, config: ShardConfig) -> Sound:
         changes += changed
         if changes:
             data, ext = _png(pixels), "png"
-        return Sound(data, ext, pixels.width, pixels.height, content_hash(pixels), tuple(changes))
+        look = "" if config.near_duplicates is None else look_of(pixels)
+        return Sound(data, ext, pixels.width, pixels.height, content_hash(pixels), tuple(changes), look)
 
 
 def _check_side(image: Image.Image, config: ShardConfig) -> None:

@@ -119,6 +119,36 @@ def diff(before: Manifest, after: Manifest, json_: AsJson = False) -> None:
     table(f"{found['kind']}: before, after", ["what", "count", "for example"], rows)
 
 
+@data.command("forget")
+def forget(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="KEY...", help="Keys of pictures or tiles, or file names in their source."),
+    ],
+    delete_: Annotated[
+        bool, typer.Option("--delete", help="Delete the shards that hold them and the manifests that name those.")
+    ] = False,
+    json_: AsJson = False,
+) -> None:
+    """List every data set, result and model version that holds a picture or was made with it."""
+    from lsr.core.errors import NotFoundError
+    from lsr.core.settings import load_settings
+    from lsr.stages.forget import delete, find
+
+    settings = load_settings()
+    found = find(settings, names)
+    if found["holds"] and delete_:
+        found["deleted"] = delete(settings, names)
+    if json_:
+        show(found)
+    else:
+        rows = [["holds", f"{h['samples']} samples in {len(h['shards'])} shards", h["path"]] for h in found["holds"]]
+        rows += [[kind, "", name] for kind in ("lineage", "versions", "deleted") for name in found.get(kind, ())]
+        table(f"Pictures {', '.join(found['pictures'])}", ["what", "how much", "where"], rows)
+    if found["unknown"]:
+        raise NotFoundError(f"No data set of {settings.store} has {', '.join(found['unknown'])}.")
+
+
 @data.command("order")
 def order(
     manifest: Manifest,

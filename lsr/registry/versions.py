@@ -61,6 +61,16 @@ def list_versions(uri: str, name: str) -> list[Version]:
         return _versions(client, name)
 
 
+def every_version(uri: str) -> list[Version]:
+    """Every version of every model, by name and number; those that lsr did not register are left out."""
+    client = connect(uri)
+    with explained(uri):
+        names = sorted(model.name for model in _models(client, None) if "'" not in model.name)
+        found = [_entities(client, name) for name in names]
+    ours = (version for versions in found for version in versions if {DIGEST, FILES} <= dict(version.tags).keys())
+    return sorted(map(_version, ours), key=lambda version: (version.name, version.number))
+
+
 def get_version(uri: str, name: str, number: int) -> Version:
     """One version. Raises NotFoundError listing the versions there are."""
     for version in list_versions(uri, name):
@@ -147,10 +157,14 @@ def _models(client: Any, query: str | None) -> list[Any]:
     return _pages(lambda token: client.search_registered_models(filter_string=query, page_token=token))
 
 
-def _versions(client: Any, name: str) -> list[Version]:
+def _entities(client: Any, name: str) -> list[Any]:
     query = f"name = '{_plain(name)}'"
     found = _pages(lambda token: client.search_model_versions(query, page_token=token))
-    return sorted((_version(v) for v in found if v.name == name), key=lambda version: version.number)
+    return [version for version in found if version.name == name]
+
+
+def _versions(client: Any, name: str) -> list[Version]:
+    return sorted(map(_version, _entities(client, name)), key=lambda version: version.number)
 
 
 def _version(entity: Any) -> Version:

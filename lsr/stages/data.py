@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.assemble import images_manifest, latents_manifest, tiles_manifest
 from data_prep.config import LatentsConfig, ShardConfig, TileConfig
-from data_prep.shard import Inspected, Planned, build_shard_to_store, inspect_items, plan
-from data_prep.sources import Item, Snapshot, source_root
+from data_prep.grow import grow, load_base
+from data_prep.items import Item
+from data_prep.shard import Inspected, Planned, build_shard_to_store, chunks_of, inspect_items, plan
+from data_prep.sources import Snapshot, source_root
 from data_prep.tile import cut_shard_to_store
 from lsr.core.refs import Ref
 from lsr.data.manifest import Manifest, ShardRow, load_manifest
@@ -21,8 +23,6 @@ from lsr.store.content import commit
 
 if TYPE_CHECKING:
     from data_prep.latents import Encode, EncodedShard
-
-CHUNK = 16
 
 
 def _commit(request: Request, ctx: Context, lease: Lease, manifest: Manifest) -> Ref:
@@ -41,7 +41,7 @@ def _build(images: tuple[Planned, ...], *, store: str, root: str, config: ShardC
 
 
 def shard(request: Request, config: ShardConfig, ctx: Context, lease: Lease) -> Ref:
-    """Raw images to image shards: inspect in chunks, plan once, build shard by shard.
+    """Raw images to image shards: inspect in chunks, plan once, build shard by shard what the base does not hold.
 
     Raises InputError when too many images are refused or one changed since it was listed.
     """
@@ -49,10 +49,14 @@ def shard(request: Request, config: ShardConfig, ctx: Context, lease: Lease) -> 
     listed = Snapshot.from_bytes(ctx.store.read(where), f"{ctx.store.uri}/{where}")
     root = source_root(listed.uri, ctx.settings.cache)
     shared: dict[str, Any] = {"store": ctx.store.uri, "root": root, "config": config}
-    chunks = [tuple(listed.items[i : i + CHUNK]) for i in range(0, len(listed.items), CHUNK)]
-    inspected = ctx.map(partial(_inspect, **shared), chunks, "inspect", f"chunks of {CHUNK}")
+    chunks = list(chunks_of(listed.items))
+    inspected = ctx.map(partial(_inspect, **shared), chunks, "inspect", "chunks of files")
     planned = plan((found for chunk in inspected for found in chunk), config)
-    rows = ctx.map(partial(_build, **shared), list(planned.shards), "shard", "shards")
+    grown = grow(planned, load_base(ctx.store, config), config)
+    missing = [part for part in grown if isinstance(part, tuple)]
+    missing = [part for part in grown if isinstance(part, tuple)]
+    built = iter(ctx.map(partial(_build, **shared), missing, "shard", "shards"))
+    rows = [next(built) if isinstance(part, tuple) else part for part in grown]
     return _commit(request, ctx, lease, images_manifest(ctx.store, request.name, planned, rows, config))
 
 
@@ -97,8 +101,10 @@ def _encode(encode: Encode, row: ShardRow, *, store: str, encoder: str, config: 
 
 
 def latents(request: Request, config: LatentsConfig, ctx: Context, lease: Lease) -> Ref:
-    """Tile shards to latent shards, 1:1, through actors that load the encoder once; whitening is fitted over all."""
-    from data_prep.latents import fit_whitening
+    """Tile shards to latent shards, 1:1, through actors that load the encoder once; whitening is fitted over all, or
+    the base's.
+    """
+    from data_prep.latents import whitening_for
 
     tiles = load_manifest(ctx.store, request.inputs["tile"].path)
     decoder = request.inputs["decoder"]
@@ -117,6 +123,6 @@ def latents(request: Request, config: LatentsConfig, ctx: Context, lease: Lease)
         encoded,
         config,
         encoder=decoder.digest,
-        whitening=fit_whitening([found.statistics for found in encoded], config.whitening),
+        whitening=whitening_for(ctx.store, decoder.digest, config, [found.statistics for found in encoded]),
     )
     return _commit(request, ctx, lease, manifest)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.config import ShardConfig, SourceConfig
+from data_prep.items import Item, read_item
 from data_prep.shard import Inspected, inspect_item
-from data_prep.sources import Item, list_source, read_item, source_root
+from data_prep.sources import list_source, source_root
 from lsr.core.errors import InputError
 from lsr.core.progress import Progress
 from lsr.core.settings import Settings

@@ -19,8 +19,9 @@ from PIL import Image
 
 from data_prep.assemble import images_manifest
 from data_prep.config import ShardConfig, SourceConfig
+from data_prep.items import Item
 from data_prep.shard import Inspected, Plan, build_shard_to_store, inspect_items, plan, split_of
-from data_prep.sources import Item, list_source
+from data_prep.sources import list_source
 from lsr.core.canonical import sha256_hex
 from lsr.core.errors import InputError, IntegrityError
 from lsr.data.manifest import Manifest

@@ -14,7 +14,8 @@ import pytest
 from moto import mock_aws
 
 from data_prep.config import SourceConfig
-from data_prep.sources import Snapshot, list_source, read_item, source_root
+from data_prep.items import read_item
+from data_prep.sources import Snapshot, list_source, source_root
 from data_prep.tars import Sample, write_tar
 from lsr.core.errors import ConfigError, InputError, IntegrityError, NotFoundError, VersionMismatchError
 from lsr.store import open_store

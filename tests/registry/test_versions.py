@@ -13,7 +13,7 @@ from lsr.core.errors import ConflictError, IntegrityError, NotFoundError
 from lsr.registry.connect import connect
 from lsr.registry.packaging import Package
 from lsr.registry.runs import open_run
-from lsr.registry.versions import fetch_version, list_versions, register, resolve, tag_version
+from lsr.registry.versions import every_version, fetch_version, list_versions, register, resolve, tag_version
 
 
 @pytest.fixture
@@ -28,6 +28,15 @@ def test_the_same_content_registers_once(uri: str, run_id: str, package: Callabl
     assert (first.number, again, other.number) == (1, first, 2)
     assert first.tags["lsr.task"] == "super-resolution"
     assert first.run_id == run_id
+
+
+def test_every_version_is_listed_but_those_of_others(uri: str, run_id: str, package: Callable[[str], Package]) -> None:
+    made = [register(uri, name, package(text), run_id=run_id) for name, text in (("b", "1"), ("a", "2"), ("b", "3"))]
+    client = connect(uri)
+    client.create_registered_model("it's theirs")
+    client.create_registered_model("theirs")
+    client.create_model_version("theirs", "file:///nowhere")
+    assert every_version(uri) == [made[1], made[0], made[2]]
 
 
 def test_two_processes_registering_at_once_get_one_version(

@@ -1,0 +1,66 @@
+"""A plan laid over an earlier image set: its shards stay where their pictures do. May import lsr.data, lsr.store.
+
+What comes of it is a function of the plan and the earlier set: shards of the earlier set in its order, those that lost
+or changed a picture made again without it, then shards of what is new. Many small growths leave many small shards; a
+set without base is packed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from data_prep.config import ShardConfig
+from data_prep.shard import VERSION, Plan, Planned, pack_images
+from lsr.core.errors import InputError
+from lsr.data.index import IndexRow
+from lsr.data.manifest import ShardRow, load_manifest
+from lsr.data.shards import index_of
+from lsr.store import Store
+
+Base = Sequence[tuple[ShardRow, Sequence[IndexRow]]]
+"""The shards of an earlier set, each with its index."""
+
+
+def load_base(store: Store, config: ShardConfig) -> Base:
+    """The set that `config.base` names, empty for none.
+
+    Raises NotFoundError when it is not there, InputError when it holds no image shards of this version.
+    """
+    if not config.base:
+        return ()
+    manifest = load_manifest(store, config.base)
+    version = manifest.made_by.get("version")
+    if manifest.kind != "images" or version != VERSION:
+        raise InputError(
+            f"shard.base must name image shards of version {VERSION}, {config.base} holds {manifest.kind} of version "
+            f"{version}; leave it empty to shard anew."
+        )
+    return [(row, index_of(store, row)) for row in manifest.shards]
+
+
+def grow(plan: Plan, base: Base, config: ShardConfig) -> list[ShardRow | tuple[Planned, ...]]:
+    """The shards of the grown set: rows of `base` that hold exactly what the plan wants, and pictures of shards that
+    must be built. Without a base, the plan's own shards.
+    """
+    if not base:
+        return list(plan.shards)
+    wanted = {image.key: image for shard in plan.shards for image in shard}
+    grown: list[ShardRow | tuple[Planned, ...]] = []
+    for row, index in base:
+        here = [(found, wanted.pop(found.key)) for found in index if found.key in wanted]
+        whole = len(here) == len(index) and all(_is(found, image) for found, image in here)
+        if here:
+            grown.append(row if whole else tuple(image for _, image in here))
+    return [*grown, *pack_images(list(wanted.values()), config)]
+
+
+def _is(found: IndexRow, image: Planned) -> bool:
+    """Whether a stored sample is this picture, said to be the same; its key already says that the pixels are."""
+    about = (found.source, found.split, found.width, found.height)
+    sizes = {ext: size for ext, (_, size) in found.members.items()}
+    return sizes == image.sizes and about == (
+        image.found.item.key,
+        image.split,
+        image.found.width,
+        image.found.height,
+    )

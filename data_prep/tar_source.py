@@ -1,0 +1,112 @@
+"""Pictures inside WebDataset tars that somebody else wrote. May import lsr.data, lsr.store.
+
+Headers and short texts are read, pictures are not; of a tar in S3 one window at a time is held.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+from urllib.parse import unquote
+
+from data_prep.items import Item, local_file, place_of, remote, shown
+from lsr.data.pixels import IMAGE_SUFFIXES
+from lsr.data.shards import member_offsets
+from lsr.store import Store
+
+WINDOW = 8 << 20
+MAX_TEXT = 64 << 10
+
+
+class RangedFile(io.RawIOBase):
+    """An object of `size` bytes as a seekable file, read by ranges of WINDOW bytes of which one is held."""
+
+    def __init__(self, store: Store, key: str, size: int, window: int = WINDOW) -> None:
+        self._store, self._key, self._size, self._window = store, key, size, window
+        self._at, self._start, self._held = 0, 0, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        if not self._start <= self._at < self._start + len(self._held):
+            self._start = self._at
+            self._held = self._store.read(self._key, self._at, self._window) if self._at < self._size else b""
+        inside = self._at - self._start
+        piece = self._held[inside : inside + len(view)]
+        view[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+
+@dataclass(slots=True)
+class _Sample:
+    pictures: list[str] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def list_tar(root: str, tar: Item) -> Iterator[Item]:
+    """The pictures of one tar with the caption (`.txt`) and label (`.cls`) of their sample.
+
+    Raises IntegrityError naming a tar that is cut short or damaged.
+    """
+    with _opened(root, tar) as stream:
+        members = member_offsets(stream, f"{root}/{tar.key}")
+        for sample in _samples(members).values():
+            said = {name: _text(stream, *members[name]) for name in sample.texts.values()}
+            caption, label = (said.get(sample.texts.get(ext, "")) for ext in ("txt", "cls"))
+            for name in _plain_pictures(sample.pictures):
+                offset, size = members[name]
+                key = f"{tar.key}/{shown(name.encode('utf-8', 'surrogateescape'))}"
+                yield Item(key, size, tar.pin, tar.path, offset, caption, label)
+
+
+def _opened(root: str, tar: Item) -> BinaryIO:
+    base, path = place_of(root, tar.path)
+    if not base.startswith("s3://"):
+        return open(local_file(root, tar), "rb")
+    return cast(BinaryIO, io.BufferedReader(RangedFile(remote(base), unquote(path), tar.size), 1 << 16))
+
+
+def _samples(members: dict[str, tuple[int, int]]) -> dict[str, _Sample]:
+    found: dict[str, _Sample] = {}
+    for name in members:
+        folder, _, base = name.rpartition("/")
+        stem, _, ext = base.partition(".")
+        if base.startswith("."):
+            continue
+        sample = found.setdefault(f"{folder}/{stem}", _Sample())
+        if ext.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
+            sample.pictures.append(name)
+        elif ext in ("txt", "cls"):
+            sample.texts[ext] = name
+    return {key: sample for key, sample in found.items() if sample.pictures}
+
+
+def _text(stream: BinaryIO, offset: int, size: int) -> str | None:
+    """A short text; None for one that is too long or no UTF-8, which is then no caption."""
+    if size > MAX_TEXT:
+        return None
+    stream.seek(offset)
+    try:
+        return stream.read(size).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _plain_pictures(names: Sequence[str]) -> Sequence[str]:
+    """Of one sample: the photograph itself rather than masks such as `<key>.seg.png`."""
+    return [name for name in names if name.rsplit("/", 1)[-1].count(".") == 1] or names
