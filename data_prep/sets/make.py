@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -81,6 +82,55 @@ def cifar10(members: Members, folder: Path) -> int:
     return count
 
 
+def _torch_arrays(data: bytes, where: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """Tensors of a torch checkpoint, read by torch's restricted reader, which refuses everything but tensors."""
+    import torch
+
+    try:
+        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in found.items()}
+    except Exception as error:
+        raise IntegrityError(f"{where} must be a torch checkpoint of tensors; it cannot be read: {error}") from error
+
+
+def _vgg_arrays(data: bytes, where: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """conv.I.weight and conv.I.bias of VGG16 among the arrays of an LPIPS checkpoint."""
+    out = {}
+    for key, value in read_arrays(data, where).items():
+        if conv := re.fullmatch(r"VGG16_0/Conv_(\d+)/(kernel|bias)", key):
+            kernel = conv[2] == "kernel"
+            name = f"conv.{conv[1]}.{'weight' if kernel else 'bias'}"
+            out[name] = np.ascontiguousarray(value.transpose(3, 2, 0, 1)) if kernel else value
+    if not out:
+        raise IntegrityError(f"{where} holds no convolution of VGG16.")
+    return out
+
+
+def dists(members: Members, folder: Path) -> int:
+    """`dists.safetensors`: conv.I.weight and conv.I.bias of VGG16, alpha [1475] and beta [1475]. Returns 0."""
+    tensors, sources = {}, []
+    for source, path, data in members:
+        where = f"{source.package.label}: {path}"
+        sources.append(source.package.label)
+        if path.endswith(".ckpt"):
+            tensors.update(_vgg_arrays(data, where))
+        else:
+            tensors.update({name: value.reshape(-1) for name, value in _torch_arrays(data, where).items()})
+    save_file(tensors, folder / "dists.safetensors", {"source": ", ".join(sources)})
+    return 0
+
+
+def extractors(members: Members, folder: Path) -> int:
+    """`vgg16.safetensors` and `mobilenetv2.safetensors`, names as in lsr.metrics.extractors. Returns 0."""
+    for source, path, data in members:
+        where = f"{source.package.label}: {path}"
+        vgg = path.endswith(".ckpt")
+        tensors = _vgg_arrays(data, where) if vgg else _torch_arrays(data, where)
+        name = "vgg16" if vgg else "mobilenetv2"
+        save_file(tensors, folder / f"{name}.safetensors", {"source": source.package.label})
+    return 0
+
+
 def lpips(members: Members, folder: Path) -> int:
     """`lpips-alex.safetensors` and `lpips-vgg.safetensors`: conv.I.weight [out, in, k, k], conv.I.bias [out] and
     lin.I.weight [channels], float32. Returns 0, the number of images.
@@ -104,7 +154,14 @@ def lpips(members: Members, folder: Path) -> int:
     return 0
 
 
-MAKERS: dict[str, Callable[[Members, Path], int]] = {"copy": copy, "faces": faces, "cifar10": cifar10, "lpips": lpips}
+MAKERS: dict[str, Callable[[Members, Path], int]] = {
+    "copy": copy,
+    "faces": faces,
+    "cifar10": cifar10,
+    "lpips": lpips,
+    "dists": dists,
+    "extractors": extractors,
+}
 
 
 def make(spec: NamedSet, archives: Mapping[str, Path], folder: Path) -> None:

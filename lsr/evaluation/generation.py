@@ -11,7 +11,8 @@ Three questions, each one number a sample, so that the same paired bootstrap and
 * `diversity`: mean RMS distance of a sample from the others, divided by that among real tiles; 0 when all samples
   are one picture, near 1 when they vary as real tiles do.
 
-FID needs its Inception weights and 50,000 samples and is not computed. `kernel_distance` takes any named extractor.
+FID needs its Inception weights and 50,000 samples and is not computed; lsr.metrics.distribution has distances that
+name their extractor.
 """
 
 from __future__ import annotations
@@ -81,17 +82,6 @@ def spread(images: Sequence[Image]) -> Floats:
     between = np.maximum(squares[:, None] + squares[None, :] - 2 * flat @ flat.T, 0) / flat.shape[1]
     np.fill_diagonal(between, 0)
     return np.asarray(np.sqrt(between).sum(axis=1) / (len(images) - 1), dtype=np.float64)
-
-
-def kernel_distance(a: Floats, b: Floats) -> float:
-    """Unbiased squared MMD with the kernel (x.y / d + 1)^3 (KID) of features [n, d] and [m, d]; n, m >= 2.
-
-    Comparable only between runs with the same extractor and the same number of pictures; name both beside it.
-    """
-    n, m, d = len(a), len(b), a.shape[1]
-    aa, bb, ab = (a @ a.T / d + 1) ** 3, (b @ b.T / d + 1) ** 3, (a @ b.T / d + 1) ** 3
-    within = (aa.sum() - np.trace(aa)) / (n * (n - 1)) + (bb.sum() - np.trace(bb)) / (m * (m - 1))
-    return float(within - 2 * ab.mean())
 
 
 Samples = Sequence[Sequence[Image]]

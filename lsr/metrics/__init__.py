@@ -1,10 +1,11 @@
-"""Image metrics: pure functions of tensors. Imports torch, safetensors and lsr.core only.
+"""Image metrics: pure functions of tensors, and distances between sets of pictures as pure functions of features.
 
-Everywhere: images are [B, 3, H, W] float in [0, 1], the answer is [B], one number an image; nothing is pooled over the
-batch, cropped or turned to luma.
+Imports torch, numpy, safetensors and lsr.core only. Of one picture: images are [B, 3, H, W] float in [0, 1], the
+answer is [B], one number an image; nothing is pooled over the batch, cropped or turned to luma.
 """
 
+from lsr.metrics.dists import Dists, find_dists
 from lsr.metrics.fidelity import psnr, ssim
 from lsr.metrics.lpips import Lpips, build_lpips, find_lpips
 
-__all__ = ["Lpips", "build_lpips", "find_lpips", "psnr", "ssim"]
+__all__ = ["Dists", "Lpips", "build_lpips", "find_dists", "find_lpips", "psnr", "ssim"]

@@ -6,15 +6,15 @@ The networks are plain stacks of convolutions; weights come as safetensors, made
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lsr.core.errors import IntegrityError
 from lsr.metrics.checks import check_pair
+from lsr.metrics.weights import fill, read_weights
 
 Net = Literal["alex", "vgg"]
 
@@ -110,21 +110,12 @@ def build_lpips(path: Path) -> Lpips:
 
     Raises IntegrityError when the file is not sound or holds other tensors than the network has.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            net = (file.metadata() or {}).get("net")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise IntegrityError(
-            f"{path} cannot be read as safetensors: {error}; run `lsr data get lpips` again."
-        ) from error
+    metadata, tensors = read_weights(path, "lpips")
+    net = metadata.get("net")
     if net not in LAYERS:
         raise IntegrityError(f"{path} must say net alex or vgg in its metadata, found {net!r}.")
-    metric = Lpips(cast(Net, net))
-    try:
-        metric.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise IntegrityError(f"{path} does not hold the weights of LPIPS-{net}: {error}") from error
+    metric = Lpips(net)
+    fill(metric, tensors, path, f"LPIPS-{net}")
     return metric
 
 

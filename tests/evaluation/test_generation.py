@@ -11,7 +11,7 @@ from lsr.core.errors import InputError
 from lsr.evaluation.config import GateConfig, Rule
 from lsr.evaluation.controls import spoil
 from lsr.evaluation.gate import judge
-from lsr.evaluation.generation import evaluate_samples, kernel_distance, spread, statistics
+from lsr.evaluation.generation import evaluate_samples, spread, statistics
 from lsr.evaluation.protocol import Image, resize
 from lsr.evaluation.rows import Evaluation
 from lsr.evaluation.verdict import Candidate
@@ -91,21 +91,6 @@ def test_another_picture_at_every_size_fails_on_self_similarity(tiles: list[Imag
     evaluation = evaluate_samples(samples, tiles)
     assert mean(evaluation, "self_ssim") < 0.6
     assert decision(evaluation) == "FAIL"
-
-
-def test_kernel_distance_is_the_unbiased_mmd() -> None:
-    """The sum over all pairs of different pictures, written out."""
-    rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((6, 5)), rng.standard_normal((9, 5)) + 0.5
-
-    def kernel(x: np.ndarray, y: np.ndarray) -> float:
-        return float((x @ y / 5 + 1) ** 3)
-
-    def within(rows: np.ndarray) -> float:
-        return float(np.mean([kernel(x, y) for i, x in enumerate(rows) for j, y in enumerate(rows) if i != j]))
-
-    between = np.mean([kernel(x, y) for x in a for y in b])
-    assert kernel_distance(a, b) == pytest.approx(within(a) + within(b) - 2 * between)
 
 
 def test_spread_is_the_mean_distance_from_the_others() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,40 @@ def test_only_the_asked_files_are_read_from_an_npm_tarball(tmp_path: Path) -> No
 def test_debian_packages_are_read_without_dpkg(tmp_path: Path) -> None:
     path = write_deb(tmp_path / "p.deb", {"./usr/share/x.jpg": b"X" * 9})
     assert dict(read_members(path, ["usr/share/x.jpg"])) == {"usr/share/x.jpg": b"X" * 9}
+
+
+def write_wheel(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name, data in files.items():
+            wheel.writestr(name, data)
+    return path
+
+
+def test_only_the_asked_files_are_read_from_a_wheel(tmp_path: Path) -> None:
+    path = write_wheel(tmp_path / "p.whl", FILES)
+    assert dict(read_members(path, ["package/b/*"])) == {"package/b/c.png": b"C" * 10}
+    with pytest.raises(IntegrityError, match=r"must hold package/d\.jpg; it does not"):
+        list(read_members(path, ["package/d.jpg"]))
+
+
+def test_an_unsound_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_wheel(tmp_path / "p.whl", {"../outside.jpg": b"evil", **FILES})
+    with pytest.raises(IntegrityError, match="leads outside; it was not unpacked"):
+        list(read_members(path, ["*"]))
+    path = write_wheel(tmp_path / "p.whl", FILES)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(IntegrityError, match="cannot be read as an archive"):
+        list(read_members(path, ["*"]))
+    broken = bytearray(whole)
+    broken[whole.index(b"package/a.jpg") + 15] ^= 255
+    path.write_bytes(bytes(broken))
+    with pytest.raises(IntegrityError, match="cannot be read as an archive"):
+        list(read_members(path, ["*"]))
+    path.write_bytes(whole)
+    monkeypatch.setattr(archives, "MAX_MEMBER", 500)
+    with pytest.raises(IntegrityError, match="must hold files of at most 500"):
+        list(read_members(path, ["*"]))
 
 
 @pytest.mark.parametrize("evil", ["../outside.jpg", "package/../../outside.jpg", "/etc/outside.jpg"])

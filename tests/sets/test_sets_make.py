@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,11 @@ import torch
 from PIL import Image
 
 from data_prep.sets import make
-from data_prep.sets.catalog import CIFAR, FACES, LPIPS, Source
+from data_prep.sets.catalog import CIFAR, DISTS, FACES, LPIPS, MOBILENET, VGG_WEIGHTS, Source
 from lsr.core.errors import IntegrityError
-from lsr.metrics import Lpips, find_lpips
+from lsr.metrics import Dists, Lpips, find_dists, find_lpips
+from lsr.metrics.extractors import Vgg16, find_extractors
+from lsr.metrics.mobilenet import MobileNetV2
 
 
 def encoded(pixels: np.ndarray) -> bytes:
@@ -86,3 +89,67 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     odd = pickle.dumps({"ResNet_0": {"Conv_0": {"kernel": np.zeros((1, 1, 1, 1), np.float32)}}}, protocol=3)
     with pytest.raises(IntegrityError, match="ResNet_0/Conv_0/kernel, which no LPIPS network has"):
         make.lpips(members(LPIPS, {"alexnet.ckpt": odd}), tmp_path)
+
+
+def saved(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def random_vgg() -> Lpips:
+    torch.manual_seed(1)
+    metric = Lpips("vgg")
+    for parameter in metric.parameters():
+        parameter.uniform_(0, 0.1)
+    return metric
+
+
+def test_dists_weights_arrive_where_the_metric_looks_for_them(tmp_path: Path) -> None:
+    vgg, folder = random_vgg(), tmp_path / "sets" / "dists"
+    folder.mkdir(parents=True)
+    weights = {name: torch.rand(1, 1475, 1, 1) for name in ("alpha", "beta")}
+    both = [(VGG_WEIGHTS, "vgg16.ckpt", flax_pickle(vgg)), (DISTS, "weights.pt", saved(weights))]
+    assert make.dists(iter(both), folder) == 0
+    found = find_dists(tmp_path)
+    assert isinstance(found, Dists)
+    assert torch.equal(found.beta, weights["beta"].flatten())
+    assert torch.equal(found.conv[12].weight, vgg.conv[12].weight)
+
+
+def test_extractors_arrive_where_they_are_looked_for(tmp_path: Path) -> None:
+    vgg, mobile, folder = random_vgg(), MobileNetV2(), tmp_path / "sets" / "extractors"
+    folder.mkdir(parents=True)
+    both = [
+        (VGG_WEIGHTS, "vgg16.ckpt", flax_pickle(vgg)),
+        (MOBILENET, "mobilenet_v2-b0353104.pth", saved(mobile.state_dict())),
+    ]
+    assert make.extractors(iter(both), folder) == 0
+    found = find_extractors(tmp_path)
+    assert list(found) == ["mobilenetv2", "vgg16"]
+    assert isinstance(found["vgg16"], Vgg16)
+    assert torch.equal(found["vgg16"].conv[3].bias, vgg.conv[3].bias)
+
+
+class Payload:
+    """Unpickling this would make a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
+    proof = tmp_path / "ran"
+    for data in (saved({"alpha": Payload(proof)}), b"not a checkpoint", saved({"alpha": [1, 2]})):
+        with pytest.raises(IntegrityError, match=r"DISTS-pytorch 0\.1: weights\.pt must be a torch checkpoint"):
+            make.dists(members(DISTS, {"weights.pt": data}), tmp_path)
+    assert not proof.exists()
+
+
+def test_an_alexnet_is_not_taken_for_vgg(tmp_path: Path) -> None:
+    data = flax_pickle(Lpips("alex"))
+    with pytest.raises(IntegrityError, match="holds no convolution of VGG16"):
+        make.extractors(members(VGG_WEIGHTS, {"vgg16.ckpt": data}), tmp_path)

@@ -11,7 +11,9 @@ from PIL import Image
 
 from data_prep.sets import get, resolve
 from lsr.core.errors import NotFoundError
-from lsr.metrics import find_lpips
+from lsr.metrics import find_dists, find_lpips
+from lsr.metrics.extractors import find_extractors
+from lsr.metrics.mobilenet import MobileNetV2
 
 pytestmark = pytest.mark.slow
 
@@ -23,14 +25,45 @@ def fetched(name: str, cache: Path) -> Path:
         pytest.skip(str(error))
 
 
+def cat() -> tuple[torch.Tensor, torch.Tensor]:
+    """A cat's face, [1, 3, 128, 128] in [0, 1], after bicubic x4 there and back, and as it is."""
+    with Image.open(resolve("photos", Path()) / "cat.jpg") as photo:
+        truth = photo.convert("RGB").crop((100, 60, 228, 188))
+    small = truth.resize((32, 32), Image.Resampling.BICUBIC).resize((128, 128), Image.Resampling.BICUBIC)
+    a, b = (torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255 for image in (small, truth))
+    return a, b
+
+
+@pytest.mark.timeout(900)
+def test_genuine_dists_weights_arrive_and_give_the_pinned_value(tmp_path: Path) -> None:
+    """Pinned with the code that also gives the value of the authors' pair (tests/metrics)."""
+    fetched("dists", tmp_path)
+    metric = find_dists(tmp_path)
+    assert metric is not None
+    assert metric(*cat()).item() == pytest.approx(0.27438, abs=2e-3)
+
+
+@pytest.mark.timeout(900)
+def test_genuine_extractors_arrive_and_know_a_cat(tmp_path: Path) -> None:
+    """Class 285 of ImageNet is the Egyptian cat."""
+    fetched("extractors", tmp_path)
+    found = find_extractors(tmp_path)
+    with Image.open(resolve("photos", tmp_path) / "cat.jpg") as photo:
+        square = photo.convert("RGB").crop((75, 0, 375, 300)).resize((224, 224), Image.Resampling.BILINEAR)
+    picture = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None] / 255
+    mobilenet = found["mobilenetv2"]
+    assert isinstance(mobilenet, MobileNetV2)
+    chances = mobilenet.classify(picture).softmax(1)[0]
+    assert chances.argmax() == 285
+    assert chances[285].item() == pytest.approx(0.799, abs=0.03)
+    assert found["vgg16"](picture).mean().item() == pytest.approx(0.2875, abs=5e-3)
+
+
 @pytest.mark.timeout(900)
 def test_genuine_lpips_weights_arrive_and_give_the_pinned_values(tmp_path: Path) -> None:
     """Pinned with the code that also gives the authors' four values (tests/metrics): bicubic x4 of a cat's face."""
     fetched("lpips", tmp_path)
-    with Image.open(resolve("photos", tmp_path) / "cat.jpg") as photo:
-        truth = photo.convert("RGB").crop((100, 60, 228, 188))
-    small = truth.resize((32, 32), Image.Resampling.BICUBIC).resize((128, 128), Image.Resampling.BICUBIC)
-    a, b = (torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255 for image in (small, truth))
+    a, b = cat()
     for net, expected in (("alex", 0.38164), ("vgg", 0.34887)):
         metric = find_lpips(tmp_path, net)
         assert metric is not None
