@@ -29,6 +29,7 @@ def min_snr(kind: Kind, abar: Tensor, gamma: float = 5.0) -> Tensor:
     assert_never(kind)
 
 
-def align_weight(abar: Tensor, cap: float) -> Tensor:
-    """The alignment loss' weight abar / (1 - abar) (Eq 7-9), at most `cap`: uncapped it reaches 1e4 at t = 0."""
-    return (abar / (1 - abar)).clamp(max=cap)
+def align_weight(abar: Tensor, cap: float | None) -> Tensor:
+    """The alignment loss' weight abar / (1 - abar) (Eq 7-9), at most `cap`; None as published, up to 1e4 at t = 0."""
+    weight = abar / (1 - abar)
+    return weight if cap is None else weight.clamp(max=cap)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+DISCRIMINATOR = "discriminator"
+"""Under this name a discriminator trains inside a stage's model; weights below it belong to no system."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AutoencoderConfig:
@@ -94,6 +97,30 @@ class UNetConfig:
         if not 0 <= self.dropout < 1:
             out.append(f"dropout must lie in [0, 1), found {self.dropout}.")
         return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiscriminatorConfig:
+    """The patch discriminator (PatchGAN, Isola et al. 2017) of the adversarial loss; part of no trained system.
+    channels: width after the first convolution, at most 8 times that later. layers: how often it halves the picture;
+    3 judges patches of 70 x 70 pixels.
+    """
+
+    channels: int = 64
+    layers: int = 3
+
+    @property
+    def min_side(self) -> int:
+        """Side in pixels of the smallest picture that gives one verdict."""
+        return int(3 * 2**self.layers)
+
+    def faults(self) -> list[str]:
+        if self.channels < 4 or self.channels % 4 or not 1 <= self.layers <= 6:
+            return [
+                "channels must be a positive multiple of 4 and layers lie in 1..6, "
+                f"found {self.channels} and {self.layers}."
+            ]
+        return []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +69,11 @@ class Renderer(nn.Module):
         inputs = channels + 2 + (2 if config.cell_decoding else 0)
         self.first = nn.Linear(inputs, config.hidden[0])
         self.rest = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise((*config.hidden, 3)))
+
+    @property
+    def last(self) -> nn.Linear:
+        """The layer that makes RGB."""
+        return cast(nn.Linear, self.rest[-1])
 
     def forward(
         self,

@@ -135,6 +135,7 @@ class Recipe:
                 f"tile.size / {f} must be a multiple of the U-Net's factor {self.denoise.unet.factor}, "
                 f"found {self.tile.size // f}."
             )
+        out += self._small_pictures()
         if self.task == "super-resolution" and len(self.latents.degradations) != 1:
             out.append("super-resolution needs exactly one latents.degradations entry.")
         if self.task == "generation" and self.latents.degradations:
@@ -148,3 +149,17 @@ class Recipe:
         if any(stage.train.lanes < self.compute.workers for stage in lanes):
             out.append(f"every train.lanes must be at least compute.workers, found {self.compute.workers} workers.")
         return out
+
+    def _small_pictures(self) -> list[str]:
+        """Training pictures too small for the terms that compare them."""
+        stages = {
+            "autoencoder": (self.autoencoder.loss.picture, 1.0),
+            "decoder": (self.decoder.loss.picture, self.decoder.loss.scales[0]),
+            "joint": (self.joint.loss.picture, self.joint.loss.scales[0]),
+        }
+        return [
+            f"{name}.loss.picture compares pictures of at least {terms.min_side} pixels, found "
+            f"{round(self.tile.size * scale)} at the smallest scale."
+            for name, (terms, scale) in stages.items()
+            if round(self.tile.size * scale) < terms.min_side
+        ]

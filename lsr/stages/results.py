@@ -9,6 +9,7 @@ from typing import Any
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import IntegrityError, VersionMismatchError
 from lsr.core.refs import Ref
+from lsr.models.config import DISCRIMINATOR
 from lsr.store import Store
 from lsr.store.content import get_blob
 
@@ -59,8 +60,15 @@ def read_trained(store: Store, ref: Ref) -> Trained:
 
 
 def weights_of(store: Store, trained: Trained, which: str, prefix: str = "") -> dict[str, Any]:
-    """Tensors by name of the weights `which` (`raw` or `ema`), those under `prefix` and without it."""
+    """Tensors by name of the weights `which` (`raw` or `ema`), those under `prefix` and without it.
+
+    A discriminator that trained beside the product is in the file, and left out here.
+    """
     from safetensors.torch import load
 
     tensors = load(get_blob(store, trained.weights[which]))
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix) and not name.startswith(f"{DISCRIMINATOR}.")
+    }

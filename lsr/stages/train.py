@@ -41,7 +41,7 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
                 {
                     "request": asdict(request),
                     "store": ctx.store.uri,
-                    "cache": str(ctx.settings.cache / "shards"),
+                    "cache": str(ctx.settings.cache),
                     "tracking": ctx.settings.mlflow,
                     "run": run,
                     "fencing": lease.attempt.fencing,

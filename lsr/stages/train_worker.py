@@ -46,6 +46,7 @@ from lsr.training.objectives.denoise import DenoiseObjective
 from lsr.training.objectives.joint import JointObjective
 from lsr.training.own import with_own
 from lsr.training.protocols import Objective, Source
+from lsr.training.terms import perceptual_for
 from lsr.training.world import World
 
 
@@ -59,7 +60,7 @@ class Bench:
 
 
 class _Workshop:
-    """Builds a Bench for one request."""
+    """Builds a Bench for one request. cache: the folder of what can be fetched again."""
 
     def __init__(self, request: Request, store: Store, cache: Path) -> None:
         self.request, self.store, self.cache = request, store, cache
@@ -68,7 +69,7 @@ class _Workshop:
         return load_manifest(self.store, self.request.inputs[name].path)
 
     def reader(self, manifest: Manifest) -> SampleReader:
-        return SampleReader(self.store, manifest, self.cache)
+        return SampleReader(self.store, manifest, self.cache / "shards")
 
     def order(self, manifest: Manifest, config: TrainConfig) -> SampleOrder:
         counts = [row.samples for row in manifest.shards]
@@ -84,7 +85,8 @@ class _Workshop:
 
     def autoencoder(self, config: AutoencoderStage) -> Bench:
         self.seed_weights()
-        objective = AutoencoderObjective(Autoencoder(config.model), config.loss)
+        perceptual = perceptual_for(config.loss.picture, self.cache)
+        objective = AutoencoderObjective(Autoencoder(config.model), config.loss, perceptual)
         return Bench(
             objective=objective, source=self.tiles(config.train), system={"autoencoder": as_plain(config.model)}
         )
@@ -104,7 +106,8 @@ class _Workshop:
         if config.residual is not None:
             system["residual"] = True
         lr_of = None if config.residual is None else partial(degrade, config.residual)
-        objective = DecoderObjective(autoencoder.encoder, decoder, config.loss, lr_of)
+        perceptual = perceptual_for(config.loss.picture, self.cache)
+        objective = DecoderObjective(autoencoder.encoder, decoder, config.loss, lr_of, perceptual)
         return Bench(objective=objective, source=self.tiles(config.train), system=system)
 
     def denoise(self, config: DenoiseStage) -> Bench:
@@ -129,7 +132,9 @@ class _Workshop:
         system.unet.load_state_dict(weights_of(self.store, denoised, "ema"))
         loss = from_plain(DenoiseLoss, denoised.config["loss"])
         return Bench(
-            objective=JointObjective(system, config.loss, loss, self._degrade()),
+            objective=JointObjective(
+                system, config.loss, loss, self._degrade(), perceptual_for(config.loss.picture, self.cache)
+            ),
             source=self._latents(config.train, architecture, pixels=config.loss.image_weight > 0),
             system=denoised.system,
         )

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from lsr.models.config import DiscriminatorConfig
+
 _IMPORTABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -65,21 +67,69 @@ class TrainConfig:
         return out
 
 
+_PERCEPTUAL_SIDE = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PictureTerms:
+    """How a picture is compared with the truth, both in [-1, 1]; the published first stage is L1 alone (method 2.1).
+
+    l1, l2: weights of the mean absolute and the mean squared error. perceptual: weight of LPIPS with `network`; its
+    weights come by `lsr data get lpips`. adversarial: weight of the patch-adversarial hinge loss; 0 builds no
+    discriminator. adaptive: multiply that by the gradients' ratio at the last layer (VQGAN). start: first step at which
+    the discriminator trains and counts.
+    """
+
+    l1: float = 1.0
+    l2: float = 0.0
+    perceptual: float = 0.0
+    network: Literal["alex", "vgg"] = "vgg"
+    adversarial: float = 0.0
+    adaptive: bool = True
+    start: int = 0
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+
+    @property
+    def min_side(self) -> int:
+        """Side in pixels of the smallest picture that every term in use can compare."""
+        sides = [1]
+        if self.perceptual > 0:
+            sides.append(_PERCEPTUAL_SIDE)
+        if self.adversarial > 0:
+            sides.append(self.discriminator.min_side)
+        return max(sides)
+
+    def faults(self) -> list[str]:
+        names = ("l1", "l2", "perceptual", "adversarial", "start")
+        out = [f"{n} must not be negative, found {getattr(self, n)}." for n in names if getattr(self, n) < 0]
+        if max(self.l1, self.l2, self.perceptual) <= 0:
+            out.append("one of l1, l2 and perceptual must be above 0: an adversarial loss alone knows no truth.")
+        return out
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AutoencoderLoss:
-    """Stage *autoencoder*: mean L1 between image and reconstruction + kl_weight * KL (only for bottleneck `kl`)."""
+    """Stage *autoencoder*: the terms of `picture` between image and reconstruction + kl_weight * KL (only for
+    bottleneck `kl`).
+    """
 
     kl_weight: float = 1e-6
+    picture: PictureTerms = PictureTerms()
+
+    def faults(self) -> list[str]:
+        return [f"kl_weight must not be negative, found {self.kl_weight}."] if self.kl_weight < 0 else []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderLoss:
-    """Stage *decoder*: mean L1 between the render and the antialiased resize of the tile at a random scale, one a
-    global batch. scales: (min, max) of output side / tile side, drawn uniformly. freeze_encoder: keep E fixed.
+    """Stage *decoder*: the terms of `picture` between the render and the antialiased resize of the tile at a random
+    scale, one a global batch. scales: (min, max) of output side / tile side, drawn uniformly. freeze_encoder: keep E
+    fixed.
     """
 
     scales: tuple[float, float] = (0.25, 1.0)
     freeze_encoder: bool = False
+    picture: PictureTerms = PictureTerms()
 
     def faults(self) -> list[str]:
         low, high = self.scales
@@ -99,19 +149,21 @@ class DenoiseLoss:
 class JointLoss:
     """Stage *joint*: denoise_weight * L_dm + image_weight * L_recon (Eq 7-9), the image error back-propagated through
     the fixed neural decoder to the U-Net. cap: largest abar/(1-abar) of the image term (the published weight reaches
-    1e4 at t=0, method.md 2.3). scales: output side / tile side, one random draw a global batch; (1, 1) as published.
-    image_norm: l1 or l2.
+    1e4 at t=0, method.md 2.3); None is the published weight. scales: output side / tile side, one random draw a global
+    batch; (1, 1) as published. picture: the terms of the image error; published is L2.
     """
 
     denoise_weight: float = 1.0
     image_weight: float = 1.0
-    cap: float = 5.0
+    cap: float | None = 5.0
     scales: tuple[float, float] = (0.25, 1.0)
-    image_norm: Literal["l1", "l2"] = "l1"
+    picture: PictureTerms = PictureTerms()
 
     def faults(self) -> list[str]:
         low, high = self.scales
         out = [] if 0 < low <= high else [f"scales must satisfy 0 < min <= max, found {self.scales}."]
-        if self.denoise_weight < 0 or self.image_weight < 0 or self.cap <= 0:
-            out.append("denoise_weight and image_weight must not be negative, and cap must be positive.")
+        if self.denoise_weight < 0 or self.image_weight < 0 or (self.cap is not None and self.cap <= 0):
+            out.append(
+                "denoise_weight and image_weight must not be negative, and cap must be positive or null for none."
+            )
         return out

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from lsr.core.errors import ConfigError
 from lsr.models.autoencoder import Autoencoder, Moments
-from lsr.models.config import AutoencoderConfig, DiffusionConfig
+from lsr.models.config import AutoencoderConfig, DiffusionConfig, DiscriminatorConfig
 from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.system import LatentSystem
 from lsr.nn.resize import resize
-from lsr.training.config import AutoencoderLoss, DecoderLoss, DenoiseLoss, JointLoss, TrainConfig
+from lsr.training.config import AutoencoderLoss, DecoderLoss, DenoiseLoss, JointLoss, PictureTerms, TrainConfig
 from lsr.training.loop import TrainResult
 from lsr.training.objectives.autoencoder import AutoencoderObjective, kl_per_value
 from lsr.training.objectives.decoder import DecoderObjective
@@ -226,14 +226,17 @@ def image_loss(system: LatentSystem, config: JointLoss, batch: dict[str, Tensor]
     image = system.decoder(z0_hat * system.latent_std + system.latent_mean, (side, side))
     tile = batch["tile"].to(dtype) / 127.5 - 1
     truth = nn.functional.interpolate(tile, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
-    power = 1 if config.image_norm == "l1" else 2
+    power = 1 if config.picture.l1 else 2
     error = (image - truth).abs().pow(power).mean(dim=(1, 2, 3))
-    return ((abar / (1 - abar)).flatten().clamp(max=config.cap) * error).mean()
+    weight = (abar / (1 - abar)).flatten()
+    return ((weight if config.cap is None else weight.clamp(max=config.cap)) * error).mean()
 
 
+SQUARED = PictureTerms(l1=0.0, l2=1.0)
 JOINT = [
     JointLoss(denoise_weight=0.0, scales=(0.4, 0.9)),
-    JointLoss(denoise_weight=0.0, image_norm="l2", scales=(1.0, 1.0)),
+    JointLoss(denoise_weight=0.0, picture=SQUARED, scales=(1.0, 1.0)),
+    JointLoss(denoise_weight=0.0, picture=SQUARED, scales=(1.0, 1.0), cap=None),
 ]
 
 
@@ -339,6 +342,10 @@ def test_the_drawn_scale_is_logged(fit: Fit) -> None:
 # All stages
 
 
+# The 16-pixel tiles, and their renders at a quarter, are large enough for a discriminator that halves once.
+PATCHES = PictureTerms(adversarial=0.5, start=1, discriminator=DiscriminatorConfig(channels=8, layers=1))
+
+
 def objectives() -> dict[str, Callable[[], Objective]]:
     return {
         "autoencoder": lambda: AutoencoderObjective(autoencoder(gaussian()), AutoencoderLoss()),
@@ -346,6 +353,9 @@ def objectives() -> dict[str, Callable[[], Objective]]:
         "denoise": lambda: DenoiseObjective(tiny_system(), DenoiseLoss()),
         "generation": lambda: DenoiseObjective(tiny_system(conditional=False), DenoiseLoss()),
         "joint": joint,
+        "adversarial autoencoder": lambda: AutoencoderObjective(autoencoder(), AutoencoderLoss(picture=PATCHES)),
+        "adversarial decoder": lambda: first_stage(scales=(0.5, 1.0), picture=PATCHES),
+        "adversarial joint": lambda: JointObjective(tiny_system(), JointLoss(scales=(0.5, 1.0), picture=PATCHES)),
     }
 
 

@@ -11,6 +11,7 @@ from lsr.models.autoencoder import Autoencoder, Moments
 from lsr.training.config import AutoencoderLoss
 from lsr.training.objectives.pixels import SHOWN, as_shown, grid, to_float
 from lsr.training.protocols import Batch, Draws
+from lsr.training.terms import Perceptual, PictureLoss
 
 
 def kl_per_value(moments: Moments) -> Tensor:
@@ -22,27 +23,28 @@ def kl_per_value(moments: Moments) -> Tensor:
 
 
 class AutoencoderObjective:
-    """mean |x - D(z)| + kl_weight * KL, z drawn from the posterior where the bottleneck is Gaussian.
+    """The picture terms of x and D(z) + kl_weight * KL, z drawn from the posterior where the bottleneck is Gaussian.
 
-    The product is the whole autoencoder.
+    The product is the whole autoencoder. perceptual: needed where the terms ask for it.
     """
 
-    terms = ("reconstruction", "kl")
-
-    def __init__(self, autoencoder: Autoencoder, config: AutoencoderLoss):
+    def __init__(self, autoencoder: Autoencoder, config: AutoencoderLoss, perceptual: Perceptual | None = None):
         self.model = autoencoder.train().requires_grad_(True)
-        self.config = config
+        self.config, self.compare = config, PictureLoss(config.picture, perceptual)
+        self.compare.join(self.model)
+        self.terms = ("reconstruction", "kl", *self.compare.terms)
 
     def to(self, device: torch.device) -> None:
         self.model.to(device)
+        self.compare.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         x = to_float(batch["tile"])
         moments = self.model.encode(x)
         z = moments.sample(draws.noise(batch["position"], moments.mean, "posterior"))
-        reconstruction = (self.model.decode(z).float() - x).abs().mean()
+        found = self.compare(self.model.decode(z), x, step=draws.step, last=self.model.conv_out.weight)
         kl = kl_per_value(moments)
-        return reconstruction + self.config.kl_weight * kl, {"reconstruction": reconstruction, "kl": kl}
+        return found.total + self.config.kl_weight * kl, {"reconstruction": found.point, "kl": kl, **found.terms}
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """Tile | reconstruction."""

@@ -17,6 +17,7 @@ from lsr.nn.resize import resize
 from lsr.training.config import DecoderLoss
 from lsr.training.objectives.pixels import SHOWN, as_shown, grid, scaled_size, to_float, truth_at
 from lsr.training.protocols import Batch, Draws
+from lsr.training.terms import Perceptual, PictureLoss
 
 
 class FirstStage(nn.Module):
@@ -45,13 +46,11 @@ class FirstStage(nn.Module):
 
 
 class DecoderObjective:
-    """mean |resize(x, s) - ND(z, s)| over the full output grid, at one random scale s a global batch.
+    """The picture terms of resize(x, s) and ND(z, s) over the full output grid, at one random scale s a global batch.
 
     degrade: makes the LR picture of a tile; given for a residual decoder, whose render is added to the bicubic
-    enlargement of LR before it is compared.
+    enlargement of LR before it is compared. perceptual: the distance that the terms need.
     """
-
-    terms = ("scale",)
 
     def __init__(
         self,
@@ -59,12 +58,17 @@ class DecoderObjective:
         decoder: NeuralDecoder,
         config: DecoderLoss,
         degrade: Callable[[Tensor], Tensor] | None = None,
+        perceptual: Perceptual | None = None,
     ):
         self.model = FirstStage(encoder, decoder, freeze_encoder=config.freeze_encoder)
         self.config, self.degrade = config, degrade
+        self.compare = PictureLoss(config.picture, perceptual)
+        self.compare.join(self.model)
+        self.terms = ("scale", *self.compare.terms)
 
     def to(self, device: torch.device) -> None:
         self.model.to(device)
+        self.compare.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         x = to_float(batch["tile"])
@@ -73,7 +77,9 @@ class DecoderObjective:
         scale = draws.scale(*self.config.scales)
         size = scaled_size(x, scale)
         image = self._render(self.model.decoder.features(z), x, size)
-        return (image - truth_at(x, size)).abs().mean(), {"scale": x.new_tensor(scale)}
+        last = self.model.decoder.renderer.last.weight
+        found = self.compare(image, truth_at(x, size), step=draws.step, last=last)
+        return found.total, {"scale": x.new_tensor(scale), **found.terms}
 
     def _render(self, features: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
         image = self.model.decoder.render(features, size).float()

@@ -21,18 +21,17 @@ from lsr.training.objectives.denoise import denoising_loss
 from lsr.training.objectives.latent import Noised, noised, one_step_picture, train_only_unet
 from lsr.training.objectives.pixels import scaled_size, to_float, truth_at
 from lsr.training.protocols import Batch, Draws
+from lsr.training.terms import Compared, Perceptual, PictureLoss
 
 
 class JointObjective:
     """denoise_weight * L_dm + image_weight * L_recon from one forward of the U-Net, which is the product.
 
-    L_recon = mean of min(abar / (1 - abar), cap) * mean |x - ND(z0_hat)|^p, z0_hat the one-step estimate at the
-    sampled t, rendered at one random scale a global batch. `scale` is logged, so that its histogram can be drawn.
+    L_recon = mean of min(abar / (1 - abar), cap) * (picture terms of x and ND(z0_hat)), z0_hat the one-step estimate at
+    the sampled t, rendered at one random scale a global batch. `scale` is logged, so that its histogram can be drawn.
     denoise: how L_dm is measured. image_weight 0 skips the decoder. degrade: makes the LR picture of a tile, which a
-    residual system's render is added to.
+    residual system's render is added to. perceptual: the distance that the terms need.
     """
-
-    terms = ("denoise", "image", "scale")
 
     def __init__(
         self,
@@ -40,10 +39,14 @@ class JointObjective:
         config: JointLoss,
         denoise: DenoiseLoss | None = None,
         degrade: Callable[[Tensor], Tensor] | None = None,
+        perceptual: Perceptual | None = None,
     ):
         train_only_unet(system)
         self.system, self.config, self.denoise = system, config, denoise or DenoiseLoss()
         self.degrade = degrade if system.config.residual else None
+        self.compare = PictureLoss(config.picture, perceptual)
+        self.compare.join(system.unet)
+        self.terms = ("denoise", "image", "scale", *self.compare.terms)
 
     @property
     def model(self) -> nn.Module:
@@ -51,24 +54,26 @@ class JointObjective:
 
     def to(self, device: torch.device) -> None:
         self.system.to(device)
+        self.compare.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         at = noised(self.system, batch, draws)
         output = self.system.predict(at.x_t, at.t, at.cond).float()
         denoise = denoising_loss(self.system, self.denoise, at, output)
         scale = draws.scale(*self.config.scales)
-        image = torch.zeros_like(denoise)
+        found = Compared.nothing(denoise, self.compare.terms)
         if self.config.image_weight > 0:
-            image = self._image_loss(at, output, batch["tile"], scale)
-        total = self.config.denoise_weight * denoise + self.config.image_weight * image
-        return total, {"denoise": denoise, "image": image, "scale": denoise.new_tensor(scale)}
+            found = self._image_loss(at, output, batch["tile"], scale, draws.step)
+        total = self.config.denoise_weight * denoise + self.config.image_weight * found.total
+        terms = {"denoise": denoise, "image": found.point, "scale": denoise.new_tensor(scale)}
+        return total, {**terms, **found.terms}
 
-    def _image_loss(self, at: Noised, output: Tensor, tile: Tensor, scale: float) -> Tensor:
+    def _image_loss(self, at: Noised, output: Tensor, tile: Tensor, scale: float, step: int) -> Compared:
         size, x = scaled_size(tile, scale), to_float(tile)
         lr = None if self.degrade is None else self.degrade(x)
-        error = self.system.decode(at.z0_hat(self.system, output), size, lr=lr).float() - truth_at(x, size)
-        per_sample = (error.abs() if self.config.image_norm == "l1" else error.square()).mean(dim=(1, 2, 3))
-        return (align_weight(at.abar, self.config.cap).to(per_sample.dtype) * per_sample).mean()
+        image = self.system.decode(at.z0_hat(self.system, output), size, lr=lr)
+        weight, last = align_weight(at.abar, self.config.cap), self.system.unet.conv_out.weight
+        return self.compare(image, truth_at(x, size), step=step, last=last, weight=weight)
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         return one_step_picture(self.system, batch, self.degrade)
