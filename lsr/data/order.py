@@ -85,16 +85,37 @@ class SampleOrder:
         pool = np.concatenate([np.arange(self._starts[s], self._starts[s] + self._counts[s]) for s in chosen])
         return pool[_permutation(len(pool), derive_seed(*self._identity, "samples", epoch, window))]
 
-    def at(self, position: int) -> int:
-        """The global sample index (0 .. samples-1, shard by shard in manifest order) at `position` >= 0."""
+    def _locate(self, position: int) -> tuple[int, int, int]:
+        """Epoch, window and place inside the window's samples."""
         if position < 0:
             raise InputError(f"A sample position must be at least 0, found {position}.")
         epoch, inside = divmod(position, self.samples)
         starts = self._shards(epoch)[1]
         # side="right" steps over windows of empty shards, which start where the next one does.
         window = int(np.searchsorted(starts, inside, side="right")) - 1
-        return int(self._samples(epoch, window)[inside - starts[window]])
+        return epoch, window, inside - int(starts[window])
+
+    def at(self, position: int) -> int:
+        """The global sample index (0 .. samples-1, shard by shard in manifest order) at `position` >= 0."""
+        epoch, window, inside = self._locate(position)
+        return int(self._samples(epoch, window)[inside])
+
+    def indices(self, start: int, stop: int) -> Ints:
+        """Global indices of the positions [start, stop), across windows and epochs."""
+        found: list[Ints] = []
+        while start < stop:
+            epoch, window, inside = self._locate(start)
+            found.append(self._samples(epoch, window)[inside : inside + stop - start])
+            start += len(found[-1])
+        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
     def batch(self, number: int, size: int) -> list[int]:
         """Global indices of batch `number`: positions [number * size, (number + 1) * size), across epoch ends."""
-        return [self.at(position) for position in range(number * size, (number + 1) * size)]
+        return [int(index) for index in self.indices(number * size, (number + 1) * size)]
+
+    def shards_after(self, position: int) -> list[int]:
+        """Numbers of the shards of the window that follows the one of `position`, in their order."""
+        epoch, window, _ = self._locate(position)
+        if window + 1 == len(self._shards(epoch)[1]):
+            epoch, window = epoch + 1, -1
+        return [int(s) for s in self._shards(epoch)[0][(window + 1) * self._window : (window + 2) * self._window]]

@@ -52,6 +52,33 @@ def test_samples_stay_inside_their_window_of_shards(shard_counts, seed, window) 
         start = end
 
 
+@given(orders, st.integers(0, 100), st.integers(0, 60))
+def test_a_range_of_positions_is_its_single_positions(asked, start, count) -> None:
+    order = SampleOrder(*asked)
+    assert order.indices(start, start + count).tolist() == [order.at(p) for p in range(start, start + count)]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=12), st.integers(0, 99), st.integers(1, 5))
+def test_the_shards_that_follow_are_those_of_the_next_window(shard_counts, seed, window) -> None:
+    order = SampleOrder(shard_counts, "set", seed, window)
+    owner = np.repeat(np.arange(len(shard_counts)), shard_counts)
+    size, position, before = order.samples, 0, 0
+    windows: list[list[int]] = []
+    while len(windows) < 8:
+        # The first sample of a shard that the window before did not hold, up to the window's or the epoch's end.
+        epoch_end = (position // size + 1) * size
+        shards = list(dict.fromkeys(int(owner[i]) for i in order.indices(position, epoch_end)))
+        held = shards[:window]
+        windows.append(held)
+        stop = position + sum(shard_counts[s] for s in held)
+        assert {int(owner[i]) for i in order.indices(position, stop)} == set(held)
+        if len(windows) > 1:
+            assert sorted(order.shards_after(before)) == sorted(held)
+            assert order.shards_after(before) == order.shards_after(position - 1)
+        before, position = position, stop
+
+
 def test_epochs_seeds_and_data_sets_differ() -> None:
     def epoch(number: int = 0, digest: str = "a", seed: int = 1) -> list[int]:
         order = SampleOrder([50, 50, 50], digest, seed, 2)
