@@ -60,7 +60,9 @@ def _coerce(hint: Any, value: Any, path: str, faults: list[str]) -> Any:
             if not trial:
                 return result
             trials.append(trial)
-        faults.extend(trials[0])
+        # The option that fits best is the one that was meant; its faults are the ones to name.
+        closest = min(trials, key=len)
+        faults.extend(closest)
         return value
     if origin is typing.Literal:
         if value not in args:

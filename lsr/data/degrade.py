@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from data_prep.config import DegradationConfig
+from data_prep.config import DegradationConfig as DegradationConfig
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import described
 from lsr.core.errors import InputError
