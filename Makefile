@@ -38,7 +38,8 @@ test-services: .venv/.done ## real servers, installed by apt where they are miss
 	  || $(SUDO) infra/apt.sh docker-compose
 	$(BIN)/pytest -q --no-skips -m "services and not soak"
 
-test-slow: .venv/.done ## kills, clean environments, long runs
+test-slow: .venv/.done ## kills, clean environments, a browser (installed by apt where it is missing), long runs
+	command -v chromium >/dev/null || $(SUDO) infra/apt.sh --only chromium
 	$(BIN)/pytest -q --no-skips -m "slow and not services and not soak and not gpu"
 
 bench: .venv/.done ## every claim of speed, on an idle machine; rewrites benchmarks/results

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
@@ -67,6 +67,14 @@ def run_infer(recipe: Recipe, ctx: Context, report: Report) -> None:
     report.inferred(result, seconds, made)
 
 
+@task(task_run_name="report", cache_policy=NO_CACHE)
+def run_report(recipe: Recipe, refs: dict[str, Ref], ctx: Context, report: Report) -> None:
+    """The report page, beside the pictures and in MLflow."""
+    from lsr.stages.page import publish
+
+    report.published(publish(recipe, refs, ctx))
+
+
 @flow(name="retrain", validate_parameters=False, persist_result=False)
 def retrain(recipe: str = "demo", overrides: dict[str, str] | None = None, quiet: bool = True) -> dict[str, Any]:
     """Run the line of `recipe` (a recipe name or package.module:function) with fields overridden by dotted name.
@@ -89,6 +97,9 @@ def retrain(recipe: str = "demo", overrides: dict[str, str] | None = None, quiet
         run_release(chosen, refs, ctx, report)
         if chosen.infer is not None and report.promoted:
             run_infer(chosen, ctx, report)
+        run_report(chosen, refs, ctx, report)
+    if report.page is not None:
+        create_link_artifact(report.page.link, link_text="report.html", key="retrain-page", description=chosen.name)
     create_markdown_artifact(report.markdown(), key="retrain-report", description=f"Recipe {chosen.name}")
     if not quiet:
         report.show()

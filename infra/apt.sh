@@ -1,10 +1,14 @@
 #!/bin/sh
 # Install the Debian packages that `python -m infra.services up` starts on a machine without containers:
 # an S3 server (Ceph's RADOS gateway with one monitor and one object daemon) and PostgreSQL. Needs root. Arguments are
-# further packages.
+# further packages; after --only they are all that is installed.
 set -eu
 
 PACKAGES="radosgw ceph-mon ceph-osd ceph-common uuid-runtime postgresql curl"
+if [ "${1:-}" = --only ]; then
+    PACKAGES=""
+    shift
+fi
 
 if [ "$(id -u)" -ne 0 ]; then
     echo "infra/apt.sh installs Debian packages and must run as root, found user $(id -un): use sudo, or compose.yaml." >&2

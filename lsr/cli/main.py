@@ -7,7 +7,7 @@ import sys
 import typer
 
 from lsr import __version__
-from lsr.cli import data, doctor, models, pictures, stages
+from lsr.cli import data, doctor, models, pictures, report, stages
 from lsr.core.errors import LsrError
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ def _options(
 stages.add_to(app)
 pictures.add_to(app)
 models.add_to(app)
+report.add_to(app)
 data.add_to(app)
 doctor.add_to(app)
 

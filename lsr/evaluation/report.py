@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from lsr.evaluation.bootstrap import by_photo
+from lsr.evaluation.bootstrap import Interval, bootstrap, by_photo
 from lsr.evaluation.rows import LOWER_IS_BETTER, Evaluation, Row, metrics_of, photos_of, systems_of
 
 if TYPE_CHECKING:
@@ -33,9 +34,34 @@ class Mean:
     photos: int
 
 
+Cell = tuple[float, str, str]
+"""Scale, system and metric."""
+
+
 def means(evaluation: Evaluation) -> list[Mean]:
     """Means over photographs (pictures of one averaged first), by scale, system and metric, in that order."""
-    cells: dict[tuple[float, str, str], list[tuple[str, float]]] = defaultdict(list)
+    return [
+        Mean(scale=scale, system=system, metric=metric, value=float(v.mean()) if len(v) else None, photos=len(v))
+        for (scale, system, metric), v in _by_cell(evaluation).items()
+    ]
+
+
+def intervals(
+    evaluation: Evaluation, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> dict[Cell, Interval | None]:
+    """Mean and bootstrap interval over photographs of every cell that `means` lists, None where it was not computed.
+
+    A cell of one photograph has an interval of no width, which says nothing.
+    """
+    return {
+        cell: bootstrap(values, confidence=confidence, resamples=resamples, seed=seed) if len(values) else None
+        for cell, values in _by_cell(evaluation).items()
+    }
+
+
+def _by_cell(evaluation: Evaluation) -> dict[Cell, npt.NDArray[np.float64]]:
+    """One value a photograph for every cell, ordered by scale, system and metric."""
+    cells: dict[Cell, list[tuple[str, float]]] = defaultdict(list)
     for row in evaluation.rows:
         for metric, value in row.values.items():
             found = cells[(row.scale, row.system, metric)]
@@ -43,12 +69,7 @@ def means(evaluation: Evaluation) -> list[Mean]:
                 found.append((row.photo, value))
     systems, metrics = systems_of(evaluation.rows), metrics_of(evaluation.rows)
     order = sorted(cells, key=lambda cell: (cell[0], systems.index(cell[1]), metrics.index(cell[2])))
-    out = []
-    for scale, system, metric in order:
-        averaged = by_photo(cells[(scale, system, metric)])
-        value = float(averaged.mean()) if len(averaged) else None
-        out.append(Mean(scale=scale, system=system, metric=metric, value=value, photos=len(averaged)))
-    return out
+    return {cell: by_photo(cells[cell]) for cell in order}
 
 
 def shown(metric: str, value: float | None) -> str:

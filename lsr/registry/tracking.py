@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from lsr.core.errors import StoreError
 from lsr.core.refs import Ref
-from lsr.registry.connect import connect, explained
+from lsr.registry.connect import connect, explained, safe
 from lsr.registry.runs import set_tags
 
 LOG = logging.getLogger(__name__)
@@ -171,6 +171,16 @@ class MlflowTracker:
                 seen.add((name, step))
                 out.append(item)
         return out
+
+
+def artifact_link(uri: str, run_id: str, name: str) -> str:
+    """Where a person opens the artifact `name` of a run: MLflow's own page of it on a server, else its address."""
+    client = connect(uri)
+    with explained(uri, f"There is no MLflow run {run_id}; it may have been deleted."):
+        info = client.get_run(run_id).info
+    if uri.startswith("http"):
+        return f"{safe(uri).rstrip('/')}/#/experiments/{info.experiment_id}/runs/{run_id}/artifacts/{name}"
+    return f"{info.artifact_uri.rstrip('/')}/{name}"
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

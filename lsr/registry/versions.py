@@ -6,6 +6,7 @@ the start of a job; everything after speaks of the number.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -14,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lsr.core.canonical import sha256_hex
 from lsr.core.errors import ConfigError, ConflictError, IntegrityError, NotFoundError
 from lsr.registry.connect import already_exists, connect, explained
-from lsr.registry.packaging import Package, open_package
+from lsr.registry.packaging import FILES as LISTING
+from lsr.registry.packaging import LINEAGE, Package, open_package
 
 DIGEST, FILES = "lsr.digest", "lsr.files"
 _SPEC = re.compile(r"(?P<name>[^@/]+)(?:@(?P<alias>[a-z0-9._-]+)|/(?P<number>[0-9]+))")
@@ -123,6 +126,24 @@ def fetch_version(uri: str, version: Version, cache: Path) -> Package:
         finally:
             shutil.rmtree(temp, ignore_errors=True)
     return open_package(target, digest=version.digest, files=version.files, where=f"{version} in the cache {target}")
+
+
+def read_lineage(uri: str, version: Version) -> dict[str, Any]:
+    """The version's lineage record as plain data, without its weights. Raises IntegrityError for a changed one."""
+    client = connect(uri)
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with tempfile.TemporaryDirectory() as folder:
+        with explained(uri, f"The files of {version} are gone from MLflow's artifact store; register it again."):
+            source = client.get_model_version_download_uri(version.name, str(version.number))
+            repository = get_artifact_repository(source, tracking_uri=uri, registry_uri=uri)
+            for name in (LISTING, LINEAGE):
+                repository.download_artifacts(name, folder)
+        listing, lineage = (Path(folder, name).read_bytes() for name in (LISTING, LINEAGE))
+    if sha256_hex(listing) != version.files or json.loads(listing)["sha256"].get(LINEAGE) != sha256_hex(lineage):
+        raise IntegrityError(f"{LINEAGE} of {version} was changed after registration; register it again.")
+    record: dict[str, Any] = json.loads(lineage)
+    return record
 
 
 def tag_version(uri: str, version: Version, tags: Mapping[str, str]) -> None:

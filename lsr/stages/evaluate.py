@@ -119,17 +119,19 @@ def _measure_samples(
 
 def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -> Ref:
     """Measure and record. Raises InputError when no photograph is held out."""
+    from lsr.evaluation.exhibits import pack_exhibits
     from lsr.evaluation.sheet import contact_sheet, curve, image_sheet
     from lsr.stages.assemble import assemble
 
     system = assemble(ctx.store, request.inputs)
+    shown: list[Exhibit] = []
     if request.task == "generation":
         evaluation, samples = _measure_samples(system, ctx.store, request.inputs["tile"], config)
         pictures = {"samples.png": image_sheet(samples)}
     else:
         evaluation, exhibits = _measure_upscaling(system, held_out(ctx.store, request.inputs["shard"]), config, ctx)
-        shown = [e for e in exhibits if e.crop == 0][: SHOWN * len(config.scales)]
-        pictures = {"before-after.png": contact_sheet(_without_control(shown)), "psnr.png": curve(evaluation)}
+        shown = _without_control([e for e in exhibits if e.crop == 0][: SHOWN * len(config.scales)])
+        pictures = {"before-after.png": contact_sheet(shown), "psnr.png": curve(evaluation)}
     lease.check()
     manifest = {
         "format": FORMAT,
@@ -137,6 +139,7 @@ def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -
         "parents": {name: ref.digest for name, ref in request.inputs.items()},
         "rows": put_blob(ctx.store, evaluation.to_bytes(), "json").path,
         "pictures": {name: put_blob(ctx.store, data, "png").path for name, data in pictures.items()},
+        "exhibits": put_blob(ctx.store, pack_exhibits(shown), "zip").path if shown else None,
         "held_out": sorted({row.photo for row in evaluation.rows}) if request.task == "super-resolution" else [],
     }
     return commit(

@@ -93,7 +93,7 @@ STEPS: dict[str, Step] = {
         Step(
             name="evaluate",
             kind="evaluation",
-            version=2,
+            version=3,
             inputs=("shard", "tile", "latents", "decoder", "joint"),
             config=EvaluateConfig,
             part=lambda r: r.evaluate,

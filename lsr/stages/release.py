@@ -79,14 +79,20 @@ def _system_identity(store: Store, refs: dict[str, Ref], task: str) -> str:
 
 def register(recipe: Recipe, refs: dict[str, Ref], ctx: Context) -> Registered:
     """The version of the trained system; the one that is registered already when its weights are the same."""
+    found = registered_version(recipe, refs, ctx)
+    if found is not None:
+        return Registered(name=found.name, number=found.number, digest=found.digest, made=False)
+    identity = _system_identity(ctx.store, refs, recipe.task)
+    return _register_new(recipe, refs, ctx, model_name(recipe, ctx.settings), identity)
+
+
+def registered_version(recipe: Recipe, refs: dict[str, Ref], ctx: Context) -> Version | None:
+    """The version that holds these trained weights, None before they are registered."""
     from lsr.registry.versions import list_versions
 
-    uri, name = ctx.settings.mlflow, model_name(recipe, ctx.settings)
     identity = _system_identity(ctx.store, refs, recipe.task)
-    for version in list_versions(uri, name):
-        if version.tags.get(SYSTEM) == identity:
-            return Registered(name=name, number=version.number, digest=version.digest, made=False)
-    return _register_new(recipe, refs, ctx, name, identity)
+    versions = list_versions(ctx.settings.mlflow, model_name(recipe, ctx.settings))
+    return next((version for version in versions if version.tags.get(SYSTEM) == identity), None)
 
 
 def _register_new(recipe: Recipe, refs: dict[str, Ref], ctx: Context, name: str, identity: str) -> Registered:
@@ -146,13 +152,14 @@ def _card(recipe: Recipe, refs: dict[str, Ref], ctx: Context, name: str) -> str:
             "seed": str(recipe.seed),
             "steps of joint training": str(recipe.joint.train.steps),
         },
-        sources=[Source(name=recipe.source.name, licence=_licence(recipe.source.uri), origin=recipe.source.uri)],
+        sources=[Source(name=recipe.source.name, licence=licence_of(recipe.source.uri), origin=recipe.source.uri)],
         limits=["Trained on clean bicubic LR pictures; JPEG noise and blur are out of its domain."],
         report=markdown(evaluation),
     ).markdown()
 
 
-def _licence(uri: str) -> str:
+def licence_of(uri: str) -> str:
+    """The licence of a packaged set, `unknown` for every other source: only its owner knows it."""
     if not uri.startswith("set:"):
         return "unknown"
     from data_prep.sets import available

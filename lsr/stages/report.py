@@ -19,6 +19,7 @@ from lsr.stages.launch import Outcome
 if TYPE_CHECKING:
     from lsr.stages.context import Context
     from lsr.stages.infer import Inferred
+    from lsr.stages.page import Published
     from lsr.stages.release import Judged, Registered
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class Report:
         self.metrics: list[dict[str, Any]] = []
         self.remarks: list[str] = []
         self.pictures: list[Path] = []
+        self.page: Published | None = None
         self._started = time.monotonic()
 
     @staticmethod
@@ -85,6 +87,10 @@ class Report:
         self._add("infer", made, seconds, result.path)
         self.pictures = [*self.pictures, *result.pictures]
 
+    def published(self, page: Published) -> None:
+        """The report page: where it is on this machine and in MLflow."""
+        self.page = page
+
     def _add(self, stage: str, made: bool, seconds: float, path: str) -> None:
         self.entries.append(Entry(stage=stage, made=made, seconds=seconds, path=path))
 
@@ -103,6 +109,7 @@ class Report:
             "metrics": self.metrics,
             "remarks": self.remarks,
             "pictures": [str(path) for path in self.pictures],
+            "page": self.page.as_dict() if self.page else None,
         }
 
     def _release_line(self) -> str:
@@ -131,6 +138,8 @@ class Report:
                 cells = " | ".join(_number(row[name]) for name in names)
                 lines.append(f"| {row['scale']:g} | {row['system']} | {cells} |")
         lines += ["", *(f"- {remark}" for remark in self.remarks), *(f"- picture: `{path}`" for path in self.pictures)]
+        if self.page is not None:
+            lines.append(f"- report page: [report.html]({self.page.link})")
         if self.verdict is not None:
             lines += ["", self.verdict.text]
         return "\n".join(lines) + "\n"
@@ -158,6 +167,8 @@ class Report:
         console.print(f"Model     {self._release_line()}", highlight=False, style="bold")
         for path in self.pictures:
             console.print(f"Picture   {path}", highlight=False, soft_wrap=True)
+        if self.page is not None:
+            console.print(f"Report    {self.page.path}", highlight=False, soft_wrap=True)
         made = sum(e.made for e in self.entries)
         total = time.monotonic() - self._started
         console.print(

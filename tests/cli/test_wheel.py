@@ -66,6 +66,7 @@ def test_the_wheel_holds_the_product_and_not_the_workshop(wheel: Path) -> None:
     assert len([name for name in photos if name.endswith(".jpg")]) == 19
     for name in ("data_prep/sets/photos/CREDITS.md", "data_prep/sets/thumbnails/CREDITS.md", "lsr/recipes/demo.py"):
         assert name in names
+    assert {"lsr/evaluation/page.html", "lsr/evaluation/page.css", "lsr/evaluation/page.js"} <= set(names)
     assert {name.rsplit("/", 1)[-1] for name in names if ".dist-info/licenses/" in name} == {"LICENSE", "NOTICE"}
 
 

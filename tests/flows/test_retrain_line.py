@@ -62,12 +62,17 @@ def test_killed_and_started_again_it_ends(home: Path) -> None:
     assert {"shard", "tile"} <= set(stages(report, made=False))
     assert {row["system"] for row in report["metrics"]} == {"bicubic", "ours"}
     assert all(Path(picture).is_file() for picture in report["pictures"])
+    page = Path(report["page"]["path"]).read_bytes()
+    assert page.startswith(b"<!doctype html>")
+    kept = Path(report["page"]["link"].removeprefix("file://"))
+    assert (kept.name, kept.read_bytes()) == ("report.html", page)
 
 
 def test_run_again_nothing_is_made(home: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (home / "store").rglob("*") if path.is_file()}
     report = run(home, "retrain", "--recipe", "short")
     assert stages(report, made=True) == []
+    assert report["page"]["made"] is False
     after = {path: path.stat().st_mtime_ns for path in (home / "store").rglob("*") if path.is_file()}
     assert after == before
 

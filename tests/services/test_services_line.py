@@ -147,6 +147,9 @@ def test_the_promoted_version_came_from_the_flow(
     assert "champion" in json.dumps(models)
     artifacts = api.ask("POST", "artifacts/filter", {"artifacts": {"key": {"any_": ["retrain-report"]}}})
     assert "PASS" in artifacts[0]["data"]
+    links = api.ask("POST", "artifacts/filter", {"artifacts": {"key": {"any_": ["retrain-page"]}}})
+    assert f"{env['MLFLOW_TRACKING_URI']}/#/experiments/" in links[0]["data"]
+    assert "/artifacts/report.html" in artifacts[0]["data"]
     kept = objects(services)
     assert any(name.startswith(f"{MLFLOW_BUCKET}/artifacts/") for name in kept)
     assert any(name.startswith(f"{BUCKET}/store/promotions/") for name in kept)
