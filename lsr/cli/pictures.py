@@ -12,7 +12,7 @@ from lsr.core.errors import InputError
 from lsr.diffusion.request import Sampler
 
 ModelName = Annotated[str, typer.Option("--model", "-m", help="name@alias or name/version.")]
-SamplerName = Annotated[Sampler, typer.Option(help="dpm++ needs fewer steps; it takes no eta.")]
+SamplerName = Annotated[Sampler, typer.Option(help="dpm++ needs fewer steps; only ddim takes an eta.")]
 Steps = Annotated[int, typer.Option(help="Sampler steps.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of every draw.")]
 

@@ -76,7 +76,8 @@ def dpm_solver(denoise: Denoiser, schedule: Schedule, noise: Tensor, steps: int)
     timesteps = steps_for(schedule.steps, steps)
     levels = [float(schedule.alphas_cumprod[t]) for t in timesteps]
     alphas, sigmas = [math.sqrt(abar) for abar in levels], [math.sqrt(1 - abar) for abar in levels]
-    lambdas = [math.log(alpha / sigma) for alpha, sigma in zip(alphas, sigmas, strict=True)]
+    # A terminal timestep without signal lies at minus infinity; the step from there is DDIM's.
+    lambdas = [math.log(a / s) if a > 0 else -math.inf for a, s in zip(alphas, sigmas, strict=True)]
     x, before = noise, noise
     for i, t in enumerate(timesteps):
         x0 = denoise(x, torch.full((len(x),), t, device=x.device))
@@ -90,6 +91,45 @@ def dpm_solver(denoise: Denoiser, schedule: Schedule, noise: Tensor, steps: int)
     raise AssertionError("steps_for gives at least one step")
 
 
+def euler(denoise: Denoiser, schedule: Schedule, noise: Tensor, steps: int) -> Tensor:
+    """Euler's method on the probability flow from pure noise [B, ...] to x0 in `steps` calls; see `_flow`."""
+    return _flow(denoise, schedule, noise, steps, corrected=False)
+
+
+def heun(denoise: Denoiser, schedule: Schedule, noise: Tensor, steps: int) -> Tensor:
+    """Heun's method (Karras et al. 2022, Algorithm 1 without noise) on the probability flow, in 2 `steps` - 1 calls."""
+    return _flow(denoise, schedule, noise, steps, corrected=True)
+
+
+def _flow(denoise: Denoiser, schedule: Schedule, noise: Tensor, steps: int, *, corrected: bool) -> Tensor:
+    """The flow in the angle theta with cos(theta) = sqrt(abar): dx / dtheta = v = (sqrt(abar) x - x0) / sqrt(1 - abar).
+
+    In that variable it is finite from a timestep without signal to one almost without noise, whatever the network
+    predicts. The estimate of x0 at the last timestep is the result. corrected: average the velocities at both ends of a
+    step, second order. Deterministic. Raises InputError for steps outside 1..T.
+    """
+    timesteps = steps_for(schedule.steps, steps)
+    levels = [float(schedule.alphas_cumprod[t]) for t in timesteps]
+    angles = [math.acos(math.sqrt(abar)) for abar in levels]
+
+    def estimate(x: Tensor, i: int) -> Tensor:
+        return denoise(x, torch.full((len(x),), timesteps[i], device=x.device))
+
+    def velocity(x: Tensor, i: int) -> Tensor:
+        return (math.sqrt(levels[i]) * x - estimate(x, i)) / math.sqrt(1 - levels[i])
+
+    x = noise
+    for i in range(len(timesteps) - 1):
+        step, slope = angles[i + 1] - angles[i], velocity(x, i)
+        if corrected:
+            slope = (slope + velocity(x + step * slope, i + 1)) / 2
+        x = x + step * slope
+    return estimate(x, len(timesteps) - 1)
+
+
+_WITHOUT_NOISE = {"dpm++": dpm_solver, "heun": heun, "euler": euler}
+
+
 def sample(
     sampler: Sampler,
     denoise: Denoiser,
@@ -99,16 +139,18 @@ def sample(
     eta: float = 0.0,
     seeds: Sequence[int] | None = None,
 ) -> Tensor:
-    """x0 [B, ...] by the sampler of that name. Raises InputError for an unknown one, for `dpm++` with eta above 0, and
-    as the samplers do.
+    """x0 [B, ...] by the sampler of that name. Raises InputError for an unknown one, for one without noise with eta
+    above 0, and as the samplers do.
     """
     if sampler == "ddim":
         return ddim(denoise, schedule, noise, steps, eta, seeds)
-    if sampler != "dpm++":
+    if sampler not in _WITHOUT_NOISE:
         raise InputError(f"sampler must be one of {', '.join(get_args(Sampler))}, found {sampler!r}.")
     if eta:
-        raise InputError(f"Sampler dpm++ follows the probability flow and draws no noise; eta must be 0, found {eta}.")
-    return dpm_solver(denoise, schedule, noise, steps)
+        raise InputError(
+            f"Sampler {sampler} follows the probability flow and draws no noise; eta must be 0, found {eta}."
+        )
+    return _WITHOUT_NOISE[sampler](denoise, schedule, noise, steps)
 
 
 def ancestral(

@@ -31,15 +31,26 @@ def betas(kind: Kind, steps: int, start: float, end: float) -> Tensor:
     raise ConfigError(f"schedule must be sqrt-linear, linear or cosine, found {kind!r}.")
 
 
+def zero_terminal(alphas_cumprod: Tensor) -> Tensor:
+    """abar [T] rescaled so that the last is 0 and the first stays (Lin et al. 2024, Algorithm 1).
+
+    sqrt(abar_t) becomes (sqrt(abar_t) - sqrt(abar_T)) * sqrt(abar_1) / (sqrt(abar_1) - sqrt(abar_T)).
+    """
+    signal = alphas_cumprod.sqrt()
+    first, last = signal[0], signal[-1]
+    return ((signal - last) * (first / (first - last))).square()
+
+
 class Schedule:
     """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, for t = 0 (least noise) .. T-1 (most).
 
-    alphas_cumprod: abar, float64 [T]. Not a module: the schedule follows from the config, so it is never saved, never
-    rounded to half precision; `abar` moves it to the device of t once.
+    to_zero: rescale by `zero_terminal`. alphas_cumprod: abar, float64 [T]. Not a module: the schedule follows from the
+    config, so it is never saved, never rounded to half precision; `abar` moves it to the device of t once.
     """
 
-    def __init__(self, kind: Kind, steps: int, beta_start: float, beta_end: float):
-        self.alphas_cumprod = torch.cumprod(1 - betas(kind, steps, beta_start, beta_end), dim=0)
+    def __init__(self, kind: Kind, steps: int, beta_start: float, beta_end: float, *, to_zero: bool = False):
+        alphas_cumprod = torch.cumprod(1 - betas(kind, steps, beta_start, beta_end), dim=0)
+        self.alphas_cumprod = zero_terminal(alphas_cumprod) if to_zero else alphas_cumprod
         self._by_device = {torch.device("cpu"): self.alphas_cumprod}
 
     @property

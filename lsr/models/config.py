@@ -48,16 +48,24 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RendererConfig:
-    """The LIIF renderer (System A 1.3). hidden: widths of the MLP's layers. local_ensemble: blend four corners by
-    diagonally swapped areas. cell_decoding: feed the relative pixel size.
+    """f_theta. kind: `liif`, a perceptron a query (System A 1.3), or `conv`, INFD's small convolutional renderer (6).
+    hidden: widths of the perceptron's layers. local_ensemble: of `liif`, blend four corners by diagonally swapped
+    areas. cell_decoding: feed the relative pixel size. channels: width of the convolutions of `conv`.
     """
 
+    kind: Literal["liif", "conv"] = "liif"
     hidden: tuple[int, ...] = (256, 256, 256, 256)
     local_ensemble: bool = True
     cell_decoding: bool = True
+    channels: int = 256
 
     def faults(self) -> list[str]:
-        return [] if self.hidden and min(self.hidden) > 0 else [f"hidden must be positive widths, found {self.hidden}."]
+        out = []
+        if not self.hidden or min(self.hidden) < 1:
+            out.append(f"hidden must be positive widths, found {self.hidden}.")
+        if self.channels < 1:
+            out.append(f"channels must be at least 1, found {self.channels}.")
+        return out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +134,8 @@ class DiscriminatorConfig:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiffusionConfig:
     """The forward process. schedule `sqrt-linear` is LDM's "linear" (linear in sqrt(beta)); `linear` is DDPM's.
-    prediction: what the network returns. steps: T.
+    prediction: what the network returns. steps: T. zero_terminal: rescale so that the last timestep is pure noise (Lin
+    et al. 2024, Algorithm 1), where noise prediction says nothing about the picture.
     """
 
     steps: int = 1000
@@ -134,9 +143,12 @@ class DiffusionConfig:
     beta_start: float = 0.0015
     beta_end: float = 0.0155
     prediction: Literal["eps", "x0", "v"] = "eps"
+    zero_terminal: bool = False
 
     def faults(self) -> list[str]:
         out = []
+        if self.zero_terminal and self.prediction == "eps":
+            out.append("zero_terminal needs prediction x0 or v: at its last timestep x_t is the noise, found eps.")
         if self.steps < 2:
             out.append(f"steps must be at least 2, found {self.steps}.")
         if not 0 < self.beta_start <= self.beta_end < 1:

@@ -1,7 +1,7 @@
 """The implicit neural decoder ND(z, c) = f_theta(D_phi(z), c): any output size from one latent (System A 1.1, Eq 6).
 
 May import torch, lsr.core and lsr.nn. D_phi stays at the latent's resolution; its features have
-channels * multipliers[0] channels and go to the LIIF renderer.
+channels * multipliers[0] channels and go to the renderer that the config names.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lsr.models.autoencoder import Autoencoder, SymmetricDecoder
 from lsr.models.config import AutoencoderConfig, RendererConfig
+from lsr.models.conv_renderer import ConvRenderer
 from lsr.models.renderer import Renderer
 
 
@@ -19,7 +20,8 @@ class NeuralDecoder(nn.Module):
     def __init__(self, autoencoder: AutoencoderConfig, renderer: RendererConfig):
         super().__init__()
         self.trunk = SymmetricDecoder(autoencoder, upsample=False)
-        self.renderer = Renderer(self.trunk.out_channels, renderer)
+        kinds: dict[str, type[Renderer | ConvRenderer]] = {"liif": Renderer, "conv": ConvRenderer}
+        self.renderer = kinds[renderer.kind](self.trunk.out_channels, renderer)
 
     def init_from(self, autoencoder: Autoencoder) -> None:
         """Copy the weights of the autoencoder's decoder into D_phi; its up-sampling and last layers have no place."""

@@ -59,6 +59,24 @@ def neighbours(positions: Tensor, features: int, *, ensemble: bool, like: Tensor
     ]
 
 
+def bands_of(
+    features: Tensor, size: tuple[int, int], rows: tuple[int, int] | None, extent: tuple[float, float], least: int = 1
+) -> list[tuple[int, int]]:
+    """The rows to render, in bands of about QUERIES_AT_ONCE pixels and at least `least` rows: [(start, stop), ...].
+
+    Raises InputError for empty sizes, rows outside the image or an extent outside the map.
+    """
+    start, stop = rows or (0, size[0])
+    height, width = features.shape[-2:]
+    if min(size) < 1 or not 0 <= start < stop <= size[0]:
+        raise InputError(f"Rows must satisfy 0 <= start < stop <= height, found {(start, stop)} of an image {size}.")
+    if not (0 < extent[0] <= height and 0 < extent[1] <= width):
+        raise InputError(f"The extent must lie within the feature map {height} x {width}, found {extent}.")
+    queries = QUERIES_AT_ONCE.get(features.device.type, QUERIES_AT_ONCE["cpu"])
+    band = max(least, queries // (len(features) * size[1]))
+    return [(i, min(i + band, stop)) for i in range(start, stop, band)]
+
+
 class Renderer(nn.Module):
     """MLP on [feature, relative (y, x), relative cell (y, x)] -> RGB, blended over four corners by area."""
 
@@ -89,18 +107,8 @@ class Renderer(nn.Module):
         that memory is bounded where no gradient is recorded. Raises InputError for empty sizes, rows outside the image
         or an extent outside the map.
         """
-        start, stop = rows or (0, size[0])
-        height, width = features.shape[-2:]
-        extent = extent or (height, width)
-        if min(size) < 1 or not 0 <= start < stop <= size[0]:
-            raise InputError(
-                f"Rows must satisfy 0 <= start < stop <= height, found {(start, stop)} of an image {size}."
-            )
-        if not (0 < extent[0] <= height and 0 < extent[1] <= width):
-            raise InputError(f"The extent must lie within the feature map {height} x {width}, found {extent}.")
-        queries = QUERIES_AT_ONCE.get(features.device.type, QUERIES_AT_ONCE["cpu"])
-        band = max(1, queries // (len(features) * size[1]))
-        bands = [(i, min(i + band, stop)) for i in range(start, stop, band)]
+        extent = extent or (features.shape[-2], features.shape[-1])
+        bands = bands_of(features, size, rows, extent)
         return torch.cat([self._band(features, size, extent, *one) for one in bands], dim=2)
 
     def _band(

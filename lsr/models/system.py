@@ -54,7 +54,13 @@ class LatentSystem(nn.Module):
         self.decoder = NeuralDecoder(config.autoencoder, config.renderer)
         self.unet = UNet(config.unet, channels * (2 if config.conditional else 1), channels)
         diffusion = config.diffusion
-        self.schedule = Schedule(diffusion.schedule, diffusion.steps, diffusion.beta_start, diffusion.beta_end)
+        self.schedule = Schedule(
+            diffusion.schedule,
+            diffusion.steps,
+            diffusion.beta_start,
+            diffusion.beta_end,
+            to_zero=diffusion.zero_terminal,
+        )
         self.register_buffer("latent_mean", torch.zeros(channels, 1, 1))
         self.register_buffer("latent_std", torch.ones(channels, 1, 1))
 

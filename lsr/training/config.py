@@ -138,11 +138,22 @@ class DecoderLoss:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DenoiseLoss:
-    """Stage *denoise*: the denoising loss L_dm (Eq 4). norm: l1 or l2. weighting: `uniform` or `min-snr` with gamma."""
+    """Stage *denoise*: the denoising loss L_dm (Eq 4). norm: l1 or l2. weighting: `uniform` or `min-snr` with gamma.
+    dream: the power p of DREAM's rectification, which costs one more forward a step; None for none, 1 as published.
+    """
 
     norm: Literal["l1", "l2"] = "l2"
     weighting: Literal["uniform", "min-snr"] = "uniform"
     gamma: float = 5.0
+    dream: float | None = None
+
+    def faults(self) -> list[str]:
+        out = []
+        if self.gamma <= 0:
+            out.append(f"gamma must be positive, found {self.gamma}.")
+        if self.dream is not None and self.dream < 0:
+            out.append(f"dream must not be negative, or null for none, found {self.dream}.")
+        return out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

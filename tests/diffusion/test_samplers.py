@@ -13,6 +13,8 @@ from torch import Tensor
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
+from lsr.diffusion.prediction import Kind, target, to_eps, to_x0
+from lsr.diffusion.request import Sampler, network_calls, sampler_faults
 from lsr.diffusion.samplers import Denoiser, ancestral, ddim, dpm_solver, sample, steps_for
 from lsr.diffusion.schedule import Schedule
 from lsr.nn.random import normal
@@ -180,8 +182,77 @@ def test_the_solver_asks_once_a_step_and_returns_an_oracles_x0(steps: int) -> No
     assert seen == steps_for(1000, steps)
 
 
+def test_heun_is_of_second_order_and_euler_of_first() -> None:
+    noise = torch.linspace(-3, 3, 13, dtype=torch.float64)[:, None]
+    first = [_flow_error("euler", noise, steps) for steps in (25, 50, 100)]
+    second = [_flow_error("heun", noise, steps) for steps in (25, 50, 100)]
+    assert all(1.7 < a / b < 2.4 for a, b in pairwise(first))
+    assert all(3.2 < a / b < 5 for a, b in pairwise(second))
+    assert second[0] < first[0] / 4
+
+
+@pytest.mark.parametrize("sampler", ["heun", "euler"])
+@pytest.mark.parametrize("steps", [1, 4, 50])
+def test_flow_samplers_return_an_oracles_x0_in_the_calls_they_say(sampler: Sampler, steps: int) -> None:
+    x0, seen = torch.randn(2, 3, 4, 9), []
+
+    def oracle(x_t: Tensor, t: Tensor) -> Tensor:
+        seen.append(int(t[0]))
+        return x0
+
+    assert torch.equal(sample(sampler, oracle, SCHEDULE, torch.randn(2, 3, 4, 9), steps), x0)
+    assert len(seen) == network_calls(sampler, steps) == (2 * steps - 1 if sampler == "heun" else steps)
+    assert sorted(set(seen), reverse=True) == steps_for(1000, steps)
+
+
+@pytest.mark.parametrize("sampler", ["dpm++", "heun", "euler"])
+def test_samplers_without_noise_do_not_depend_on_the_batch(sampler: Sampler) -> None:
+    noise = normal([1, 2, 3], (2, 4, 6))
+    together = sample(sampler, _gaussian, SCHEDULE, noise, 12)
+    for i in range(3):
+        assert torch.equal(sample(sampler, _gaussian, SCHEDULE, noise[i : i + 1], 12)[0], together[i])
+
+
+@pytest.mark.parametrize("kind", ["eps", "x0", "v"])
+@pytest.mark.parametrize("sampler", ["ddim", "dpm++", "heun", "euler"])
+def test_samplers_serve_every_prediction(sampler: Sampler, kind: Kind) -> None:
+    """The same exact network, seen through each parameterisation, gives the same picture."""
+
+    def through(x_t: Tensor, t: Tensor) -> Tensor:
+        abar = SCHEDULE.abar(t)
+        x0 = _gaussian(x_t, t)
+        return to_x0(kind, target(kind, x0, to_eps("x0", x0, x_t, abar), abar), x_t, abar)
+
+    noise = torch.randn(2, 3, 4, dtype=torch.float64)
+    torch.testing.assert_close(
+        sample(sampler, through, SCHEDULE, noise, 20), sample(sampler, _gaussian, SCHEDULE, noise, 20)
+    )
+
+
+@pytest.mark.parametrize(("sampler", "eta"), [("ddim", 0), ("ddim", 1), ("dpm++", 0), ("heun", 0), ("euler", 0)])
+def test_samplers_start_from_pure_noise_where_no_signal_is_left(sampler: Sampler, eta: float) -> None:
+    """Zero-terminal schedules: at abar = 0 the exact denoiser says the mean, and samples reach the distribution."""
+    schedule = Schedule("sqrt-linear", 1000, 0.0015, 0.0195, to_zero=True)
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        return _posterior(float(schedule.alphas_cumprod[t[0]]), x_t)
+
+    noise = normal([1, 2], (20_000,)).double()
+    out = sample(sampler, denoise, schedule, noise, 1000, eta, [3, 4])
+    assert torch.isfinite(out).all()
+    assert float(out.mean()) == pytest.approx(MEAN, abs=0.01)
+    assert float(out.std()) == pytest.approx(STD, rel=0.02)
+
+
 def test_unknown_samplers_and_noise_for_the_solver_are_refused() -> None:
-    with pytest.raises(InputError, match=r"ddim, dpm\+\+, found 'euler'"):
-        sample("euler", _gaussian, SCHEDULE, torch.randn(1, 4), 5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"ddim, dpm\+\+, heun, euler, found 'rk4'"):
+        sample("rk4", _gaussian, SCHEDULE, torch.randn(1, 4), 5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"eta must be 0, found 0\.5"):
         sample("dpm++", _gaussian, SCHEDULE, torch.randn(1, 4), 5, 0.5, [1])
+
+
+@pytest.mark.parametrize("sampler", ["dpm++", "heun", "euler"])
+def test_a_request_for_noise_is_a_fault_of_samplers_that_draw_none(sampler: Sampler) -> None:
+    assert sampler_faults(sampler, 0.0) == []
+    assert sampler_faults(sampler, 0.5) == [f"sampler {sampler} draws no noise, so eta must be 0, found 0.5."]
+    assert sampler_faults("ddim", 0.5) == []

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 
+from lsr.core.config import check
 from lsr.core.errors import ConfigError
+from lsr.diffusion.prediction import Kind as Prediction
+from lsr.diffusion.prediction import target, to_eps, to_x0
 from lsr.diffusion.schedule import Kind, Schedule, betas
+from lsr.diffusion.weighting import align_weight, min_snr
+from lsr.models.config import DiffusionConfig
 
 FFHQ = Schedule("sqrt-linear", 1000, 1e-4, 0.015)
 DIV2K = Schedule("sqrt-linear", 1000, 0.0015, 0.0155)
@@ -89,6 +95,37 @@ def test_a_schedule_stays_real_under_the_meta_device() -> None:
     with torch.device("meta"):
         schedule = Schedule("cosine", 10, 1e-4, 0.02)
     assert 0 < float(schedule.abar(torch.tensor([9]))) < 1
+
+
+@pytest.mark.parametrize("kind", ["sqrt-linear", "linear", "cosine"])
+def test_zero_terminal_is_algorithm_1(kind: Kind) -> None:
+    """Lin et al. 2024 in plain floats, back through betas as they write it: abar_T = 0, abar_1 and all else shifted."""
+    plain = [math.sqrt(float(a)) for a in Schedule(kind, 100, 1e-3, 0.02).alphas_cumprod]
+    signal = [(a - plain[-1]) * plain[0] / (plain[0] - plain[-1]) for a in plain]
+    alphas = [signal[0] ** 2, *(b**2 / a**2 for a, b in pairwise(signal))]
+    expected = torch.tensor(_abar([1 - alpha for alpha in alphas]), dtype=torch.float64)
+    found = Schedule(kind, 100, 1e-3, 0.02, to_zero=True)
+    torch.testing.assert_close(found.alphas_cumprod, expected, rtol=1e-9, atol=1e-12)
+    assert float(found.alphas_cumprod[-1]) == 0
+    assert float(found.alphas_cumprod[0]) == pytest.approx(plain[0] ** 2, rel=1e-12)
+    assert bool((found.alphas_cumprod.diff() < 0).all())
+
+
+def test_zero_terminal_refuses_noise_prediction() -> None:
+    check(DiffusionConfig(prediction="v", zero_terminal=True))
+    with pytest.raises(ConfigError, match="zero_terminal needs prediction x0 or v"):
+        check(DiffusionConfig(zero_terminal=True))
+
+
+@pytest.mark.parametrize("kind", ["x0", "v"])
+def test_predictions_and_weights_are_finite_without_signal(kind: Prediction) -> None:
+    abar = torch.zeros(2, dtype=torch.float64)
+    x0, noise = torch.randn(2, 3, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)
+    output = target(kind, x0, noise, abar)
+    torch.testing.assert_close(to_x0(kind, output, noise, abar), x0)
+    torch.testing.assert_close(to_eps(kind, output, noise, abar), noise)
+    assert torch.equal(min_snr(kind, abar), torch.zeros(2, dtype=torch.float64))
+    assert torch.equal(align_weight(abar, None), torch.zeros(2, dtype=torch.float64))
 
 
 def test_an_unknown_schedule_is_named() -> None:

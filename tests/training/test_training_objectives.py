@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lsr.core.errors import ConfigError
 from lsr.models.autoencoder import Autoencoder, Moments
-from lsr.models.config import AutoencoderConfig, DiffusionConfig, DiscriminatorConfig
+from lsr.models.config import AutoencoderConfig, DiffusionConfig, DiscriminatorConfig, RendererConfig
 from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.system import LatentSystem
 from lsr.nn.resize import resize
@@ -43,9 +43,9 @@ def autoencoder(config: AutoencoderConfig = AUTOENCODER) -> Autoencoder:
     return Autoencoder(config)
 
 
-def first_stage(**loss: Any) -> DecoderObjective:
+def first_stage(renderer: RendererConfig = RENDERER, **loss: Any) -> DecoderObjective:
     made = autoencoder()
-    decoder = NeuralDecoder(AUTOENCODER, RENDERER)
+    decoder = NeuralDecoder(AUTOENCODER, renderer)
     decoder.init_from(made)
     return DecoderObjective(made.encoder, decoder, DecoderLoss(**loss))
 
@@ -188,6 +188,54 @@ def test_the_denoising_loss_is_equation_4(prediction: Any, loss: DenoiseLoss) ->
     if loss.weighting == "uniform":
         weight = torch.ones_like(weight)
     assert found.item() == pytest.approx((weight * error).mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.5])
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_dream_feeds_the_networks_own_error_back(prediction: Any, power: float) -> None:
+    """DREAM in float64: x_t + sqrt(1 - abar) lambda (eps - eps_theta), target eps + lambda (eps - eps_theta), with
+    lambda = sqrt(1 - abar)^p and the first forward without a gradient.
+    """
+    system = tiny_system(diffusion=DiffusionConfig(steps=100, prediction=prediction))
+    batch = latent_lane(count=3)
+    found, _ = DenoiseObjective(system, DenoiseLoss(dream=power)).loss(batch, DRAWS)
+    found.backward()
+    gradient = system.unet.get_parameter("conv_in.weight").grad
+    exact = in_float64(system)
+    exact.zero_grad()
+    t = DRAWS.timesteps(batch["position"], 100)
+    abar = system.schedule.alphas_cumprod[t][:, None, None, None]
+    a, s = abar.sqrt(), (1 - abar).sqrt()
+    z0, cond = ((batch[name].double() - 0.3) / 1.7 for name in ("hr_mean", "lr"))
+    noise = DRAWS.noise(batch["position"], batch["hr_mean"]).double()
+    x_t = a * z0 + s * noise
+    with torch.no_grad():
+        output = exact.unet(x_t, t, cond)
+    estimate = {"eps": output, "x0": (x_t - a * output) / s, "v": s * x_t + a * output}[prediction]
+    rate = s**power
+    moved = x_t + s * rate * (noise - estimate)
+    rectified = noise + rate * (noise - estimate)
+    wanted = {"eps": rectified, "x0": z0, "v": a * rectified - s * z0}[prediction]
+    loss = (exact.unet(moved, t, cond) - wanted).square().mean()
+    loss.backward()
+    assert found.item() == pytest.approx(loss.item(), rel=1e-4)
+    expected = exact.unet.get_parameter("conv_in.weight").grad
+    assert gradient is not None
+    assert expected is not None
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    plain, _ = DenoiseObjective(system, DenoiseLoss()).loss(batch, DRAWS)
+    assert plain.item() != pytest.approx(found.item(), rel=1e-3)
+
+
+def test_dream_keeps_gradients_under_autocast_and_serves_the_joint_stage() -> None:
+    """The forward without a gradient must not leave its rounded weights to the one with."""
+    system, batch = tiny_system(), latent_lane()
+    objective = JointObjective(system, JointLoss(image_weight=0.0), DenoiseLoss(dream=1.0))
+    _, terms = objective.loss(batch, DRAWS)
+    assert terms["denoise"].item() == DenoiseObjective(system, DenoiseLoss(dream=1.0)).loss(batch, DRAWS)[0].item()
+    with torch.autocast("cpu", torch.bfloat16):
+        objective.loss(batch, DRAWS)[0].backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in system.unet.parameters())
 
 
 def test_a_gaussian_latent_is_sampled_by_position() -> None:
@@ -355,6 +403,7 @@ def objectives() -> dict[str, Callable[[], Objective]]:
         "joint": joint,
         "adversarial autoencoder": lambda: AutoencoderObjective(autoencoder(), AutoencoderLoss(picture=PATCHES)),
         "adversarial decoder": lambda: first_stage(scales=(0.5, 1.0), picture=PATCHES),
+        "convolutional decoder": lambda: first_stage(renderer=RendererConfig(kind="conv", channels=8)),
         "adversarial joint": lambda: JointObjective(tiny_system(), JointLoss(scales=(0.5, 1.0), picture=PATCHES)),
     }
 

@@ -13,7 +13,7 @@ from lsr.diffusion.prediction import target
 from lsr.diffusion.weighting import min_snr, uniform
 from lsr.models.system import LatentSystem
 from lsr.training.config import DenoiseLoss
-from lsr.training.objectives.latent import Noised, noised, one_step_picture, train_only_unet
+from lsr.training.objectives.latent import Noised, noised, one_step_picture, rectified, train_only_unet
 from lsr.training.protocols import Batch, Draws
 
 
@@ -24,6 +24,12 @@ def denoising_loss(system: LatentSystem, config: DenoiseLoss, at: Noised, output
     per_sample = (error.abs() if config.norm == "l1" else error.square()).mean(dim=(1, 2, 3))
     weight = min_snr(kind, at.abar, config.gamma) if config.weighting == "min-snr" else uniform(at.abar)
     return (weight.to(per_sample.dtype) * per_sample).mean()
+
+
+def to_denoise(system: LatentSystem, config: DenoiseLoss, batch: Batch, draws: Draws) -> Noised:
+    """The noised lane that L_dm is measured on, rectified where the config says so."""
+    at = noised(system, batch, draws)
+    return at if config.dream is None else rectified(system, at, config.dream)
 
 
 class DenoiseObjective:
@@ -43,7 +49,7 @@ class DenoiseObjective:
         self.system.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        at = noised(self.system, batch, draws)
+        at = to_denoise(self.system, self.config, batch, draws)
         output = self.system.predict(at.x_t, at.t, at.cond).float()
         return denoising_loss(self.system, self.config, at, output), {}
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from lsr.diffusion.weighting import align_weight
 from lsr.models.system import LatentSystem
 from lsr.training.config import DenoiseLoss, JointLoss
-from lsr.training.objectives.denoise import denoising_loss
-from lsr.training.objectives.latent import Noised, noised, one_step_picture, train_only_unet
+from lsr.training.objectives.denoise import denoising_loss, to_denoise
+from lsr.training.objectives.latent import Noised, one_step_picture, train_only_unet
 from lsr.training.objectives.pixels import scaled_size, to_float, truth_at
 from lsr.training.protocols import Batch, Draws
 from lsr.training.terms import Compared, Perceptual, PictureLoss
@@ -29,8 +29,9 @@ class JointObjective:
 
     L_recon = mean of min(abar / (1 - abar), cap) * (picture terms of x and ND(z0_hat)), z0_hat the one-step estimate at
     the sampled t, rendered at one random scale a global batch. `scale` is logged, so that its histogram can be drawn.
-    denoise: how L_dm is measured. image_weight 0 skips the decoder. degrade: makes the LR picture of a tile, which a
-    residual system's render is added to. perceptual: the distance that the terms need.
+    denoise: how L_dm is measured; its rectification is of both losses. image_weight 0 skips the decoder. degrade: makes
+    the LR picture of a tile, which a residual system's render is added to. perceptual: the distance that the terms
+    need.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class JointObjective:
         self.compare.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        at = noised(self.system, batch, draws)
+        at = to_denoise(self.system, self.denoise, batch, draws)
         output = self.system.predict(at.x_t, at.t, at.cond).float()
         denoise = denoising_loss(self.system, self.denoise, at, output)
         scale = draws.scale(*self.config.scales)
