@@ -89,12 +89,26 @@ def _facts(facts: dict[str, Any]) -> list[list[Any]]:
 
 
 @data.command("verify")
-def verify(manifest: Manifest, json_: AsJson = False) -> None:
+def verify(
+    manifest: Manifest,
+    threads: Annotated[int, typer.Option(help="Shards read at a time; 0 for one a core.", min=0)] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted verification stopped.")] = False,
+    json_: AsJson = False,
+) -> None:
     """Check every byte of a data set against its manifest."""
+    import os
+
+    from lsr.core.progress import Quiet, RichProgress
     from lsr.core.settings import load_settings
     from lsr.stages.source import verify_manifest
 
-    faults = verify_manifest(load_settings(), manifest)
+    faults = verify_manifest(
+        load_settings(),
+        manifest,
+        threads=threads or os.cpu_count() or 1,
+        resume=resume,
+        progress=Quiet() if json_ else RichProgress(),
+    )
     if json_:
         show({"manifest": manifest, "faults": faults})
     if faults:

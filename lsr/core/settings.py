@@ -13,6 +13,7 @@ from pathlib import Path
 from lsr.core.errors import ConfigError
 
 DEFAULT_HOME = "lsr-home"
+DEFAULT_CACHE_BYTES = 64 << 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +26,7 @@ class Settings:
     prefect_api: Prefect API address, None for the ephemeral server (PREFECT_API_URL).
     ray_jobs: address of a Ray cluster's job server, None to run Ray in this process (LSR_RAY_JOBS_ADDRESS).
     prefix: put before registered-model names, to keep dev, staging and prod apart (LSR_MODEL_PREFIX).
+    cache_bytes: what downloaded shards may take in one cache folder (LSR_CACHE_BYTES).
     """
 
     home: Path
@@ -33,6 +35,7 @@ class Settings:
     prefect_api: str | None = None
     ray_jobs: str | None = None
     prefix: str = ""
+    cache_bytes: int = DEFAULT_CACHE_BYTES
 
     @property
     def embedded(self) -> bool:
@@ -50,12 +53,15 @@ class Settings:
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from the environment. Raises ConfigError for a store URI of an unknown scheme."""
+    """Settings from the environment. Raises ConfigError for a store of an unknown scheme, or a size that is none."""
     env = os.environ if environ is None else environ
     home = Path(env.get("LSR_HOME", DEFAULT_HOME)).absolute()
     store = env.get("LSR_STORE") or f"file://{home / 'store'}"
     if not store.startswith(("file://", "s3://")):
         raise ConfigError(f"LSR_STORE must start with file:// or s3://, found {store!r}.")
+    size = env.get("LSR_CACHE_BYTES") or str(DEFAULT_CACHE_BYTES)
+    if not size.isdecimal():
+        raise ConfigError(f"LSR_CACHE_BYTES must be a whole number of bytes, found {size!r}.")
     return Settings(
         home=home,
         store=store.rstrip("/"),
@@ -63,4 +69,5 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         prefect_api=env.get("PREFECT_API_URL") or None,
         ray_jobs=env.get("LSR_RAY_JOBS_ADDRESS") or None,
         prefix=env.get("LSR_MODEL_PREFIX", ""),
+        cache_bytes=int(size),
     )

@@ -37,6 +37,15 @@ def _require_order(reader: SampleReader, order: SampleOrder) -> None:
         )
 
 
+def _indices(order: SampleOrder, positions: range, *readers: SampleReader | None) -> list[int]:
+    """Sample indices of these positions; the readers are told which shards come next."""
+    coming = order.shards_from(positions.start)
+    for reader in readers:
+        if reader is not None:
+            reader.expect(coming)
+    return [int(index) for index in order.indices(positions.start, positions.stop)]
+
+
 def _stack(arrays: list[NDArray[np.generic]], reader: SampleReader, indices: list[int]) -> Tensor:
     for array, index in zip(arrays, indices):
         if array.shape != arrays[0].shape:
@@ -79,7 +88,7 @@ class TileSource:
 
     def _make(self, step: int, lane: int) -> Batch:
         positions = lane_positions(step, lane, self._batch, self._lanes)
-        indices = [self._order.at(position) for position in positions]
+        indices = _indices(self._order, positions, self._reader)
         return {"position": torch.tensor(positions), "tile": _tiles(self._reader, indices)}
 
 
@@ -132,7 +141,7 @@ class LatentSource:
 
     def _make(self, step: int, lane: int) -> Batch:
         positions = lane_positions(step, lane, self._batch, self._lanes)
-        indices = [self._order.at(position) for position in positions]
+        indices = _indices(self._order, positions, self._reader, self._tiles)
         samples = [self._reader.read(index) for index in indices]
         batch = {"position": torch.tensor(positions), "hr_mean": self._latents(samples, indices, "hr.npy")}
         if "hr_std.npy" in samples[0]:

@@ -113,6 +113,12 @@ class SampleOrder:
         """Global indices of batch `number`: positions [number * size, (number + 1) * size), across epoch ends."""
         return [int(index) for index in self.indices(number * size, (number + 1) * size)]
 
+    def shards_from(self, position: int) -> list[int]:
+        """Numbers of the shards of the window of `position`, then of those of the window that follows."""
+        epoch, window, _ = self._locate(position)
+        here = self._shards(epoch)[0][window * self._window : (window + 1) * self._window]
+        return [*map(int, here), *self.shards_after(position)]
+
     def shards_after(self, position: int) -> list[int]:
         """Numbers of the shards of the window that follows the one of `position`, in their order."""
         epoch, window, _ = self._locate(position)

@@ -6,21 +6,19 @@ local files. Nothing is ever cut short silently: a tar that does not end as one 
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import io
 import os
-import secrets
 import tarfile
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from lsr.core.errors import InputError, IntegrityError
+from lsr.data.cache import Fetcher, ShardCache, check_file
 from lsr.data.index import IndexRow, read_index
 from lsr.data.manifest import Manifest, ShardRow
 from lsr.store import Store
@@ -97,8 +95,8 @@ class _Shard:
     """One open shard: its tar and its index. Read by pread, not mapped: a file that is cut short or lost under a map
     ends the process by a bus error, here it is a short read."""
 
-    def __init__(self, path: Path, rows: list[IndexRow], where: str) -> None:
-        self._file = os.open(path, os.O_RDONLY)
+    def __init__(self, file: int, rows: list[IndexRow], where: str) -> None:
+        self._file = file
         self._where = where
         self.rows = rows
 
@@ -116,9 +114,9 @@ class _Shard:
 class SampleReader:
     """Any sample of a data set by its global index, 0 .. len - 1, shard by shard in manifest order.
 
-    Shards of a `file://` store are read where they are; others are downloaded whole into `cache`, under their
-    digest, and appear there only when complete. A shard's digest is checked once a process, before its first sample.
-    At most `open_shards` are kept open. Safe to use from several threads.
+    Shards of a `file://` store are read where they are; others are downloaded whole into the folder `cache`
+    (`lsr.data.cache`). A shard's digest is checked once a process, before its first sample. At most `open_shards` are
+    kept open. Safe to use from several threads.
 
     Raises InputError when the store is not local and no cache is given; reading raises IntegrityError naming a corrupt
     shard and NotFoundError for a missing one.
@@ -128,20 +126,23 @@ class SampleReader:
         self._local = Path(store.uri.removeprefix("file://")) if store.uri.startswith("file://") else None
         if self._local is None and cache is None:
             raise InputError(f"Reading samples of {store.uri} needs a cache folder for its shards; none was given.")
-        self.store, self.manifest, self._cache, self._limit = store, manifest, cache, open_shards
+        self.store, self.manifest, self._limit = store, manifest, open_shards
+        self._cache = ShardCache(cache) if self._local is None and cache is not None else None
         self._ends = list(accumulate(row.samples for row in manifest.shards))
         self._open: OrderedDict[int, _Shard] = OrderedDict()
+        self._indices: OrderedDict[int, list[IndexRow]] = OrderedDict()
         self._checked: set[str] = set()
         self._lock = threading.RLock()
+        self._ahead: Fetcher | None = None
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def row(self, index: int) -> IndexRow:
-        """The index row of sample `index`."""
+        """The index row of sample `index`; its shard is not read."""
         number, inside = self._locate(index)
         with self._lock:
-            return self._shard(number).rows[inside]
+            return self._rows(number)[inside]
 
     def read(self, index: int) -> dict[str, bytes]:
         """The members of sample `index`, by extension."""
@@ -150,16 +151,30 @@ class SampleReader:
             shard = self._shard(number)
             return shard.members(shard.rows[inside])
 
+    def expect(self, numbers: Sequence[int]) -> None:
+        """Say which shards will be read next: those that must come from afar are downloaded in the background, in this
+        order and no more of them than the cache holds. An error of such a download is raised when its shard is read.
+        """
+        if self._cache is None:
+            return
+        with self._lock:
+            if self._ahead is None:
+                self._ahead = Fetcher(self.store, self._cache)
+            self._ahead.want([self.manifest.shards[number] for number in numbers])
+
     def describe(self, index: int) -> str:
         """Names sample `index` in errors: its key and its shard."""
         number, _ = self._locate(index)
         return f"Sample {self.row(index).key} of {self._where(self.manifest.shards[number])}"
 
     def close(self) -> None:
-        """Close every open shard; the reader can be used again."""
+        """Close every open shard and end downloads; the reader can be used again."""
         with self._lock:
+            ahead, self._ahead = self._ahead, None
             while self._open:
                 self._open.popitem()[1].close()
+        if ahead is not None:
+            ahead.close()
 
     def _locate(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
@@ -170,58 +185,36 @@ class SampleReader:
     def _where(self, row: ShardRow) -> str:
         return f"{self.store.uri}/{row.path}"
 
+    def _rows(self, number: int) -> list[IndexRow]:
+        if number in self._indices:
+            self._indices.move_to_end(number)
+            return self._indices[number]
+        row = self.manifest.shards[number]
+        rows = index_of(self.store, row)
+        if len(rows) != row.samples:
+            raise IntegrityError(f"{self._where(row)} has {row.samples} samples, its index {row.index} {len(rows)}.")
+        self._indices[number] = rows
+        while len(self._indices) > self._limit:
+            self._indices.popitem(last=False)
+        return rows
+
     def _shard(self, number: int) -> _Shard:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
         row = self.manifest.shards[number]
-        rows = index_of(self.store, row)
-        if len(rows) != row.samples:
-            raise IntegrityError(f"{self._where(row)} has {row.samples} samples, its index {row.index} {len(rows)}.")
-        self._open[number] = _Shard(self._checked_file(row), rows, self._where(row))
+        rows = self._rows(number)
+        file = self._file(row) if self._cache is None else self._cache.open(self.store, row)
+        self._open[number] = _Shard(file, rows, self._where(row))
         while len(self._open) > self._limit:
             self._open.popitem(last=False)[1].close()
         return self._open[number]
 
-    def _checked_file(self, row: ShardRow) -> Path:
-        if self._local is not None:
-            path = self._local / row.path
-            if not path.exists():
-                self.store.read(row.path, 0, 1)  # raises the store's own error
-            self._check(row, path)
-            return path
-        path = Path(self._cache or ".") / f"{row.sha256}.tar"
-        try:
-            self._check(row, path)
-        except (FileNotFoundError, IntegrityError):
-            self._download(row, path)
-        return path
-
-    def _check(self, row: ShardRow, path: Path) -> None:
-        if row.sha256 in self._checked and path.exists():
-            return
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != row.sha256:
-            raise IntegrityError(
-                f"Shard {self._where(row)} is corrupt: its sha256 is {found}, not the one in its name; "
-                "delete it and run the stage that made it again."
-            )
-        self._checked.add(row.sha256)
-
-    def _download(self, row: ShardRow, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The ranks of one machine share the cache: one downloads, the others wait. The kernel frees a dead one's lock.
-        with open(path.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                return self._check(row, path)
-            except (FileNotFoundError, IntegrityError):
-                pass
-            part = path.with_name(f"{row.sha256}.{secrets.token_hex(4)}.part")
-            try:
-                self.store.download(row.path, part)
-                self._check(row, part)
-                os.replace(part, path)
-            finally:
-                part.unlink(missing_ok=True)
+    def _file(self, row: ShardRow) -> int:
+        path = Path(self._local or ".") / row.path
+        if not path.exists():
+            self.store.read(row.path, 0, 1)  # raises the store's own error
+        if row.sha256 not in self._checked:
+            check_file(path, row, self._where(row))
+            self._checked.add(row.sha256)
+        return os.open(path, os.O_RDONLY)

@@ -1,10 +1,14 @@
-"""Every byte of a data set against its manifest, a shard at a time. May import lsr.store, lsr.core and its own room."""
+"""Every byte of a data set against its manifest. May import lsr.store, lsr.core and its own room."""
 
 from __future__ import annotations
 
 import io
+import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from lsr.core.errors import IntegrityError, NotFoundError
 from lsr.data.index import IndexRow
@@ -25,19 +29,81 @@ class Fault:
         return f"{self.path}: {self.problem}"
 
 
-def verify(store: Store, manifest: Manifest) -> list[Fault]:
+class Journal:
+    """What a verification has found whole so far, in a local file, so that one that was interrupted can go on.
+
+    A shard counts while its tar and its index have the size and etag that they had when they were read. A line that was
+    cut short by the end of a process counts for nothing.
+    """
+
+    def __init__(self, path: Path, resume: bool) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_bytes().splitlines() if resume and path.exists() else []
+        self._known = {line for line in lines if line.endswith(b"]")}
+        if not resume:
+            path.unlink(missing_ok=True)
+        self._lock = threading.Lock()
+
+    def whole(self, store: Store, row: ShardRow) -> bool:
+        """Whether the shard was found whole and has not changed since."""
+        return bool(self._known) and self._line(store, row) in self._known
+
+    def add(self, store: Store, row: ShardRow) -> None:
+        """The shard was found whole."""
+        line = self._line(store, row)
+        with self._lock, open(self.path, "ab") as file:
+            # A line end first: the line before may have been cut short.
+            file.write(b"\n" + line)
+
+    def finish(self) -> None:
+        """A finished verification leaves nothing to resume."""
+        self.path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _line(store: Store, row: ShardRow) -> bytes:
+        heads = [store.head(path) for path in (row.path, row.index)]
+        plain = [[head.key, head.size, head.etag] for head in heads if head is not None]
+        return json.dumps(plain).encode()
+
+
+def verify(
+    store: Store,
+    manifest: Manifest,
+    *,
+    threads: int = 1,
+    journal: Journal | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Fault]:
     """Faults of the data set, none if it is whole: the root's own digest, every tar, every index, the refusals.
 
-    Reads every byte once and holds one shard at a time. Raises nothing for broken data; StoreError when the store
-    itself cannot be read.
+    Reads every byte once, of `threads` shards at a time, and calls `advance` after each. With a journal, shards that it
+    knows to be whole are not read again, only their indices are. Raises nothing for broken data; StoreError when the
+    store itself cannot be read.
     """
+
+    def examine(row: ShardRow) -> tuple[list[Fault], set[str]]:
+        if journal is None:
+            return _examine(store, row)
+        if journal.whole(store, row):
+            return [], {found.key for found in index_of(store, row)}
+        found = _examine(store, row)
+        if not found[0]:
+            journal.add(store, row)
+        return found
+
     faults = verify_root(store, manifest)
     seen: set[str] = set()
-    for row in manifest.shards:
-        found, keys = _examine(store, row)
-        faults += found
-        faults += [Fault(row.path, f"Key {key} occurs in an earlier shard too.") for key in sorted(keys & seen)]
-        seen |= keys
+    with ThreadPoolExecutor(max(threads, 1), thread_name_prefix="verify") as pool:
+        try:
+            for row, (found, keys) in zip(manifest.shards, pool.map(examine, manifest.shards)):
+                faults += found
+                faults += [Fault(row.path, f"Key {key} occurs in an earlier shard too.") for key in sorted(keys & seen)]
+                seen |= keys
+                advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return faults
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from data_prep.config import SourceConfig
 from data_prep.sources import list_source
+from lsr.core.progress import Progress, Quiet
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
 from lsr.data.manifest import load_manifest, urls
@@ -44,12 +45,23 @@ def manifests(settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-def verify_manifest(settings: Settings, path: str) -> list[str]:
-    """One sentence for every byte range that does not agree with the manifest at `path`."""
-    from lsr.data.verify import verify
+def verify_manifest(
+    settings: Settings, path: str, *, threads: int = 1, resume: bool = False, progress: Progress | None = None
+) -> list[str]:
+    """One sentence for every object that does not agree with the manifest at `path`.
+
+    threads: shards read at a time. resume: leave out what an interrupted verification found whole, if it still has the
+    same etag.
+    """
+    from lsr.data.verify import Journal, verify
 
     store = open_store(settings.store)
-    return [str(fault) for fault in verify(store, load_manifest(store, path))]
+    manifest = load_manifest(store, path)
+    journal = Journal(settings.cache / "verify" / f"{manifest.digest}.jsonl", resume)
+    with (progress or Quiet()).task("verify", len(manifest.shards), "shards") as task:
+        faults = verify(store, manifest, threads=threads, journal=journal, advance=lambda: task.advance())
+    journal.finish()
+    return [str(fault) for fault in faults]
 
 
 def manifest_urls(settings: Settings, path: str) -> list[str]:

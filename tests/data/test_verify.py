@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data_prep.tars import store_shard, write_tar
-from lsr.data.verify import missing, verify, verify_shard
+from lsr.data.verify import Journal, missing, verify, verify_shard
+from lsr.store import Store
 
 from .conftest import Sets, make_set, png, sample
 
@@ -73,6 +75,79 @@ def test_a_manifest_that_tells_other_numbers_is_found_out(sets: Sets) -> None:
     assert "its manifest says 7" in faults(bytes=7)[0]
     assert "the manifest says 6 samples" in faults(samples=6)[0]
     assert "does not describe the members" in faults(index=index_elsewhere(sets))[0]
+
+
+class Slow:
+    """A store that counts what is read, and can be interrupted."""
+
+    def __init__(self, inner: Store, stop_after: int | None = None) -> None:
+        self._inner, self._stop = inner, stop_after
+        self.tars: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        if key.endswith(".tar"):
+            if self._stop is not None and len(self.tars) >= self._stop:
+                raise KeyboardInterrupt
+            self.tars.append(key)
+        return self._inner.read(key, start, length)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_threads_find_the_same_faults_in_the_same_order(sets: Sets, threads: int) -> None:
+    for number in (0, 2):
+        flip(path_of(sets, sets.tiles.shards[number].path), 700)
+    calls: list[None] = []
+    faults = verify(sets.store, sets.tiles, threads=threads, advance=lambda: calls.append(None))
+    assert [f.path for f in faults] == [sets.tiles.shards[i].path for i in (0, 2)]
+    assert len(calls) == 3
+
+
+def test_an_interrupted_verification_goes_on(sets: Sets, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first: Any = Slow(sets.store, stop_after=2)
+    journal = Journal(path, resume=False)
+    with pytest.raises(KeyboardInterrupt):
+        verify(first, sets.tiles, journal=journal)
+    with open(path, "ab") as file:
+        file.write(b'\n[["blobs/cut sh')
+    rest: Any = Slow(sets.store)
+    journal = Journal(path, resume=True)
+    assert verify(rest, sets.tiles, journal=journal) == []
+    assert rest.tars == [sets.tiles.shards[2].path]
+    journal.finish()
+    assert not path.exists()
+    anew: Any = Slow(sets.store)
+    assert verify(anew, sets.tiles, journal=Journal(path, resume=True)) == []
+    assert len(anew.tars) == 3
+
+
+def test_a_shard_that_changed_since_is_read_again(sets: Sets, tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, resume=False)
+    assert verify(sets.store, sets.tiles, journal=journal) == []
+    row = sets.tiles.shards[1]
+    damaged = bytearray(sets.store.read(row.path))
+    damaged[700] ^= 1
+    sets.store.write(row.path, bytes(damaged))
+    reader: Any = Slow(sets.store)
+    assert [f.path for f in verify(reader, sets.tiles, journal=Journal(path, resume=True))] == [row.path]
+    assert reader.tars == [row.path]
+    fresh: Any = Slow(sets.store)
+    verify(fresh, sets.tiles, journal=Journal(path, resume=False))
+    assert len(fresh.tars) == 3
+
+
+def test_a_resumed_verification_still_finds_a_key_in_two_shards(sets: Sets, tmp_path: Path) -> None:
+    shards = [[sample("a", {"png": png(1)})], [sample("a", {"png": png(2)})]]
+    manifest = make_set(sets.store, "tiles", shards, {}, {})
+    for resume in (False, True):
+        journal = Journal(tmp_path / "j", resume)
+        assert [f.problem for f in verify(sets.store, manifest, journal=journal)] == [
+            "Key a occurs in an earlier shard too."
+        ]
 
 
 def index_elsewhere(sets: Sets) -> str:
