@@ -170,10 +170,11 @@ class Report:
         if self.page is not None:
             console.print(f"Report    {self.page.path}", highlight=False, soft_wrap=True)
         made = sum(e.made for e in self.entries)
+        sent = self.page is not None and self.page.made
         total = time.monotonic() - self._started
         console.print(
             f"{made} of {len(self.entries)} stages made, {len(self.entries) - made} reused, in {total:.1f} s."
-            + ("" if made else " Nothing was recomputed and nothing was uploaded."),
+            + ("" if made or sent else " Nothing was recomputed and nothing was uploaded."),
             highlight=False,
         )
 
