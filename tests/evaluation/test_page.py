@@ -256,3 +256,15 @@ def test_ticks_are_round_and_cover(low: float, high: float) -> None:
     assert 3 <= len(found) <= 8
     step = found[1] - found[0]
     assert min(abs(step / 10 ** round(np.log10(step / f)) - f) for f in (1, 2, 5)) < 1e-6
+
+
+def test_generation_shows_its_sheet_of_samples_and_no_slider() -> None:
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (30, 20)).save(buffer, "PNG")
+    rows = (Row(photo="sample", crop=0, scale=1.0, system="ours", values={"self_ssim": 0.9}),)
+    evaluation = Evaluation(protocol="samples", facts={}, rows=rows)
+    found = Page(page(Content(title="T", lead="", evaluation=evaluation, figures={"Samples <": buffer.getvalue()})))
+    (sheet,) = [a for a in found.all("img") if "src" in a]
+    assert (sheet["width"], sheet["height"], sheet["alt"]) == ("30", "20", "Samples <")
+    assert base64.b64decode(sheet["src"].partition(",")[2]) == buffer.getvalue()
+    assert json.loads(found.text["script"][0]) == {"photos": []}
