@@ -7,13 +7,14 @@ and are averaged before. The percentile interval is narrower than its name for f
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from lsr.core.errors import InputError
+from lsr.evaluation.rows import Row
 
 CHUNK = 1 << 22
 """Resampled values held at a time; bounds memory for large sets."""
@@ -57,3 +58,47 @@ def bootstrap(values: npt.NDArray[np.float64], *, confidence: float, resamples: 
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(mean=float(values.mean()), low=float(low), high=float(high), n=n)
+
+
+def interval(
+    values: Iterable[tuple[str, float]], *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> Interval:
+    """Mean and interval of any metric. values: (photograph, value), as often as it was measured: every crop, scale and
+    training seed of a photograph is averaged first, then photographs are resampled.
+
+    The interval says what other photographs would have given, not what other training seeds would. Raises InputError
+    without values and for values that are not finite.
+    """
+    return bootstrap(by_photo(values), confidence=confidence, resamples=resamples, seed=seed)
+
+
+def paired_difference(
+    a: Iterable[tuple[str, float]],
+    b: Iterable[tuple[str, float]],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """Mean of a - b and its interval, paired by photograph: what is hard in a photograph is hard for both systems, and
+    falls out. a, b: as in `interval`; the numbers of seeds may differ. Raises InputError unless both measured the same
+    photographs.
+    """
+    a, b = list(a), list(b)
+    mine, theirs = {photo for photo, _ in a}, {photo for photo, _ in b}
+    if mine != theirs:
+        raise InputError(
+            f"A paired difference needs the same photographs on both sides, found {len(mine - theirs)} only in the "
+            f"first and {len(theirs - mine)} only in the second; evaluate both on one held-out set."
+        )
+    return bootstrap(by_photo(a) - by_photo(b), confidence=confidence, resamples=resamples, seed=seed)
+
+
+def measured(rows: Iterable[Row], system: str, metric: str, scales: Sequence[float] = ()) -> list[tuple[str, float]]:
+    """(photograph, value) of every row of `system` that has `metric`, for `interval`. scales: only these, all if ()."""
+    found = ((row.photo, row.values.get(metric)) for row in rows if row.system == system and _in(row.scale, scales))
+    return [(photo, value) for photo, value in found if value is not None]
+
+
+def _in(scale: float, scales: Sequence[float]) -> bool:
+    return not scales or scale in scales

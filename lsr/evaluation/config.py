@@ -8,19 +8,26 @@ from typing import Literal
 
 from lsr.diffusion.request import Sampler, sampler_faults
 
+ProtocolName = Literal["per-image", "seed-a", "liif-full"]
+MetricName = Literal["dists", "mobilenetv2", "vgg16", "size_matrix"]
+"""Measurements beside the usual ones: DISTS, distances between sets with an extractor, SSIM between all sizes."""
+
 SMALLEST_OUTPUT = 32
 """Side in pixels of the smallest picture that every metric of super-resolution can measure: LPIPS needs it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig:
-    """Stage *evaluate*, protocol `per-image`: metrics are computed for each picture, averaged for each photograph.
+    """Stage *evaluate*: metrics are computed for each picture, averaged for each photograph.
 
-    From every held-out photograph `crops` regions of side round(lr_side * max(scales)) are cut, the most detailed
-    ones, the same in every run. One LR, the region resized (antialiased bicubic, 8-bit) to lr_side, serves all
-    scales; the truth at scale s is the region resized to round(lr_side * s).
+    protocol: which rules (lsr.evaluation.protocols). Under `per-image`, from every held-out photograph `crops` regions
+    of side round(lr_side * max(scales)) are cut, the most detailed ones, the same in every run. One LR, the region
+    resized (antialiased bicubic, 8-bit) to lr_side, serves all scales; the truth at scale s is the region resized to
+    round(lr_side * s). The other protocols make an LR for each scale and have no use for `crops`, `liif-full` none for
+    lr_side.
     scales: any reals above 0; `trained` bounds the range called in-range. steps, eta, sampler, seed: the request.
     photos: at most this many photographs. samples: images drawn for generation. sizes: sides of generated images.
+    metrics: measured beside the usual ones. tile: side of the tiles of outputs and truths that extractors compare.
     """
 
     scales: tuple[float, ...] = (2.0, 2.7, 4.0, 5.5, 8.0)
@@ -34,6 +41,9 @@ class EvaluateConfig:
     seed: int = 1234
     samples: int = 16
     sizes: tuple[int, ...] = (64, 96, 128)
+    protocol: ProtocolName = "per-image"
+    metrics: tuple[MetricName, ...] = ()
+    tile: int = 64
 
     def faults(self) -> list[str]:
         out = [f"scale {s} must be a finite number above 0." for s in self.scales if not (math.isfinite(s) and s > 0)]
@@ -48,8 +58,15 @@ class EvaluateConfig:
             f"round(lr_side * scale) must be at least {SMALLEST_OUTPUT} pixels, the smallest picture LPIPS measures, "
             f"found {round(self.lr_side * s)} at scale {s:g}; raise lr_side or leave this scale out."
             for s in sound
-            if round(self.lr_side * s) < SMALLEST_OUTPUT
+            if round(self.lr_side * s) < SMALLEST_OUTPUT and self.protocol != "liif-full"
         ]
+        if self.tile < SMALLEST_OUTPUT:
+            out.append(f"tile must be at least {SMALLEST_OUTPUT} pixels, found {self.tile}.")
+        if "size_matrix" in self.metrics and self.protocol != "per-image":
+            out.append(
+                f"size_matrix compares outputs of one LR picture, which protocol {self.protocol} does not have; use "
+                "per-image or leave it out."
+            )
         if not self.sizes or min(self.sizes) < 11:
             out.append(f"sizes must not be empty and at least 11, the window of SSIM, found {self.sizes}.")
         return out
@@ -59,14 +76,16 @@ class EvaluateConfig:
 class Rule:
     """One line of the gate: the mean over photographs and scales of (metric - reference) must exceed `above`.
 
-    metric: `psnr`, `ssim`, `lpips`, `lr_psnr` (low-resolution consistency), `scale_ssim` (scale consistency); for
-    generation `self_ssim`, `tile_distance` (statistics against real tiles, 1 for a real tile) and `diversity` (1 when
-    as varied as real tiles). Metrics where lower is better (`lpips`, `tile_distance`) enter with their sign turned,
+    metric: `psnr`, `ssim`, `lpips`, `dists`, `lr_psnr` (low-resolution consistency), `scale_ssim` (scale consistency);
+    for generation `self_ssim`, `tile_distance` (statistics against real tiles, 1 for a real tile) and `diversity` (1
+    when as varied as real tiles). Where lower is better (`lpips`, `dists`, `tile_distance`) the sign is turned,
     so that more is always better: an absolute bound of 5 on `tile_distance` is `above=-5`.
     reference: `bicubic`, `champion`, or `none` for an absolute bound. scope: which scales.
     """
 
-    metric: Literal["psnr", "ssim", "lpips", "lr_psnr", "scale_ssim", "self_ssim", "tile_distance", "diversity"]
+    metric: Literal[
+        "psnr", "ssim", "lpips", "dists", "lr_psnr", "scale_ssim", "self_ssim", "tile_distance", "diversity"
+    ]
     reference: Literal["bicubic", "champion", "none"]
     above: float
     scope: Literal["in-range", "out-of-range", "all"] = "all"

@@ -1,6 +1,6 @@
 """Systems that must lose: they prove that the protocol and the gate can tell good from bad.
 
-Imports numpy and this room's protocol.
+Imports numpy and this room's pictures.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import numpy as np
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
-from lsr.evaluation.protocol import Image, Size, Upscaler
+from lsr.evaluation.pictures import Image, Picture, Size, Upscaler, rounded
 
 
 def remembered(upscaler: Upscaler) -> Upscaler:
     """The same system, which answers a question asked twice in a row from memory: for a model that is measured
     beside its own degraded copy and should sample once.
     """
-    last: list[tuple[object, Sequence[Image]]] = []
+    last: list[tuple[object, Sequence[Picture]]] = []
 
-    def answer(lr: Image, sizes: Sequence[Size]) -> Sequence[Image]:
+    def answer(lr: Image, sizes: Sequence[Size]) -> Sequence[Picture]:
         question = (lr.shape, lr.tobytes(), tuple(sizes))
         if not last or last[0][0] != question:
             last[:] = [(question, upscaler(lr, sizes))]
@@ -47,7 +47,9 @@ def degraded(upscaler: Upscaler, *, seed: int = 0) -> Upscaler:
     """A deliberately worse copy of an upscaler: its pictures, spoilt."""
 
     def worse(lr: Image, sizes: Sequence[Size]) -> list[Image]:
-        return spoil(upscaler(lr, sizes), seed=derive_seed(seed, "degraded", int(lr.sum())))
+        return spoil(
+            [rounded(picture) for picture in upscaler(lr, sizes)], seed=derive_seed(seed, "degraded", int(lr.sum()))
+        )
 
     return worse
 
@@ -62,7 +64,7 @@ def shuffled(upscaler: Upscaler, lrs: Sequence[Image]) -> Upscaler:
         raise InputError(f"Shuffling conditions needs at least 2 LR pictures, found {len(lrs)}.")
     order = {lr.tobytes(): index for index, lr in enumerate(lrs)}
 
-    def other(lr: Image, sizes: Sequence[Size]) -> Sequence[Image]:
+    def other(lr: Image, sizes: Sequence[Size]) -> Sequence[Picture]:
         if lr.tobytes() not in order:
             raise InputError("This LR picture was not among those given to the shuffled control; give it all of them.")
         return upscaler(lrs[(order[lr.tobytes()] + 1) % len(lrs)], sizes)

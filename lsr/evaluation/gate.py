@@ -58,6 +58,7 @@ def judge(
     theirs = _subject_rows(champion_evaluation.rows, "champion's") if champion_evaluation else []
     ours = _subject_rows(evaluation.rows, "candidate's")
     if champion_evaluation:
+        _refuse_other_protocol(evaluation, champion_evaluation)
         _refuse_other_pictures(ours, theirs)
     rules = [*config.floor, *(config.against_champion if champion else ())]
     lines = []
@@ -104,6 +105,15 @@ def _subject_rows(rows: Sequence[Row], whose: str) -> list[Row]:
     if not found:
         raise InputError(f"The {whose} evaluation has no rows of system {SUBJECT!r}; evaluate it again.")
     return found
+
+
+def _refuse_other_protocol(ours: Evaluation, theirs: Evaluation) -> None:
+    mine, other = ((e.protocol, e.version) for e in (ours, theirs))
+    if mine != other:
+        raise InputError(
+            f"Candidate and champion were measured under protocols {mine[0]} version {mine[1]} and {other[0]} version "
+            f"{other[1]}; evaluate both under one."
+        )
 
 
 def _refuse_other_pictures(ours: Sequence[Row], theirs: Sequence[Row]) -> None:

@@ -1,6 +1,6 @@
 """The protocol `samples`: generation measured without a truth. Imports Pillow, numpy and this room.
 
-Three questions, each one number a sample, so that the same paired bootstrap and gate apply:
+Three questions, each one number a sample, so that the same paired bootstrap and gate apply, and two that are asked for:
 
 * `self_ssim`: is one latent the same picture at every output size? SSIM of the output, resized (Pillow bicubic) to
   the reference size, with the output at that size; latent and sampler noise are fixed (method.md gotcha 19).
@@ -8,6 +8,8 @@ Three questions, each one number a sample, so that the same paired bootstrap and
 * `tile_distance`: do its colours, contrast and texture energies look like a real tile's? Mahalanobis distance of
   eleven plain statistics from their distribution over real tiles, divided by sqrt(11), so that real tiles lie near 1
   and decoded noise far above. It refuses noise and flat pictures; it does not know what a face is.
+* with `matrix`, `ssim_at_HxW` of each size against each (pictures.size_matrix): the whole of the published table.
+* with extractors, KID, FD, precision and recall of the samples against the real tiles, resized to each size.
 * `diversity`: mean RMS distance of a sample from the others, divided by that among real tiles; 0 when all samples
   are one picture, near 1 when they vary as real tiles do.
 
@@ -17,15 +19,17 @@ name their extractor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
 from lsr.core.errors import InputError
-from lsr.evaluation.protocol import Image, resize, similarity
-from lsr.evaluation.rows import Evaluation, Row
+from lsr.evaluation.pictures import Image, resize, similarity, size_matrix
+from lsr.evaluation.pooled import REAL, set_distances
+from lsr.evaluation.rows import Cell, Evaluation, Row
+from lsr.metrics.extractors import Extractor, extract
 
 Floats = npt.NDArray[np.float64]
 PROTOCOL = "samples"
@@ -89,11 +93,17 @@ Samples = Sequence[Sequence[Image]]
 
 
 def evaluate_samples(
-    samples: Samples, tiles: Sequence[Image], controls: Mapping[str, Samples] | None = None
+    samples: Samples,
+    tiles: Sequence[Image],
+    controls: Mapping[str, Samples] | None = None,
+    *,
+    extractors: Mapping[str, Extractor] | None = None,
+    matrix: bool = False,
 ) -> Evaluation:
     """Rows of system `ours` for every sample and size, and of system `tiles` for real tiles kept out of the fit.
 
-    tiles: real ones, at least 16. controls: further systems by name, such as a degraded copy of the samples. Rows
+    tiles: real ones, at least 16. controls: further systems by name, such as a degraded copy of the samples.
+    extractors: by name, for distances between sets. matrix: whether rows compare every size with every size. Rows
     carry scale = side / reference side; the reference is the size nearest to the tiles'. Raises InputError for too
     few tiles, no samples or unequal sizes.
     """
@@ -103,19 +113,37 @@ def evaluate_samples(
     fit, kept = tiles[::step][0::2], tiles[::step][1::2]
     distance, real_spread = TileDistance(fit), float(spread(fit).mean())
     rows = []
-    for name, drawn in {"ours": samples, **(controls or {})}.items():
+    everyone = {"ours": samples, **(controls or {})}
+    for name, drawn in everyone.items():
         if _sides(drawn, tiles) != sides:
             raise InputError(f"Control {name} was drawn at other sizes than the samples; draw it at {sides}.")
-        rows += _sample_rows(name, drawn, reference, distance, real_spread)
+        rows += _sample_rows(name, drawn, reference, distance, real_spread, matrix)
     rows += _real_rows(kept, distance, real_spread)
     facts = {"reference_side": reference, "tiles": len(tiles), "fid": None, "statistics_side": SIDE}
-    return Evaluation(protocol=PROTOCOL, facts=facts, rows=tuple(rows))
+    cells = tuple(_cells(everyone, tiles[::step], reference, extractors or {}))
+    return Evaluation(protocol=PROTOCOL, facts=facts, rows=tuple(rows), cells=cells)
+
+
+def _cells(
+    everyone: Mapping[str, Samples], tiles: Sequence[Image], reference: int, extractors: Mapping[str, Extractor]
+) -> Iterator[Cell]:
+    """Distances of each system's samples from the real tiles, which are resized to each size like the samples."""
+    groups = [f"tile-{index:05d}" for index in range(len(tiles))]
+    sides = [picture.shape[0] for picture in next(iter(everyone.values()))[0]]
+    for column, side in enumerate(sides):
+        for extractor, network in extractors.items():
+            real = extract(network, [resize(tile, (side, side)) for tile in tiles])
+            made = {name: extract(network, [sample[column] for sample in drawn]) for name, drawn in everyone.items()}
+            for system, metric, value in set_distances(real, groups, made, extractor):
+                count = len(tiles) if system == REAL else len(everyone[system])
+                yield Cell(scale=side / reference, system=system, metric=metric, value=value, photos=count)
 
 
 def _sample_rows(
-    system: str, samples: Samples, reference: int, distance: TileDistance, real_spread: float
+    system: str, samples: Samples, reference: int, distance: TileDistance, real_spread: float, matrix: bool
 ) -> list[Row]:
     sides = [picture.shape[0] for picture in samples[0]]
+    by_size = [size_matrix(sample) for sample in samples] if matrix else []
     rows = []
     for column, side in enumerate(sides):
         pictures = [sample[column] for sample in samples]
@@ -126,6 +154,7 @@ def _sample_rows(
                 "self_ssim": _self_ssim(sample[column], sample[sides.index(reference)]),
                 "tile_distance": float(distances[index]),
                 "diversity": None if spreads is None else float(spreads[index]),
+                **(by_size[index][column] if matrix else {}),
             }
             rows.append(Row(photo=f"sample-{index:05d}", crop=0, scale=side / reference, system=system, values=values))
     return rows

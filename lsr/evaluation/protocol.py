@@ -1,68 +1,69 @@
-"""The protocol `per-image`: super-resolution measured picture by picture, against the photograph and bicubic.
+"""Super-resolution measured under a named protocol, against the photograph and bicubic.
 
-Imports floors 3a and below (Pillow, torch through lsr.metrics). What this protocol fixes, because published tables
-differ in every point (method.md 3.1, gotchas 17-19):
+`per-image`, the default, is what the gate judges by:
 
 * ONE LR for all scales: a region of the photograph resized to lr_side and rounded to 8 bits. The published code
   makes a new LR for each scale from the image resized to that scale's output; here the latent is the same at every
   scale, so that consistency between scales can be measured, and all scales answer the same question.
-* Truth at scale s: the region resized to round(lr_side * s). Every resize in this file is Pillow's bicubic, which
-  is antialiased when it reduces, on 8-bit RGB.
+* Truth at scale s: the region resized to round(lr_side * s). Every resize is Pillow's bicubic, which is antialiased
+  when it reduces, on 8-bit RGB.
 * Metrics are of each picture alone, 8-bit RGB scaled to [0, 1], no border shaved, no Y channel; PSNR is never pooled
   over a batch. The gate averages the pictures of a photograph first.
+
+The other protocols are in `protocols`; docs/evaluation.md compares them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from PIL import Image as Pillow
 
+from lsr.core.config import as_plain
 from lsr.core.errors import InputError
 from lsr.core.progress import Progress, Quiet
 from lsr.evaluation.config import EvaluateConfig
-from lsr.evaluation.regions import choose_regions
-from lsr.evaluation.rows import CEILING_DB, Evaluation, Row
-from lsr.metrics import psnr, ssim
+from lsr.evaluation.pictures import (
+    Exhibit,
+    Image,
+    Perceptual,
+    Picture,
+    Size,
+    Upscaler,
+    as_batch,
+    bicubic,
+    decibels,
+    resize,
+    resized,
+    rounded,
+    similarity,
+    size_matrix,
+)
+from lsr.evaluation.pooled import Pools
+from lsr.evaluation.protocols import SSIM_SIDE, Protocol, Truths, protocol_of, questions
+from lsr.evaluation.rows import Evaluation, Row
+from lsr.metrics.extractors import Extractor
+from lsr.metrics.lpips import MIN_SIDE
 
-Image = npt.NDArray[np.uint8]
-Size = tuple[int, int]
-Upscaler = Callable[[Image, Sequence[Size]], Sequence[Image]]
-"""From LR [h, w, 3] uint8 and output sizes (H, W): one uint8 picture a size, all from the same latent."""
+__all__ = [
+    "METRICS",
+    "Exhibit",
+    "Image",
+    "Perceptual",
+    "Size",
+    "Upscaler",
+    "as_batch",
+    "bicubic",
+    "decibels",
+    "evaluate",
+    "reference_scale",
+    "resize",
+    "similarity",
+]
 
-Perceptual = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""LPIPS: two [B, 3, H, W] in [0, 1] to [B]."""
-
-PROTOCOL = "per-image"
 METRICS = ("psnr", "ssim", "lpips", "lr_psnr", "scale_ssim")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exhibit:
-    """One picture for people: what went in, what should and what did come out. outputs: by system."""
-
-    photo: str
-    crop: int
-    scale: float
-    lr: Image
-    truth: Image
-    outputs: Mapping[str, Image]
-
-
-def resize(image: Image, size: Size) -> Image:
-    """`image` [H, W, 3] uint8 at `size` (H, W) by Pillow's bicubic (antialiased when it reduces), rounded to 8 bits."""
-    return np.asarray(Pillow.fromarray(image).resize((size[1], size[0]), Pillow.Resampling.BICUBIC), dtype=np.uint8)
-
-
-def bicubic(lr: Image, sizes: Sequence[Size]) -> list[Image]:
-    """The baseline that every version is shown beside: Pillow's bicubic from LR."""
-    return [resize(lr, size) for size in sizes]
 
 
 def reference_scale(config: EvaluateConfig) -> float:
@@ -72,21 +73,6 @@ def reference_scale(config: EvaluateConfig) -> float:
     return max(inside) if inside else min(config.scales)
 
 
-def as_batch(image: Image) -> torch.Tensor:
-    """[H, W, 3] uint8 as [1, 3, H, W] float32 in [0, 1]."""
-    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(torch.float32) / 255
-
-
-def decibels(a: Image, b: Image) -> float:
-    """PSNR in dB of two 8-bit pictures, at most CEILING_DB."""
-    return min(float(psnr(as_batch(a), as_batch(b))), CEILING_DB)
-
-
-def similarity(a: Image, b: Image) -> float:
-    """SSIM of two 8-bit pictures."""
-    return float(ssim(as_batch(a), as_batch(b)))
-
-
 def evaluate(
     photos: Iterable[tuple[str, Image]],
     systems: Mapping[str, Upscaler],
@@ -94,121 +80,135 @@ def evaluate(
     *,
     lpips: Perceptual | None = None,
     lpips_name: str = "",
+    dists: Perceptual | None = None,
+    extractors: Mapping[str, Extractor] | None = None,
     show: Callable[[Exhibit], None] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Rows of every system, and of `bicubic`, on held-out photographs.
+    """Rows of every system, and of `bicubic`, on held-out photographs, under the protocol that the config names.
 
     photos: (key, [H, W, 3] uint8), of which the first config.photos are used. systems: by name; `ours` is what the
-    gate judges. lpips: the metric with its weights, None where they are absent (the rows then say None).
-    show: called with each picture. Raises InputError when nothing can be measured or a system breaks its contract.
+    gate judges. lpips, dists: the metrics with their weights; LPIPS may be None where they are absent (the rows then
+    say None). dists and extractors (by name) are used as far as config.metrics asks for them.
+    show: called with each picture. Raises InputError when nothing can be measured, a system breaks its contract or a
+    metric was asked for and not given.
     """
     if "bicubic" in systems:
         raise InputError("The name bicubic is taken by the baseline, which every evaluation includes; rename yours.")
+    given = {**({"dists": dists} if dists else {}), **(extractors or {})}
+    if missing := [name for name in config.metrics if name != "size_matrix" and name not in given]:
+        raise InputError(f"The evaluation asks for {', '.join(missing)} and was not given the weights; pass them.")
+    protocol = protocol_of(config)
+    pools = Pools(protocol.pooled, {n: e for n, e in (extractors or {}).items() if n in config.metrics}, config.tile)
+    judge = _Judge(protocol, config, lpips, dists if "dists" in config.metrics else None)
     rows: list[Row] = []
     notes: list[str] = []
     everyone: dict[str, Upscaler] = {"bicubic": bicubic, **systems}
     with (progress or Quiet()).task("evaluate", config.photos, "photos") as task:
         for key, photo in islice(photos, config.photos):
-            for number, lr, truths in _questions(key, photo, config, notes):
-                outputs = {name: _ask(name, system, lr, truths) for name, system in everyone.items()}
+            for number, lr, truths in questions(key, photo, config, notes):
+                outputs = {name: _ask(name, system, lr, truths, protocol) for name, system in everyone.items()}
                 for name, answer in outputs.items():
-                    rows += _measure(key, number, name, lr, truths, answer, reference_scale(config), lpips)
+                    rows += judge.rows(key, number, name, lr, truths, answer)
+                for scale, truth in truths.items():
+                    shaved = {name: protocol.shave(answer[scale], scale) for name, answer in outputs.items()}
+                    pools.add(key, scale, protocol.shave(truth, scale), shaved)
                 if show:
                     _show(show, key, number, lr, truths, outputs)
             task.advance(note=key[:12])
     if not rows:
         reasons = " ".join(notes) or "No photograph was given."
         raise InputError(f"Nothing could be evaluated. {reasons} Hold out more or larger photographs.")
-    return Evaluation(protocol=PROTOCOL, facts=_facts(config, lpips, lpips_name), rows=tuple(rows), notes=tuple(notes))
+    found = len({row.photo for row in rows})
+    if protocol.photos and found != protocol.photos:
+        notes.append(f"Protocol {protocol.name} was published with {protocol.photos} pictures; these are {found}.")
+    facts = _facts(config, lpips, lpips_name)
+    cells = tuple(pools.cells())
+    return Evaluation(protocol=protocol.name, facts=facts, rows=tuple(rows), notes=tuple(notes), cells=cells)
 
 
 def _facts(config: EvaluateConfig, lpips: Perceptual | None, lpips_name: str) -> dict[str, object]:
+    protocol = protocol_of(config)
     return {
         "scales": list(config.scales),
         "trained": list(config.trained),
         "lr_side": config.lr_side,
         "reference_scale": reference_scale(config),
-        "resize": "Pillow bicubic, antialiased when reducing, 8-bit RGB",
+        "resize": protocol.resize,
+        "protocol": as_plain(protocol),
         "lpips": (lpips_name or "unnamed") if lpips else None,
         "sampler": {"name": config.sampler, "steps": config.steps, "eta": config.eta, "seed": config.seed},
+        **({"tile": config.tile} if {"mobilenetv2", "vgg16"} & set(config.metrics) else {}),
     }
 
 
-Truths = dict[float, Image]
-
-
-def _questions(key: str, photo: Image, config: EvaluateConfig, notes: list[str]) -> Iterable[tuple[int, Image, Truths]]:
-    """(crop number, LR, truth by scale) of one photograph; what cannot be asked is noted."""
-    wanted = round(config.lr_side * max(config.scales))
-    for number, region in enumerate(choose_regions(photo, crops=config.crops, side=wanted)):
-        if region.side < config.lr_side:
-            notes.append(f"{key}: its short side {region.side} is below lr_side {config.lr_side}; left out.")
-            continue
-        pixels = region.cut(photo)
-        sides = {s: round(config.lr_side * s) for s in config.scales}
-        real = {s: side for s, side in sides.items() if side <= region.side}
-        if len(real) < len(sides):
-            lost = ", ".join(f"{s:g}" for s in sides if s not in real)
-            notes.append(f"{key}: its largest square has side {region.side}, too small for a true picture at x{lost}.")
-        if real:
-            lr = resize(pixels, (config.lr_side, config.lr_side))
-            yield number, lr, {s: resize(pixels, (side, side)) for s, side in real.items()}
-
-
-def _ask(name: str, system: Upscaler, lr: Image, truths: Truths) -> dict[float, Image]:
+def _ask(name: str, system: Upscaler, lr: Image, truths: Truths, protocol: Protocol) -> dict[float, Picture]:
     sizes = [(truth.shape[0], truth.shape[1]) for truth in truths.values()]
     answer = list(system(lr, sizes))
+    kinds = ("uint8",) if protocol.rounding else ("uint8", "float32")
     wrong = len(answer) != len(sizes) or any(
-        image.dtype != np.uint8 or image.shape != (*size, 3) for image, size in zip(answer, sizes)
+        str(image.dtype) not in kinds or image.shape != (*size, 3) for image, size in zip(answer, sizes)
     )
     if wrong:
         found = ", ".join(f"{image.dtype} {list(image.shape)}" for image in answer)
-        raise InputError(f"System {name} must return one uint8 picture [H, W, 3] for each of {sizes}, found {found}.")
+        raise InputError(
+            f"System {name} must return one {' or '.join(kinds)} picture [H, W, 3] for each of {sizes}, found {found}."
+        )
+    for image in answer:
+        if image.dtype == np.float32 and not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+            raise InputError(f"System {name} must return finite values in [0, 1], found others; clamp its output.")
     return dict(zip(truths, answer))
 
 
-def _measure(
-    key: str,
-    number: int,
-    name: str,
-    lr: Image,
-    truths: Truths,
-    outputs: Mapping[float, Image],
-    reference: float,
-    lpips: Perceptual | None,
-) -> list[Row]:
-    rows = []
-    for scale, output in outputs.items():
-        truth = truths[scale]
-        values: dict[str, float | None] = {
-            "psnr": decibels(output, truth),
-            "ssim": similarity(output, truth),
-            "lpips": _perceptual(lpips, output, truth) if lpips else None,
-            "lr_psnr": decibels(resize(output, (lr.shape[0], lr.shape[1])), lr),
-            "scale_ssim": _consistency(scale, outputs, reference),
-        }
-        rows.append(Row(photo=key, crop=number, scale=scale, system=name, values=values))
-    return rows
+class _Judge:
+    """The metrics of one picture, as the protocol looks at it."""
+
+    def __init__(
+        self, protocol: Protocol, config: EvaluateConfig, lpips: Perceptual | None, dists: Perceptual | None
+    ) -> None:
+        self._protocol, self._lpips, self._dists = protocol, lpips, dists
+        self._reference, self._matrix = reference_scale(config), "size_matrix" in config.metrics
+
+    def rows(
+        self, key: str, number: int, name: str, lr: Image, truths: Truths, outputs: Mapping[float, Picture]
+    ) -> list[Row]:
+        matrix = size_matrix(list(outputs.values())) if self._matrix else [{}] * len(outputs)
+        rows = []
+        for (scale, output), by_size in zip(outputs.items(), matrix):
+            made, truth = (self._protocol.shave(picture, scale) for picture in (output, truths[scale]))
+            values: dict[str, float | None] = {
+                "psnr": decibels(made, truth),
+                "ssim": similarity(made, truth) if min(truth.shape[:2]) >= SSIM_SIDE else None,
+                "lpips": _perceptual("LPIPS", self._lpips, made, truth),
+                "lr_psnr": decibels(resized(output, (lr.shape[0], lr.shape[1])), lr),
+                "scale_ssim": _consistency(scale, outputs, self._reference),
+                **({"dists": _perceptual("DISTS", self._dists, made, truth)} if self._dists else {}),
+                **by_size,
+            }
+            rows.append(Row(photo=key, crop=number, scale=scale, system=name, values=values))
+        return rows
 
 
-def _perceptual(lpips: Perceptual, output: Image, truth: Image) -> float:
-    value = float(lpips(as_batch(output), as_batch(truth)))
+def _perceptual(name: str, metric: Perceptual | None, output: Picture, truth: Picture) -> float | None:
+    if metric is None or min(truth.shape[:2]) < MIN_SIDE:
+        return None
+    value = float(metric(as_batch(output), as_batch(truth)))
     if not math.isfinite(value):
-        raise InputError(f"LPIPS came out {value} on two sound pictures; its weights are broken, fetch them again.")
+        raise InputError(f"{name} came out {value} on two sound pictures; its weights are broken, fetch them again.")
     return value
 
 
-def _consistency(scale: float, outputs: Mapping[float, Image], reference: float) -> float | None:
+def _consistency(scale: float, outputs: Mapping[float, Picture], reference: float) -> float | None:
     """SSIM of the output, resized to the reference scale's size, with the output at the reference scale.
 
     Asymmetric by construction: a larger output is reduced, a smaller one enlarged, which loses its detail, so values
-    are comparable between systems at one scale, not between scales. None at the reference itself, where it is 1.
+    are comparable between systems at one scale, not between scales. None at the reference itself, where it is 1, and
+    where every scale has an LR of its own.
     """
     if scale == reference or reference not in outputs:
         return None
     target = outputs[reference]
-    return similarity(resize(outputs[scale], (target.shape[0], target.shape[1])), target)
+    return similarity(resized(outputs[scale], (target.shape[0], target.shape[1])), target)
 
 
 def _show(
@@ -217,8 +217,8 @@ def _show(
     number: int,
     lr: Image,
     truths: Truths,
-    outputs: Mapping[str, Mapping[float, Image]],
+    outputs: Mapping[str, Mapping[float, Picture]],
 ) -> None:
     for scale, truth in truths.items():
-        by_system = {name: answer[scale] for name, answer in outputs.items()}
+        by_system = {name: rounded(answer[scale]) for name, answer in outputs.items()}
         show(Exhibit(photo=key, crop=number, scale=scale, lr=lr, truth=truth, outputs=by_system))

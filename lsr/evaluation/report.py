@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from lsr.core.errors import InputError
 from lsr.evaluation.bootstrap import Interval, bootstrap, by_photo
 from lsr.evaluation.rows import LOWER_IS_BETTER, Evaluation, Row, metrics_of, photos_of, systems_of
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NOT_COMPUTED = "not computed"
-DIGITS = {"psnr": 2, "lr_psnr": 2}
+ABSENT = "-"
+DIGITS = {"psnr": 2, "lr_psnr": 2, "psnr_batch8": 2}
+AT_SIZE = "ssim_at_"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,17 +42,23 @@ Cell = tuple[float, str, str]
 
 
 def means(evaluation: Evaluation) -> list[Mean]:
-    """Means over photographs (pictures of one averaged first), by scale, system and metric, in that order."""
-    return [
+    """Means over photographs (pictures of one averaged first), by scale, system and metric, in that order; then the
+    numbers of whole systems.
+    """
+    out = [
         Mean(scale=scale, system=system, metric=metric, value=float(v.mean()) if len(v) else None, photos=len(v))
         for (scale, system, metric), v in _by_cell(evaluation).items()
+    ]
+    return out + [
+        Mean(scale=cell.scale, system=cell.system, metric=cell.metric, value=cell.value, photos=cell.photos)
+        for cell in evaluation.cells
     ]
 
 
 def intervals(
     evaluation: Evaluation, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> dict[Cell, Interval | None]:
-    """Mean and bootstrap interval over photographs of every cell that `means` lists, None where it was not computed.
+    """Mean and bootstrap interval over photographs of every cell that comes from rows, None where it was not computed.
 
     A cell of one photograph has an interval of no width, which says nothing.
     """
@@ -70,6 +79,22 @@ def _by_cell(evaluation: Evaluation) -> dict[Cell, npt.NDArray[np.float64]]:
     systems, metrics = systems_of(evaluation.rows), metrics_of(evaluation.rows)
     order = sorted(cells, key=lambda cell: (cell[0], systems.index(cell[1]), metrics.index(cell[2])))
     return {cell: by_photo(cells[cell]) for cell in order}
+
+
+def size_table(evaluation: Evaluation, system: str = "ours") -> tuple[list[str], list[list[float]]]:
+    """SelfSSIM of every size against every size, as in the paper's table 1: sizes `HxW`, and entry [i][j], which is
+    that of size j resized to size i, averaged over samples or photographs.
+
+    Raises InputError when the evaluation did not ask for size_matrix.
+    """
+    named: dict[float, dict[str, float]] = defaultdict(dict)
+    for mean in means(evaluation):
+        if mean.system == system and mean.metric.startswith(AT_SIZE) and mean.value is not None:
+            named[mean.scale][mean.metric.removeprefix(AT_SIZE)] = mean.value
+    sizes = list(next(iter(named.values()), {}))
+    if not sizes:
+        raise InputError(f"The evaluation has no size_matrix of {system}; add it to evaluate.metrics.")
+    return sizes, [[values[size] for values in named.values()] for size in sizes]
 
 
 def shown(metric: str, value: float | None) -> str:
@@ -111,19 +136,25 @@ def _photos_won(rows: Sequence[Row], metric: str, system: str) -> tuple[int, int
 
 
 def _grid(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
-    metrics = metrics_of(evaluation.rows)
+    found = means(evaluation)
+    metrics = list(dict.fromkeys(mean.metric for mean in found))
     lines: dict[tuple[float, str], dict[str, str]] = {}
-    for mean in means(evaluation):
+    for mean in found:
         cells = lines.setdefault((mean.scale, mean.system), {})
         cells[mean.metric] = shown(mean.metric, mean.value)
     header = ["scale", "system", *metrics]
-    return header, [[f"x{s:g}", name, *(cells[m] for m in metrics)] for (s, name), cells in lines.items()]
+    return header, [
+        [f"x{s:g}", name, *(cells.get(m, ABSENT) for m in metrics)]
+        for (s, name), cells in sorted(lines.items(), key=lambda line: line[0][0])
+    ]
 
 
 def summary(evaluation: Evaluation) -> list[str]:
     """What a reader must know beside the table: photographs, scales out of range, missing metrics, bicubic's wins."""
     facts, rows = evaluation.facts, evaluation.rows
-    out = [f"Protocol {evaluation.protocol}, {len(photos_of(rows))} photographs or samples."]
+    out = [
+        f"Protocol {evaluation.protocol} version {evaluation.version}, {len(photos_of(rows))} photographs or samples."
+    ]
     if trained := facts.get("trained"):
         outside = [f"x{s:g}" for s in facts.get("scales", []) if not trained[0] <= s <= trained[1]]
         out.append(f"Trained for x{trained[0]:g} to x{trained[1]:g}; out of range: {', '.join(outside) or 'none'}.")

@@ -14,7 +14,9 @@ from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import IntegrityError, VersionMismatchError
 
 FORMAT = 1
-LOWER_IS_BETTER = frozenset({"lpips", "tile_distance"})
+LOWER_IS_BETTER = frozenset(
+    {"lpips", "dists", "tile_distance", "kid_mobilenetv2", "fd_mobilenetv2", "kid_vgg16", "fd_vgg16"}
+)
 """Metrics whose sign is turned before they are compared, so that more is always better."""
 
 CEILING_DB = 100.0
@@ -42,20 +44,44 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One number of a system at a scale that is not a mean over pictures: a distance between sets, a pooled PSNR.
+
+    system: `real` for real pictures against other real ones, the floor of a distance. value: None where there were too
+    few pictures. photos: how many it was taken from.
+    """
+
+    scale: float
+    system: str
+    metric: str
+    value: float | None
+    photos: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """All rows of one evaluation. protocol: its name. facts: what a reader must know to read the numbers (kernels,
-    reference scale, LPIPS network). notes: what was left out, and why.
+    """All rows of one evaluation. protocol: its name. facts: what a reader must know to read the numbers (the
+    protocol's rules and version, reference scale, LPIPS network). notes: what was left out, and why. cells: numbers of
+    a whole system.
     """
 
     protocol: str
     facts: Mapping[str, Any]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = field(default=())
+    cells: tuple[Cell, ...] = field(default=())
 
     def to_bytes(self) -> bytes:
         """Canonical JSON; equal evaluations have equal bytes."""
         plain = {**asdict(self), "rows": [asdict(row) for row in self.rows], "format": FORMAT}
+        if not self.cells:
+            del plain["cells"]
         return canonical_json(plain)
+
+    @property
+    def version(self) -> int:
+        """Of the protocol; rows from before versions were recorded have the first."""
+        return int(self.facts.get("protocol", {}).get("version", 1))
 
     @property
     def digest(self) -> str:
@@ -69,7 +95,8 @@ class Evaluation:
             if plain.pop("format", None) != FORMAT:
                 raise VersionMismatchError(f"The evaluation at {where} is not of format {FORMAT}; evaluate again.")
             rows = tuple(Row(**row) for row in plain.pop("rows"))
-            return cls(rows=rows, notes=tuple(plain.pop("notes")), **plain)
+            cells = tuple(Cell(**cell) for cell in plain.pop("cells", ()))
+            return cls(rows=rows, notes=tuple(plain.pop("notes")), cells=cells, **plain)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise IntegrityError(f"The evaluation at {where} cannot be read ({error}); evaluate again.") from error
 

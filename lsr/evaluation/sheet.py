@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from lsr.core.errors import InputError
-from lsr.evaluation.protocol import Exhibit, Image, decibels
+from lsr.evaluation.pictures import Exhibit, Image, decibels
 from lsr.evaluation.report import means
 from lsr.evaluation.rows import Evaluation, systems_of
 

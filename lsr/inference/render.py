@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,6 +37,21 @@ def features_of(system: LatentSystem, z: Tensor, window: Window) -> Tensor:
     return blend(lambda rows, columns: system.decoder.features(latent[..., rows, columns]), (height, width), window)
 
 
+def _bands(
+    system: LatentSystem,
+    features: Tensor,
+    size: tuple[int, int],
+    extent: tuple[float, float] | None,
+    lr: Tensor | None,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Rows and their pixels, [B, rows, W', 3] in [0, 255], about PIXELS_AT_ONCE at a time."""
+    band = max(1, PIXELS_AT_ONCE // (len(features) * size[1]))
+    for start in range(0, size[0], band):
+        stop = min(start + band, size[0])
+        image = system.render(features, size, rows=(start, stop), extent=extent, lr=lr)
+        yield slice(start, stop), ((image.clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1)
+
+
 def render(
     system: LatentSystem,
     features: Tensor,
@@ -47,12 +64,21 @@ def render(
 
     Besides the result, memory is bounded: f_theta runs on bands of about PIXELS_AT_ONCE pixels.
     """
-    count = len(features)
-    out = np.empty((count, *size, 3), dtype=np.uint8)
-    band = max(1, PIXELS_AT_ONCE // (count * size[1]))
-    for start in range(0, size[0], band):
-        stop = min(start + band, size[0])
-        image = system.render(features, size, rows=(start, stop), extent=extent, lr=lr)
-        pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-        out[:, start:stop] = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    out = np.empty((len(features), *size, 3), dtype=np.uint8)
+    for rows, pixels in _bands(system, features, size, extent, lr):
+        out[:, rows] = pixels.round().to(torch.uint8).cpu().numpy()
+    return out
+
+
+def render_exact(
+    system: LatentSystem,
+    features: Tensor,
+    size: tuple[int, int],
+    extent: tuple[float, float] | None = None,
+    lr: Tensor | None = None,
+) -> NDArray[np.float32]:
+    """`render` before it rounds: float32 [B, *size, 3] in [0, 1]."""
+    out = np.empty((len(features), *size, 3), dtype=np.float32)
+    for rows, pixels in _bands(system, features, size, extent, lr):
+        out[:, rows] = (pixels.float() / 255).clamp(0, 1).cpu().numpy()
     return out

@@ -19,7 +19,7 @@ from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
 from lsr.diffusion.request import Sampler
 from lsr.diffusion.samplers import Denoiser, sample
-from lsr.inference.render import check_size, features_of, render, to_float
+from lsr.inference.render import check_size, features_of, render, render_exact, to_float
 from lsr.inference.windows import Window, blend
 from lsr.models.system import LatentSystem, pad_to_multiple
 from lsr.nn.random import normal
@@ -91,6 +91,27 @@ def upscale_to_sizes(
     with torch.no_grad():
         rendered = [render(system, features, size, extent, lr) for size in sizes]
     return [pictures.reshape(pictures.shape[1:]) for pictures in rendered]
+
+
+def upscale_exact(
+    system: LatentSystem,
+    image: NDArray[np.uint8],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    steps: int = 50,
+    eta: float = 0.0,
+    sampler: Sampler = "ddim",
+    seed: int = 0,
+    window: int | None = None,
+) -> list[NDArray[np.float32]]:
+    """`upscale_to_sizes` before it rounds: float32 [H', W', 3] in [0, 1], for a protocol that measures so."""
+    for size in sizes:
+        check_size(size)
+    features, extent, lr = _sample(
+        system, _checked(image)[None], [seed], steps=steps, eta=eta, sampler=sampler, window=window
+    )
+    with torch.no_grad():
+        return [render_exact(system, features, size, extent, lr)[0] for size in sizes]
 
 
 def upscale_batch(

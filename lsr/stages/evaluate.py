@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lsr.core.canonical import canonical_json
-from lsr.core.errors import InputError
+from lsr.core.errors import InputError, NotFoundError
 from lsr.core.refs import Ref
 from lsr.data.manifest import load_manifest
 from lsr.evaluation.config import EvaluateConfig
@@ -27,7 +27,8 @@ from lsr.store.attempts import Lease
 from lsr.store.content import commit, get_blob, put_blob
 
 if TYPE_CHECKING:
-    from lsr.evaluation.protocol import Exhibit, Image, Upscaler
+    from lsr.evaluation.pictures import Exhibit, Image, Perceptual, Picture, Upscaler
+    from lsr.metrics.extractors import Extractor
     from lsr.models.system import LatentSystem
 
 DEGRADED = "degraded"
@@ -35,13 +36,14 @@ SHOWN = 6
 
 
 def upscaler(system: LatentSystem, config: EvaluateConfig) -> Upscaler:
-    """The system as the protocol asks it: one latent, decoded at every size."""
-    from lsr.inference.upscale import upscale_to_sizes
+    """The system as the protocol asks it: one latent, decoded at every size, rounded where the protocol rounds."""
+    from lsr.evaluation.protocols import protocol_of
+    from lsr.inference.upscale import upscale_exact, upscale_to_sizes
 
-    def answer(lr: Image, sizes: Sequence[tuple[int, int]]) -> list[Image]:
-        return upscale_to_sizes(
-            system, lr, sizes, steps=config.steps, eta=config.eta, sampler=config.sampler, seed=config.seed
-        )
+    decode = upscale_to_sizes if protocol_of(config).rounding else upscale_exact
+
+    def answer(lr: Image, sizes: Sequence[tuple[int, int]]) -> Sequence[Picture]:
+        return decode(system, lr, sizes, steps=config.steps, eta=config.eta, sampler=config.sampler, seed=config.seed)
 
     return answer
 
@@ -65,6 +67,26 @@ def held_out(store: Store, images: Ref) -> Iterator[tuple[str, Image]]:
     reader.close()
 
 
+def weights_of(config: EvaluateConfig, cache: Path) -> tuple[Perceptual | None, dict[str, Extractor]]:
+    """DISTS and the extractors that config.metrics asks for. Raises NotFoundError for weights that are not here."""
+    from lsr.metrics.dists import find_dists
+    from lsr.metrics.extractors import find_extractors
+
+    dists = find_dists(cache) if "dists" in config.metrics else None
+    wanted = {"mobilenetv2", "vgg16"} & set(config.metrics)
+    extractors: dict[str, Extractor] = {n: e for n, e in find_extractors(cache).items() if n in wanted}
+    for name, missing in (
+        ("dists", "dists" in config.metrics and dists is None),
+        ("extractors", wanted - {*extractors}),
+    ):
+        if missing:
+            raise NotFoundError(
+                f"evaluate.metrics asks for weights that are not in {cache}; run `lsr data get {name}` or leave them "
+                "out."
+            )
+    return dists, extractors
+
+
 def _measure_upscaling(
     system: LatentSystem, photos: Iterator[tuple[str, Image]], config: EvaluateConfig, ctx: Context
 ) -> tuple[Evaluation, list[Exhibit]]:
@@ -75,12 +97,15 @@ def _measure_upscaling(
     exhibits: list[Exhibit] = []
     ours = remembered(upscaler(system, config))
     lpips = find_lpips(ctx.settings.cache)
+    dists, extractors = weights_of(config, ctx.settings.cache)
     evaluation = evaluate(
         photos,
         {"ours": ours, DEGRADED: degraded(ours, seed=config.seed)},
         config,
         lpips=lpips,
         lpips_name="alex" if lpips else "",
+        dists=dists,
+        extractors=extractors,
         show=exhibits.append,
         progress=ctx.progress,
     )
@@ -88,7 +113,7 @@ def _measure_upscaling(
 
 
 def _measure_samples(
-    system: LatentSystem, store: Store, tiles: Ref, config: EvaluateConfig
+    system: LatentSystem, store: Store, tiles: Ref, config: EvaluateConfig, cache: Path
 ) -> tuple[Evaluation, list[list[Image]]]:
     from lsr.data.pixels import decode_rgb, picture_of
     from lsr.data.shards import SampleReader
@@ -114,7 +139,10 @@ def _measure_samples(
     ]
     samples = [[pictures[number] for pictures in by_size] for number in range(config.samples)]
     worse = [spoil(pictures, seed=number) for number, pictures in enumerate(samples)]
-    return evaluate_samples(samples, real, controls={DEGRADED: worse}), samples
+    matrix = "size_matrix" in config.metrics
+    extractors = weights_of(config, cache)[1]
+    controls = {DEGRADED: worse}
+    return evaluate_samples(samples, real, controls=controls, extractors=extractors, matrix=matrix), samples
 
 
 def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -> Ref:
@@ -126,7 +154,7 @@ def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -
     system = assemble(ctx.store, request.inputs)
     shown: list[Exhibit] = []
     if request.task == "generation":
-        evaluation, samples = _measure_samples(system, ctx.store, request.inputs["tile"], config)
+        evaluation, samples = _measure_samples(system, ctx.store, request.inputs["tile"], config, ctx.settings.cache)
         pictures = {"samples.png": image_sheet(samples)}
     else:
         evaluation, exhibits = _measure_upscaling(system, held_out(ctx.store, request.inputs["shard"]), config, ctx)
@@ -179,6 +207,8 @@ def export(ref: Ref, ctx: Context, recipe: Recipe) -> Table:
             continue
         row = cells.setdefault((mean.scale, mean.system), {"scale": mean.scale, "system": mean.system})
         row[mean.metric] = mean.value
+    names = list(dict.fromkeys(name for row in cells.values() for name in row))
+    rows = [{name: row.get(name) for name in names} for row in cells.values()]
     folder = ctx.settings.output / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -188,4 +218,4 @@ def export(ref: Ref, ctx: Context, recipe: Recipe) -> Table:
             path.write_bytes(get_blob(ctx.store, blob))
         paths.append(path)
     remarks = where_bicubic_wins(evaluation) if recipe.task == "super-resolution" else []
-    return Table(rows=list(cells.values()), remarks=remarks, pictures=paths)
+    return Table(rows=rows, remarks=remarks, pictures=paths)

@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from lsr.core.errors import InputError
 from lsr.evaluation.config import GateConfig, Rule
 from lsr.evaluation.controls import spoil
 from lsr.evaluation.gate import judge
 from lsr.evaluation.generation import evaluate_samples, spread, statistics
-from lsr.evaluation.protocol import Image, resize
+from lsr.evaluation.pictures import Image, resize, similarity
+from lsr.evaluation.report import size_table
 from lsr.evaluation.rows import Evaluation
 from lsr.evaluation.verdict import Candidate
 
@@ -111,3 +113,33 @@ def test_one_sample_has_no_diversity(tiles: list[Image]) -> None:
     evaluation = evaluate_samples(at_sizes(tiles[:1]), tiles)
     assert {row.values["diversity"] for row in evaluation.rows if row.system == "ours"} == {None}
     assert decision(evaluation) == "INCONCLUSIVE"
+
+
+def test_the_size_matrix_is_the_whole_of_the_published_table(tiles: list[Image]) -> None:
+    """Entry [i][j]: the picture of size j, resized to size i, against the picture of size i; 1 on the diagonal."""
+    drawn = at_sizes([photograph(700 + i, 64, 64) for i in range(3)])
+    evaluation = evaluate_samples(drawn, tiles, matrix=True)
+    sizes, matrix = size_table(evaluation)
+    assert sizes == ["48x48", "64x64", "80x80"]
+    for i, side in enumerate(SIZES):
+        for j in range(3):
+            expected = [similarity(resize(s[j], (side, side)), s[i]) if i != j else 1.0 for s in drawn]
+            assert matrix[i][j] == pytest.approx(np.mean(expected), abs=1e-12)
+    assert matrix[0][2] != pytest.approx(matrix[2][0], abs=1e-4), "not symmetric"
+    with pytest.raises(InputError, match="has no size_matrix of ours"):
+        size_table(evaluate_samples(drawn, tiles))
+
+
+def test_distances_of_samples_from_tiles_name_their_extractor_and_have_a_floor(tiles: list[Image]) -> None:
+    def look(batch: torch.Tensor) -> torch.Tensor:
+        return torch.cat([batch.mean((2, 3)), batch.std((2, 3))], 1)
+
+    good = at_sizes([photograph(800 + i, 64, 64) for i in range(24)])
+    controls = {"degraded": [spoil(sample, seed=i) for i, sample in enumerate(good)]}
+    evaluation = evaluate_samples(good, tiles, controls, extractors={"mobilenetv2": look})
+    found = {(c.scale, c.system, c.metric): c.value for c in evaluation.cells}
+    assert len(found) == 3 * 3 * 4
+    for scale in {row.scale for row in evaluation.rows}:
+        fd = {name: found[scale, name, "fd_mobilenetv2"] for name in ("ours", "degraded", "real")}
+        assert 0 < fd["real"] < fd["degraded"]
+        assert fd["ours"] < fd["degraded"]
