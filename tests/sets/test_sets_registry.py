@@ -14,6 +14,7 @@ from lsr.core.errors import NotFoundError
 from lsr.metrics import find_dists, find_lpips
 from lsr.metrics.extractors import find_extractors
 from lsr.metrics.mobilenet import MobileNetV2
+from lsr.models.baselines.build import find_realesrgan
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +70,21 @@ def test_genuine_lpips_weights_arrive_and_give_the_pinned_values(tmp_path: Path)
         assert metric is not None
         # JPEG decoders may differ by one grey level.
         assert metric(a, b).item() == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.timeout(900)
+@torch.no_grad()
+def test_genuine_realesrgan_weights_arrive_and_enlarge_a_cat(tmp_path: Path) -> None:
+    """Pinned with the code whose output equals ncnn's own to 5e-6 (docs/comparators.md)."""
+    fetched("realesrgan", tmp_path)
+    model = find_realesrgan(tmp_path)
+    assert model is not None
+    _, truth = cat()
+    with Image.open(resolve("photos", tmp_path) / "cat.jpg") as photo:
+        small = photo.convert("RGB").crop((100, 60, 228, 188)).resize((32, 32), Image.Resampling.BICUBIC)
+    lr = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 127.5 - 1
+    output = (model(lr) + 1) / 2
+    assert (output - truth).abs().mean().item() == pytest.approx(0.04727, abs=1e-3)
 
 
 @pytest.mark.timeout(900)
