@@ -1,24 +1,34 @@
 """Degradations: how a low-resolution picture is made from a tile, and brought back to the tile's size.
 
-May import torch, lsr.nn, lsr.core and data_prep.config.
+May import torch, numpy, PIL, lsr.nn, lsr.core and data_prep.config.
 """
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from data_prep.config import DegradationConfig as DegradationConfig
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import described
 from lsr.core.errors import InputError
+from lsr.core.randomness import derive_seed
+from lsr.nn.random import normal, uniform
 from lsr.nn.resize import resize
 
 
-def degrade(config: DegradationConfig, x: Tensor) -> Tensor:
+def degrade(config: DegradationConfig, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
     """The LR picture [B, 3, H/f, W/f] of x [B, 3, H, W], both in [-1, 1], antialiased.
 
-    Clamped, because a picture cannot hold the overshoot of the bicubic kernel. Raises InputError when a side is not
-    a multiple of the factor f.
+    Clamped, because a picture cannot hold the overshoot of the bicubic kernel. seeds: one a sample for a sampled
+    degradation, which is blur, reduction, noise and JPEG in this order, a pure function of sample and seed. Raises
+    InputError when a side is not a multiple of the factor f, or a sampled degradation lacks seeds.
     """
     height, width = x.shape[-2:]
     if height % config.factor or width % config.factor:
@@ -26,7 +36,58 @@ def degrade(config: DegradationConfig, x: Tensor) -> Tensor:
             f"A degradation by {config.factor} needs sides that are multiples of it, found {height} x {width}; "
             "choose tile.size accordingly."
         )
-    return resize(x, (height // config.factor, width // config.factor), config.kind).clamp(-1, 1)
+    draws: Sequence[int] = seeds or ()
+    if config.sampled and len(draws) != len(x):
+        raise InputError(
+            f"A degradation with blur, noise or JPEG is drawn for each sample and needs {len(x)} seeds, "
+            f"found {len(draws)}."
+        )
+    if config.blur[1] > 0:
+        x = blurred(x, [_between(*config.blur, derive_seed(seed, "blur")) for seed in draws])
+    lr = resize(x, (height // config.factor, width // config.factor), config.kind)
+    if config.noise[1] > 0:
+        levels = [_between(*config.noise, derive_seed(seed, "level")) for seed in draws]
+        lr = noisy(lr, levels, [derive_seed(seed, "noise") for seed in draws])
+    lr = lr.clamp(-1, 1)
+    if config.jpeg is not None:
+        low, high = config.jpeg
+        lr = compressed(lr, [int(_between(low, high + 1, derive_seed(seed, "jpeg"))) for seed in draws])
+    return lr
+
+
+def blurred(x: Tensor, deviations: Sequence[float]) -> Tensor:
+    """Each sample of x [B, 3, H, W] under a Gaussian of its deviation in pixels, cut at 4; edges are repeated."""
+    out = []
+    for image, deviation in zip(x, deviations, strict=True):
+        radius = int(4 * deviation + 0.5)
+        offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+        kernel = torch.exp(-0.5 * (offsets / max(deviation, 1e-12)).square())
+        kernel = (kernel / kernel.sum()).to(image)
+        wide = F.pad(image[:, None], (radius, radius, radius, radius), mode="replicate")
+        out.append(F.conv2d(F.conv2d(wide, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0])
+    return torch.stack(out)
+
+
+def noisy(x: Tensor, deviations: Sequence[float], seeds: Sequence[int]) -> Tensor:
+    """x [B, 3, h, w] in [-1, 1] with white noise of each sample's deviation in 8-bit grey levels; not clamped."""
+    share = x.new_tensor([deviation / 127.5 for deviation in deviations]).reshape(-1, 1, 1, 1)
+    return x + share * normal(seeds, x.shape[1:], x.device).to(x.dtype)
+
+
+def compressed(x: Tensor, qualities: Sequence[int]) -> Tensor:
+    """x [B, 3, h, w] in [-1, 1], rounded to 8 bits, through JPEG of each sample's quality (1..100, 4:2:0)."""
+    pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    out = []
+    for image, quality in zip(pixels, qualities, strict=True):
+        stored = io.BytesIO()
+        Image.fromarray(image).save(stored, "JPEG", quality=quality, subsampling="4:2:0")
+        with Image.open(stored) as read:
+            out.append(np.asarray(read.convert("RGB")))
+    return (torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).to(x) / 127.5 - 1).contiguous()
+
+
+def _between(low: float, high: float, seed: int) -> float:
+    return low + (high - low) * uniform(seed)
 
 
 def restore_size(config: DegradationConfig, lr: Tensor, size: tuple[int, int]) -> Tensor:

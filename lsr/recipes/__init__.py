@@ -20,6 +20,16 @@ BUILT_IN = {
     "short-generate": "lsr.recipes.demo:short_generate",
     "div2k-x4": "lsr.recipes.published:div2k_x4",
     "faces-x8": "lsr.recipes.published:faces_x8",
+    "tower-x16": "lsr.recipes.published:tower_x16",
+    "generate-256": "lsr.recipes.published:generate_256",
+    "div2k-x4-published": "lsr.recipes.published:div2k_x4_published",
+    "faces-x8-published": "lsr.recipes.published:faces_x8_published",
+    "tower-x16-published": "lsr.recipes.published:tower_x16_published",
+    "generate-256-published": "lsr.recipes.published:generate_256_published",
+    "div2k-x4-mid": "lsr.recipes.mid:div2k_x4_mid",
+    "faces-x8-mid": "lsr.recipes.mid:faces_x8_mid",
+    "tower-x16-mid": "lsr.recipes.mid:tower_x16_mid",
+    "generate-256-mid": "lsr.recipes.mid:generate_256_mid",
 }
 
 

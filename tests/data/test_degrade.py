@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
-from data_prep.config import DegradationConfig
-from lsr.core.errors import InputError
-from lsr.data.degrade import degradation_digest, degrade, restore_size
+from data_prep.config import DegradationConfig, LatentsConfig
+from lsr.core.config import check
+from lsr.core.errors import ConfigError, InputError
+from lsr.data.degrade import blurred, compressed, degradation_digest, degrade, noisy, restore_size
 
 PILLOW = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -71,3 +73,63 @@ def test_a_degradation_is_named_by_what_it_does() -> None:
     }
     assert len(digests) == 12
     assert degradation_digest(DegradationConfig()) == "f42074918586"
+
+
+# Blind degradations
+
+BLIND = DegradationConfig(factor=2, blur=(0.2, 2.0), noise=(1.0, 10.0), jpeg=(30, 95))
+
+
+def test_blur_is_scipys_gaussian(tiles) -> None:
+    found = blurred(tiles.double(), [0.0, 1.7])
+    torch.testing.assert_close(found[0], tiles[0].double())
+    wanted = np.stack([gaussian_filter(plane, 1.7, mode="nearest") for plane in tiles[1].double().numpy()])
+    torch.testing.assert_close(found[1], torch.from_numpy(wanted), atol=1e-9, rtol=0)
+
+
+def test_noise_has_its_deviation_in_grey_levels() -> None:
+    found = noisy(torch.zeros(2, 3, 200, 200), [3.0, 12.0], [1, 2]) * 127.5
+    assert found[0].std().item() == pytest.approx(3, rel=0.02)
+    assert found[1].std().item() == pytest.approx(12, rel=0.02)
+    assert abs(found.mean().item()) < 0.1
+
+
+def test_jpeg_loses_more_at_lower_quality_and_gives_bytes() -> None:
+    ramp = torch.linspace(-1, 1, 64).expand(3, 3, 64, 64) * torch.linspace(-1, 1, 64)[:, None]
+    found = compressed(ramp, [95, 50, 5])
+    errors = (found - ramp).square().mean(dim=(1, 2, 3))
+    assert errors[0] < errors[1] < errors[2]
+    levels = (found + 1) * 127.5
+    torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
+
+
+def test_a_sampled_degradation_is_of_the_sample_and_its_seed_alone(tiles) -> None:
+    together = degrade(BLIND, tiles, [5, 6])
+    assert together.shape == (2, 3, 12, 16)
+    assert together.abs().max() <= 1
+    for i, seed in enumerate((5, 6)):
+        assert torch.equal(degrade(BLIND, tiles[i : i + 1], [seed])[0], together[i])
+    assert not torch.equal(degrade(BLIND, tiles, [7, 6])[0], together[0])
+    clean = degrade(DegradationConfig(factor=2), tiles)
+    assert (together - clean).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("part", [{"blur": (1.0, 1.0)}, {"noise": (8.0, 8.0)}, {"jpeg": (20, 20)}])
+def test_each_part_of_a_blind_degradation_works_alone(tiles, part) -> None:
+    config = DegradationConfig(factor=2, **part)
+    assert config.sampled
+    found, clean = degrade(config, tiles, [1, 2]), degrade(DegradationConfig(factor=2), tiles)
+    assert (found - clean).abs().mean() > 0.01
+    assert degradation_digest(config) != degradation_digest(DegradationConfig(factor=2))
+
+
+def test_what_a_blind_degradation_needs_is_said(tiles) -> None:
+    with pytest.raises(InputError, match="needs 2 seeds, found 0"):
+        degrade(BLIND, tiles)
+    check(BLIND)
+    with pytest.raises(ConfigError, match="cannot be cached as latents"):
+        check(LatentsConfig(degradations=(BLIND,)))
+    with pytest.raises(ConfigError, match="blur must satisfy"):
+        check(DegradationConfig(blur=(2.0, 1.0)))
+    with pytest.raises(ConfigError, match="jpeg must satisfy"):
+        check(DegradationConfig(jpeg=(0, 90)))

@@ -48,7 +48,7 @@ def test_unets(config: UNetConfig, channels: tuple[int, int], millions: float) -
     check(config)
     with torch.device("meta"):
         unet = UNet(config, *channels)
-    assert _millions(unet) == pytest.approx(millions, rel=0.002)
+    assert _millions(unet) == pytest.approx(millions, abs=0.05 if isinstance(millions, float) else 0.5)
 
 
 def test_attention_factors_that_are_never_reached_are_refused() -> None:
