@@ -28,6 +28,7 @@ from lsr.data.manifest import ShardRow
 from lsr.store import open_store
 
 VERSION = 1
+INSPECTION = 2
 KEY_DIGITS = 16
 REASONS_SHOWN = 5
 SAME_AS = "The same picture as "
@@ -124,7 +125,7 @@ def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: Shar
     result = once(
         open_store(store_uri),
         "shard.inspect",
-        VERSION,
+        INSPECTION,
         request,
         described(_of_one_file(config)),
         lambda: {"found": [asdict(inspect_item(root, item, config)) for item in items]},

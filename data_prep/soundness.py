@@ -106,7 +106,7 @@ def _check_side(image: Image.Image, config: ShardConfig) -> None:
 
 
 def _header_changes(image: Image.Image, config: ShardConfig) -> list[str]:
-    """What the undecoded file says must change: frames, depth, orientation."""
+    """What the file says, before its pixels are looked at, must change: frames, depth, orientation."""
     changes = []
     # A phone's MPO is a still JPEG with a second view behind it.
     if image.format != "MPO" and getattr(image, "is_animated", False):
@@ -116,6 +116,9 @@ def _header_changes(image: Image.Image, config: ShardConfig) -> list[str]:
     # Pillow decodes 16-bit colour to 8 bit by itself; only the raw mode of its tiles tells.
     if ";16" in repr(getattr(image, "tile", "")):
         changes.append("8 bit")
+    # Pillow decodes a PNG when it is asked for its tags, and one that has failed to decode does not fail again.
+    if image.format == "PNG":
+        image.load()
     # Asked before decoding, because Pillow turns TIFFs while it decodes them.
     if _orientation(image) in range(2, 9):
         changes.append("orientation")

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from data_prep.tars import store_shard, write_tar
+from lsr.core.errors import IntegrityError
+from lsr.data.manifest import load_manifest
+from lsr.data.shards import SampleReader, index_of
 from lsr.data.verify import Journal, missing, verify, verify_shard
 from lsr.store import Store
 
-from .conftest import Sets, make_set, png, sample
+from .conftest import COUNTS, Sets, make_set, png, sample
 
 
 def path_of(sets: Sets, key: str) -> Path:
@@ -50,6 +53,19 @@ def test_a_flipped_byte_is_named(sets: Sets, kind: str, at: int) -> None:
     assert {fault.path for fault in faults} == {keys[kind]}
     assert keys[kind] in faults[0].problem
     assert len(verify_shard(sets.store.uri, row)) == (kind in ("tar", "index"))
+
+
+@pytest.mark.parametrize("kind", ["tar", "index", "manifest"])
+def test_a_flipped_byte_of_latents_is_named_and_not_read(sets: Sets, kind: str) -> None:
+    row = sets.latents.shards[1]
+    manifest = f"{sets.latents.directory}/{sets.latents.digest}.json"
+    key = {"tar": row.path, "index": row.index, "manifest": manifest}[kind]
+    # In the tar, the last byte of a latent's numbers: no decoder would notice.
+    offset, size = next(iter(index_of(sets.store, row)[0].members.values()))
+    flip(path_of(sets, key), offset + size - 1 if kind == "tar" else 60)
+    assert [fault.path for fault in verify(sets.store, sets.latents)] == [key]
+    with pytest.raises(IntegrityError, match=key.rsplit("/", 1)[-1].partition(".")[0]):
+        SampleReader(sets.store, load_manifest(sets.store, manifest)).read(COUNTS[0])
 
 
 @pytest.mark.parametrize("kind", ["tar", "index", "manifest"])

@@ -1,12 +1,17 @@
-"""An HTTP proxy before a real S3 server that counts what passes through it."""
+"""An HTTP proxy before an S3 server that counts what passes through it and, if asked to, spoils some of it."""
 
 from __future__ import annotations
 
 import http.client
+import random
+import socket
+import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -14,16 +19,46 @@ from urllib.parse import urlsplit
 _OWN = {"connection", "keep-alive", "transfer-encoding", "expect", "content-length"}
 
 
+@dataclass(frozen=True)
+class Faults:
+    """Shares of the requests that go wrong. refused: answered 500 or 503 and not passed on. lost: passed on, but the
+    connection is reset instead of an answer. cut: the body ends in its middle. slow: the body comes in pieces, over
+    `seconds`. seed: of the draws.
+    """
+
+    refused: float = 0.0
+    lost: float = 0.0
+    cut: float = 0.0
+    slow: float = 0.0
+    seconds: float = 0.3
+    seed: int = 0
+
+
 class CountingProxy(ThreadingHTTPServer):
-    """counts: requests by method. paths: path of every request that is no GET or HEAD."""
+    """counts: requests by method. paths: path of every request that is no GET or HEAD. spoilt: faults by kind."""
 
     daemon_threads = True
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, faults: Faults | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream = urlsplit(upstream).netloc
         self.counts: Counter[str] = Counter()
         self.paths: list[str] = []
+        self.faults = faults or Faults()
+        self.spoilt: Counter[str] = Counter()
+        self._draws = random.Random(self.faults.seed)
+        self._lock = threading.Lock()
+
+    def fault(self) -> str:
+        """What happens to the next request: a field of Faults, or "" for nothing."""
+        with self._lock:
+            draw = self._draws.random()
+            for kind in ("refused", "lost", "cut", "slow"):
+                draw -= getattr(self.faults, kind)
+                if draw < 0:
+                    self.spoilt[kind] += 1
+                    return kind
+        return ""
 
     @property
     def url(self) -> str:
@@ -39,6 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command not in ("GET", "HEAD"):
             self.server.paths.append(self.path)
         body = self._body()
+        fault = self.server.fault()
+        if fault == "refused":
+            return self._refuse()
         upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
         # The signature covers Host, so it goes on as the client sent it.
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -49,6 +87,9 @@ class _Handler(BaseHTTPRequestHandler):
         upstream.endheaders(body)
         reply = upstream.getresponse()
         answer = reply.read()
+        upstream.close()
+        if fault == "lost":
+            return self._reset()
         self.send_response_only(reply.status, reply.reason)
         for name, value in reply.getheaders():
             if name.lower() not in _OWN:
@@ -56,8 +97,34 @@ class _Handler(BaseHTTPRequestHandler):
         length = reply.getheader("Content-Length") if self.command == "HEAD" else None
         self.send_header("Content-Length", length or str(len(answer)))
         self.end_headers()
-        self.wfile.write(answer)
-        upstream.close()
+        self._send(answer, fault)
+
+    def _send(self, answer: bytes, fault: str) -> None:
+        if fault == "cut" and answer:
+            self.wfile.write(answer[: len(answer) // 2])
+            self.wfile.flush()
+            self.close_connection = True
+        elif fault == "slow":
+            step = len(answer) // 8 + 1
+            for start in range(0, len(answer), step):
+                time.sleep(self.server.faults.seconds / 8)
+                self.wfile.write(answer[start : start + step])
+                self.wfile.flush()
+        else:
+            self.wfile.write(answer)
+
+    def _refuse(self) -> None:
+        code, name = (503, "SlowDown") if self.server.spoilt["refused"] % 2 else (500, "InternalError")
+        body = f"<?xml version='1.0'?><Error><Code>{name}</Code><Message>no</Message></Error>".encode()
+        self.send_response_only(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(b"" if self.command == "HEAD" else body)
+
+    def _reset(self) -> None:
+        # Closing with linger 0 sends RST instead of FIN.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _forward  # noqa: N815 - the names that the base class looks for
 
@@ -76,9 +143,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def counting_proxy(upstream: str) -> Iterator[CountingProxy]:
+def counting_proxy(upstream: str, faults: Faults | None = None) -> Iterator[CountingProxy]:
     """A proxy before the server at `upstream` for the length of the block."""
-    proxy = CountingProxy(upstream)
+    proxy = CountingProxy(upstream, faults)
     thread = threading.Thread(target=proxy.serve_forever, daemon=True)
     thread.start()
     try:
