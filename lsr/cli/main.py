@@ -7,7 +7,7 @@ import sys
 import typer
 
 from lsr import __version__
-from lsr.cli import data, doctor, models, pictures, report, stages
+from lsr.cli import data, doctor, models, pictures, report, stages, study
 from lsr.core.errors import LsrError
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ pictures.add_to(app)
 models.add_to(app)
 report.add_to(app)
 data.add_to(app)
+study.add_to(app)
 doctor.add_to(app)
 
 

@@ -12,7 +12,9 @@ from typing import Literal
 from data_prep.config import DegradationConfig, LatentsConfig, ShardConfig, SourceConfig, TileConfig
 from lsr.diffusion.request import Sampler, sampler_faults
 from lsr.evaluation.config import EvaluateConfig, GateConfig
+from lsr.models.baselines.config import BaselineConfig
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
+from lsr.training.baselines import BaselineLoss
 from lsr.training.config import AutoencoderLoss, DecoderLoss, DenoiseLoss, JointLoss, TrainConfig
 
 
@@ -55,6 +57,20 @@ class JointStage:
 
     train: TrainConfig
     loss: JointLoss = JointLoss()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineStage:
+    """Stage *baseline*: a comparator, trained by the same loop from the same tiles. degradation: how its LR pictures
+    are made of them. loss: of the kind that fits the comparator, None for its own defaults. network: of the perceptual
+    distance, where the loss has one.
+    """
+
+    model: BaselineConfig
+    degradation: DegradationConfig
+    train: TrainConfig
+    loss: BaselineLoss | None = None
+    network: Literal["alex", "vgg"] = "vgg"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,15 @@ from lsr.core.config import described
 from lsr.core.errors import ConfigError
 from lsr.core.refs import Ref
 from lsr.evaluation.config import EvaluateConfig
-from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, InferConfig, JointStage, Recipe
+from lsr.recipes.schema import (
+    AutoencoderStage,
+    BaselineStage,
+    DecoderStage,
+    DenoiseStage,
+    InferConfig,
+    JointStage,
+    Recipe,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +139,43 @@ INFER = Step(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MeasureConfig:
+    """One system of a study under its protocol. label: what its rows are called. pretrained: sha256 of weights that
+    were not trained here, empty for those that were.
+    """
+
+    label: str
+    evaluate: EvaluateConfig
+    pretrained: str = ""
+
+
+BASELINE = Step(
+    name="baseline",
+    kind="baseline",
+    version=1,
+    inputs=("tile",),
+    config=BaselineStage,
+    part=lambda r: r,
+    function="lsr.stages.train:make",
+    seeded=True,
+)
+"""Training of a comparator. Its part comes from a study (lsr/stages/study.py), not from a recipe."""
+
+MEASURE = Step(
+    name="measure",
+    kind="measurement",
+    version=1,
+    inputs=("shard",),
+    config=MeasureConfig,
+    part=lambda r: r,
+    function="lsr.stages.measure:make",
+)
+"""A study's *evaluate*: one trained system, beside bicubic."""
+
+_BESIDE = {step.name: step for step in (INFER, BASELINE, MEASURE)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """What a stage is asked to do, in plain data: it travels to Ray workers and into `runs/<key>/request.json`."""
 
@@ -146,8 +191,8 @@ class Request:
 
 def step_named(name: str) -> Step:
     """The step called `name`; ConfigError lists the ones there are."""
-    if name == INFER.name:
-        return INFER
+    if name in _BESIDE:
+        return _BESIDE[name]
     if name not in STEPS:
         raise ConfigError(f"There is no stage {name!r}; the stages are {', '.join(STEPS)}.")
     return STEPS[name]

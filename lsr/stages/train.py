@@ -11,14 +11,14 @@ from dataclasses import asdict
 from lsr.core.config import as_plain
 from lsr.core.progress import follow
 from lsr.core.refs import Ref
-from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, JointStage
+from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage
 from lsr.stages.context import Context
 from lsr.stages.line import Request
 from lsr.stages.results import Trained
 from lsr.store.attempts import Lease
 from lsr.store.content import commit
 
-TrainStage = AutoencoderStage | DecoderStage | DenoiseStage | JointStage
+TrainStage = AutoencoderStage | DecoderStage | DenoiseStage | JointStage | BaselineStage
 
 
 def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Ref:

@@ -27,20 +27,24 @@ from lsr.data.order import SampleOrder
 from lsr.data.shards import SampleReader
 from lsr.data.whitening import Whitening
 from lsr.models.autoencoder import Autoencoder
+from lsr.models.baselines.build import build as build_baseline
+from lsr.models.baselines.config import EsrganConfig
 from lsr.models.config import AutoencoderConfig, SystemConfig
 from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.system import LatentSystem
-from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, JointStage
+from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage
 from lsr.registry.tracking import MlflowTracker
 from lsr.stages.assemble import system_config
 from lsr.stages.line import Request, step_named
 from lsr.stages.results import read_trained, weights_of
 from lsr.stages.stopping import stop_on_sigterm
 from lsr.store import Store, open_store
+from lsr.training.baselines import EsrganLoss
 from lsr.training.checkpoints import Checkpoints
-from lsr.training.config import DenoiseLoss, TrainConfig
+from lsr.training.config import DenoiseLoss, PictureTerms, TrainConfig
 from lsr.training.loop import train
 from lsr.training.objectives.autoencoder import AutoencoderObjective
+from lsr.training.objectives.baseline import baseline_objective
 from lsr.training.objectives.decoder import DecoderObjective
 from lsr.training.objectives.denoise import DenoiseObjective
 from lsr.training.objectives.joint import JointObjective
@@ -138,6 +142,16 @@ class _Workshop:
             source=self._latents(config.train, architecture, pixels=config.loss.image_weight > 0),
             system=denoised.system,
         )
+
+    def baseline(self, config: BaselineStage) -> Bench:
+        self.seed_weights()
+        perceptual = None
+        if isinstance(config.model, EsrganConfig):
+            weight = (config.loss if isinstance(config.loss, EsrganLoss) else EsrganLoss()).perceptual_weight
+            perceptual = perceptual_for(PictureTerms(perceptual=weight, network=config.network), self.cache)
+        model = build_baseline(config.model)
+        objective = baseline_objective(model, config.model, config.degradation, config.loss, perceptual=perceptual)
+        return Bench(objective=objective, source=self.tiles(config.train), system={"baseline": as_plain(config.model)})
 
     def _system(self, architecture: SystemConfig) -> LatentSystem:
         """A system with the first stage's weights and the latents' whitening; the U-Net is as it is initialised."""

@@ -1,0 +1,144 @@
+"""Studies: several systems trained on the same tiles for the same number of images seen, measured under one protocol.
+
+What a study compares, its seeds, budgets, margins and questions are all here, so that committing this file before the
+first run fixes them. Imports config classes only.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from data_prep.config import LatentsConfig
+from lsr.core.config import check, override
+from lsr.core.errors import ConfigError
+from lsr.evaluation.config import EvaluateConfig
+from lsr.recipes.schema import (
+    AutoencoderStage,
+    BaselineStage,
+    DecoderStage,
+    DenoiseStage,
+    JointStage,
+    Recipe,
+)
+from lsr.training.config import TrainConfig
+
+BASELINES = ("edsr", "liif", "esrgan", "sr3", "idm")
+BUILT_IN = {"study-2core": "lsr.recipes.study_2core:study"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentParts:
+    """The training of one latent system: what differs between System A as published and ours."""
+
+    autoencoder: AutoencoderStage
+    decoder: DecoderStage
+    latents: LatentsConfig
+    denoise: DenoiseStage
+    joint: JointStage
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """`recipe` with these parts."""
+        return replace(
+            recipe,
+            autoencoder=self.autoencoder,
+            decoder=self.decoder,
+            latents=self.latents,
+            denoise=self.denoise,
+            joint=self.joint,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyConfig:
+    """What is compared, fixed before anything runs.
+
+    ours: a whole recipe, whose source, shard and tile stages all systems share. published: System A as published, at
+    the same size. edsr ... idm: comparators, None leaves one out. realesrgan: a row of the packaged weights, trained
+    elsewhere on other images. evaluate: the protocol; its steps are the sampler's of every diffusion system.
+    images_seen: tiles that each system's training sees over all its stages; every part must add up to it.
+
+    A learned comparator has converged when it is better than bicubic at `own_scale`, on the mean over photographs and
+    seeds, by margin_psnr dB or by margin_lpips; else no win over it is claimed. few_steps, many_steps: our system of
+    the first seed is also sampled with so few and so many steps, and the few lose nothing against the many when the
+    interval of the difference lies above -lossless_psnr dB and -lossless_lpips (sign turned, more is better).
+    """
+
+    name: str
+    ours: Recipe
+    published: LatentParts
+    edsr: BaselineStage | None
+    liif: BaselineStage | None
+    esrgan: BaselineStage | None
+    sr3: BaselineStage | None
+    idm: BaselineStage | None
+    realesrgan: bool
+    evaluate: EvaluateConfig
+    images_seen: int
+    seeds: tuple[int, ...] = (1, 2, 3)
+    own_scale: float = 4.0
+    margin_psnr: float = 0.1
+    margin_lpips: float = 0.01
+    few_steps: int = 10
+    many_steps: int = 200
+    lossless_psnr: float = 0.1
+    lossless_lpips: float = 0.01
+    confidence: float = 0.95
+    resamples: int = 4000
+
+    def baselines(self) -> Iterator[tuple[str, BaselineStage]]:
+        """Name and stage of each comparator that takes part."""
+        for name in BASELINES:
+            stage: BaselineStage | None = getattr(self, name)
+            if stage is not None:
+                yield name, stage
+
+    def latent_systems(self) -> Iterator[tuple[str, Recipe]]:
+        """Name and recipe of each latent system."""
+        yield "published", self.published.of(self.ours)
+        yield "ours", self.ours
+
+    def faults(self) -> list[str]:
+        out = []
+        if len({self.evaluate.steps, self.few_steps, self.many_steps}) < 3 or self.few_steps >= self.many_steps:
+            out.append(
+                "few_steps must be below many_steps and both differ from evaluate.steps, found "
+                f"{self.few_steps}, {self.many_steps} and {self.evaluate.steps}."
+            )
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            out.append(f"seeds must be given and differ, found {self.seeds}.")
+        if self.own_scale not in self.evaluate.scales:
+            out.append(f"own_scale must be one of evaluate.scales {self.evaluate.scales}, found {self.own_scale:g}.")
+        seen = {name: _seen(stage.train) for name, stage in self.baselines()}
+        for name, recipe in self.latent_systems():
+            stages = (recipe.autoencoder, recipe.decoder, recipe.denoise, recipe.joint)
+            seen[name] = sum(_seen(stage.train) for stage in stages)
+        return out + [
+            f"{name} sees {count} tiles in training; every system must see images_seen, {self.images_seen}."
+            for name, count in seen.items()
+            if count != self.images_seen
+        ]
+
+
+def _seen(train: TrainConfig) -> int:
+    return train.steps * train.batch
+
+
+def load_study(name: str, overrides: Mapping[str, str] | None = None) -> StudyConfig:
+    """The study called `name` (built in, or `package.module:function`), fields overridden by dotted name, checked."""
+    target = BUILT_IN.get(name, name)
+    module, colon, function = target.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"There is no study {name!r}; built in are {', '.join(BUILT_IN)}, and your own is package.module:function."
+        )
+    try:
+        study = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"Study {name!r} cannot be loaded: {error}.") from error
+    if not isinstance(study, StudyConfig):
+        raise ConfigError(f"Study function {target} must return a StudyConfig, found {type(study).__name__}.")
+    study = override(study, overrides or {})
+    check(study)
+    return study

@@ -1,0 +1,147 @@
+"""Stage *measure*: one trained system of a study on the frozen held-out photographs, beside bicubic."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lsr.core.canonical import canonical_json
+from lsr.core.config import from_plain
+from lsr.core.errors import IntegrityError
+from lsr.core.refs import Ref
+from lsr.evaluation.config import EvaluateConfig
+from lsr.evaluation.rows import Evaluation
+from lsr.models.baselines.config import BaselineConfig, EsrganConfig
+from lsr.stages.context import Context
+from lsr.stages.evaluate import held_out
+from lsr.stages.evaluate import upscaler as latent_upscaler
+from lsr.stages.line import MeasureConfig, Request
+from lsr.stages.results import FORMAT, read_json, read_trained
+from lsr.store import Store
+from lsr.store.attempts import Lease
+from lsr.store.content import commit, get_blob, put_blob
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lsr.evaluation.protocol import Exhibit, Image, Upscaler
+
+SHOWN = 4
+"""Photographs whose outputs are kept for people."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """One system's rows and pictures. pictures: blob path of each output, LR and truth, by photograph and scale."""
+
+    evaluation: Evaluation
+    pictures: list[dict[str, Any]]
+
+
+def upscaler_of(store: Store, inputs: dict[str, Ref], config: EvaluateConfig, pretrained: bytes = b"") -> Upscaler:
+    """The system that `inputs` name: a latent one, a comparator, or the pretrained comparator in `pretrained`."""
+    if "joint" in inputs:
+        from lsr.stages.assemble import assemble
+
+        return latent_upscaler(assemble(store, inputs), config)
+    from lsr.inference.baselines import upscaler
+
+    model, architecture = _comparator(store, inputs, pretrained)
+    return upscaler(model, architecture, steps=config.steps, eta=config.eta, seed=config.seed)
+
+
+def _comparator(store: Store, inputs: dict[str, Ref], pretrained: bytes) -> tuple[nn.Module, BaselineConfig]:
+    from lsr.models.baselines.build import load
+    from lsr.recipes.schema import BaselineStage
+
+    if "baseline" not in inputs:
+        return load(EsrganConfig(), pretrained, "RealESRGAN"), EsrganConfig()
+    trained = read_trained(store, inputs["baseline"])
+    config = from_plain(BaselineStage, trained.config).model
+    return load(config, get_blob(store, trained.weights["ema"]), "The trained comparator"), config
+
+
+def parameters_of(store: Store, inputs: dict[str, Ref], pretrained: bytes = b"") -> int:
+    """How many weights the system needs at inference."""
+    if "joint" in inputs:
+        from lsr.stages.assemble import assemble
+
+        model: nn.Module = assemble(store, inputs)
+    else:
+        model, _ = _comparator(store, inputs, pretrained)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) -> Ref:
+    """Measure and record."""
+    from lsr.evaluation.protocol import evaluate
+    from lsr.metrics.lpips import find_lpips
+
+    exhibits: list[Exhibit] = []
+    lpips = find_lpips(ctx.settings.cache)
+    system = upscaler_of(ctx.store, request.inputs, config.evaluate, _pretrained(config, ctx))
+    evaluation = evaluate(
+        held_out(ctx.store, request.inputs["shard"]),
+        {config.label: system},
+        config.evaluate,
+        lpips=lpips,
+        lpips_name="alex" if lpips else "",
+        show=exhibits.append,
+        progress=ctx.progress,
+    )
+    lease.check()
+    photos = list(dict.fromkeys(exhibit.photo for exhibit in exhibits))[:SHOWN]
+    manifest = {
+        "format": FORMAT,
+        "kind": "measurement",
+        "parents": {name: ref.digest for name, ref in request.inputs.items()},
+        "rows": put_blob(ctx.store, evaluation.to_bytes(), "json").path,
+        "pictures": [_kept(ctx.store, one, config.label) for one in exhibits if one.photo in photos and not one.crop],
+    }
+    return commit(
+        ctx.store, kind="measurement", key=request.key, directory="measurements", manifest=canonical_json(manifest)
+    )
+
+
+def _pretrained(config: MeasureConfig, ctx: Context) -> bytes:
+    if not config.pretrained:
+        return b""
+    from lsr.core.canonical import sha256_hex
+
+    data = pretrained_path(ctx).read_bytes()
+    if sha256_hex(data) != config.pretrained:
+        raise IntegrityError(f"{pretrained_path(ctx)} has changed since the study began; fetch it again.")
+    return data
+
+
+def pretrained_path(ctx: Context) -> Path:
+    """Where `lsr data get realesrgan` leaves the weights."""
+    return ctx.settings.cache / "sets" / "realesrgan" / "realesrgan-x4plus.safetensors"
+
+
+def _kept(store: Store, exhibit: Exhibit, label: str) -> dict[str, Any]:
+    def blob(image: Image) -> str:
+        from PIL import Image as Pillow
+
+        buffer = io.BytesIO()
+        Pillow.fromarray(image).save(buffer, "PNG")
+        return put_blob(store, buffer.getvalue(), "png").path
+
+    return {
+        "photo": exhibit.photo,
+        "scale": exhibit.scale,
+        "lr": blob(exhibit.lr),
+        "truth": blob(exhibit.truth),
+        "bicubic": blob(exhibit.outputs["bicubic"]),
+        "output": blob(exhibit.outputs[label]),
+    }
+
+
+def read_measured(store: Store, ref: Ref) -> Measured:
+    """The rows and pictures that `make` recorded."""
+    record = read_json(store, ref.path, "measurement")
+    where = f"{store.uri}/{record['rows']}"
+    evaluation = Evaluation.from_bytes(get_blob(store, record["rows"]), where)
+    return Measured(evaluation=evaluation, pictures=record["pictures"])
