@@ -85,7 +85,7 @@ def small() -> Recipe:
         autoencoder=replace(base.autoencoder, model=architecture, train=cut(base.autoencoder.train, 600)),
         decoder=replace(base.decoder, renderer=RendererConfig(hidden=(32, 32)), train=cut(base.decoder.train, 1600)),
         denoise=replace(base.denoise, unet=unet, train=cut(base.denoise.train, 1000)),
-        joint=replace(base.joint, train=cut(base.joint.train, 10, 3e-4)),
+        joint=replace(base.joint, train=cut(base.joint.train, 80, 5e-4)),
         evaluate=replace(base.evaluate, scales=(2.7, 4.0), crops=1, photos=6, steps=4),
         compute=replace(base.compute, workers=1),
         infer=None,

@@ -1,0 +1,54 @@
+"""Studies as data: equal budgets are enforced, faults come all at once, reading one is light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from lsr.core.config import as_plain, from_plain
+from lsr.core.errors import ConfigError
+from lsr.recipes.study import BASELINES, BUILT_IN, StudyConfig, load_study
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_every_built_in_study_is_sound_and_survives_plain_data(name: str) -> None:
+    study = load_study(name)
+    assert study.name == name
+    assert from_plain(StudyConfig, as_plain(study)) == study
+    assert [system for system, _ in study.baselines()] == list(BASELINES)
+    assert len(study.seeds) >= 3
+
+
+def test_every_system_must_see_as_many_tiles() -> None:
+    with pytest.raises(ConfigError, match="edsr sees 32 tiles in training; every system must see images_seen, 16000"):
+        load_study("study-2core", {"edsr.train.steps": "2"})
+    with pytest.raises(ConfigError, match="published sees"):
+        load_study("study-2core", {"published.joint.train.steps": "1"})
+
+
+def test_a_system_can_be_left_out() -> None:
+    study = load_study("study-2core", {"sr3": "null", "idm": "null"})
+    assert [name for name, _ in study.baselines()] == ["edsr", "liif", "esrgan"]
+
+
+def test_faults_of_a_study_come_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_study("study-2core", {"seeds": "[1, 1]", "own_scale": "3.0", "few_steps": "50"})
+    text = str(caught.value)
+    assert "seeds must be given and differ" in text
+    assert "own_scale must be one of evaluate.scales" in text
+    assert "few_steps must be below many_steps" in text
+    with pytest.raises(ConfigError, match="There is no study 'nothing'"):
+        load_study("nothing")
+    with pytest.raises(ConfigError, match="must return a StudyConfig, found Recipe"):
+        load_study("lsr.recipes.demo:demo")
+
+
+def test_reading_a_study_loads_no_torch() -> None:
+    code = (
+        "import sys; from lsr.recipes.study import load_study; load_study('study-2core'); "
+        "print(sorted({'torch', 'ray'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
