@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import get_args
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from lsr.core.errors import ConfigError, InputError, IntegrityError, VersionMismatchError
 from lsr.diffusion.prediction import to_x0
-from lsr.diffusion.samplers import ddim
+from lsr.diffusion.request import Sampler
+from lsr.diffusion.samplers import ddim, sample
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
 from lsr.models.system import LatentSystem, load_system, pad_to_multiple, save_system
 from lsr.nn.random import normal
@@ -50,6 +54,26 @@ def test_the_condition_is_the_whitened_latent_of_the_restored_image(system: Late
     restored = lr.repeat_interleave(3, -1).repeat_interleave(3, -2)
     assert system.latent_size((12, 24)) == (6, 12)
     torch.testing.assert_close(system.condition(lr), system.whiten(system.encoder(restored).mode()))
+
+
+@pytest.mark.parametrize("kernel", ["nearest", "bilinear", "bicubic"])
+def test_the_condition_is_restored_by_the_kernel_that_the_config_names(system: LatentSystem, kernel: str) -> None:
+    lr = torch.rand(1, 3, 4, 8) * 2 - 1
+    planes = [
+        np.asarray(Image.fromarray(plane).resize((24, 12), Image.Resampling[kernel.upper()])) for plane in lr[0].numpy()
+    ]
+    system.config = replace(CONFIG, condition_upsample=kernel)
+    wanted = system.whiten(system.encoder(torch.from_numpy(np.stack(planes))[None]).mode())
+    torch.testing.assert_close(system.condition(lr), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_zero_terminal_system_samples_from_noise_alone() -> None:
+    made = LatentSystem(replace(CONFIG, diffusion=replace(CONFIG.diffusion, zero_terminal=True), conditional=False))
+    assert float(made.schedule.alphas_cumprod[-1]) == 0
+    with torch.no_grad():
+        for sampler in get_args(Sampler):
+            z = sample(sampler, made.denoiser(), made.schedule, normal([1], (3, 4, 6)), 4)
+            assert torch.isfinite(z).all()
 
 
 def test_the_condition_is_the_mode_not_a_sample() -> None:
