@@ -18,7 +18,7 @@ from lsr.recipes.study import LatentParts, StudyConfig
 from lsr.training.baselines import EsrganLoss
 from lsr.training.config import DecoderLoss, JointLoss, PictureTerms, TrainConfig
 
-SEEN = 16_000
+SEEN = 11_200
 LR = DegradationConfig(factor=4)
 SCALES = (2.0, 2.7, 4.0, 5.5, 8.0)
 
@@ -39,7 +39,7 @@ def _train(*, steps: int, batch: int, lr: float) -> TrainConfig:
 
 def _autoencoder() -> AutoencoderStage:
     model = AutoencoderConfig(channels=24, multipliers=(1, 2, 2), blocks=1, latent_channels=8, mid_attention=False)
-    return AutoencoderStage(model=model, train=_train(steps=200, batch=8, lr=2e-3))
+    return AutoencoderStage(model=model, train=_train(steps=160, batch=8, lr=2e-3))
 
 
 def _unet() -> UNetConfig:
@@ -52,11 +52,11 @@ def _published() -> LatentParts:
         autoencoder=_autoencoder(),
         decoder=DecoderStage(
             renderer=RendererConfig(hidden=(64, 64, 64, 64)),
-            train=_train(steps=700, batch=8, lr=2e-3),
+            train=_train(steps=480, batch=8, lr=2e-3),
             loss=DecoderLoss(scales=(0.25, 1.0)),
         ),
         latents=LatentsConfig(degradations=(LR,)),
-        denoise=DenoiseStage(unet=_unet(), diffusion=DiffusionConfig(), train=_train(steps=250, batch=32, lr=1e-3)),
+        denoise=DenoiseStage(unet=_unet(), diffusion=DiffusionConfig(), train=_train(steps=165, batch=32, lr=1e-3)),
         joint=JointStage(
             train=_train(steps=100, batch=8, lr=3e-4),
             loss=JointLoss(cap=None, scales=(1.0, 1.0), picture=PictureTerms(l1=0.0, l2=1.0)),
@@ -85,7 +85,9 @@ def ours() -> Recipe:
     )
 
 
-EVALUATE = EvaluateConfig(scales=SCALES, trained=(1.0, 4.0), lr_side=24, photos=10, crops=1, steps=50)
+EVALUATE = EvaluateConfig(
+    scales=SCALES, trained=(1.0, 4.0), lr_side=24, photos=8, crops=1, steps=50, metrics=("dists",)
+)
 
 
 def study() -> StudyConfig:

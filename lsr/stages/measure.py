@@ -15,7 +15,7 @@ from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.rows import Evaluation
 from lsr.models.baselines.config import BaselineConfig, EsrganConfig
 from lsr.stages.context import Context
-from lsr.stages.evaluate import held_out
+from lsr.stages.evaluate import held_out, weights_of
 from lsr.stages.evaluate import upscaler as latent_upscaler
 from lsr.stages.line import MeasureConfig, Request
 from lsr.stages.results import FORMAT, read_json, read_trained
@@ -81,6 +81,7 @@ def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) ->
 
     exhibits: list[Exhibit] = []
     lpips = find_lpips(ctx.settings.cache)
+    dists, extractors = weights_of(config.evaluate, ctx.settings.cache)
     system = upscaler_of(ctx.store, request.inputs, config.evaluate, _pretrained(config, ctx))
     evaluation = evaluate(
         held_out(ctx.store, request.inputs["shard"]),
@@ -88,6 +89,8 @@ def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) ->
         config.evaluate,
         lpips=lpips,
         lpips_name="alex" if lpips else "",
+        dists=dists,
+        extractors=extractors,
         show=exhibits.append,
         progress=ctx.progress,
     )

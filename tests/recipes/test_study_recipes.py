@@ -22,7 +22,7 @@ def test_every_built_in_study_is_sound_and_survives_plain_data(name: str) -> Non
 
 
 def test_every_system_must_see_as_many_tiles() -> None:
-    with pytest.raises(ConfigError, match="edsr sees 32 tiles in training; every system must see images_seen, 16000"):
+    with pytest.raises(ConfigError, match="edsr sees 32 tiles in training; every system must see images_seen, 11200"):
         load_study("study-2core", {"edsr.train.steps": "2"})
     with pytest.raises(ConfigError, match="published sees"):
         load_study("study-2core", {"published.joint.train.steps": "1"})
