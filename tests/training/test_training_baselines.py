@@ -266,6 +266,23 @@ def test_a_loss_or_a_factor_that_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_sampled_degradation_is_drawn_by_position(kind: str) -> None:
+    """The same tiles at other positions get other noise; the same positions the same, whatever lane they are in."""
+    torch.manual_seed(2)
+    objective = baseline_objective(
+        build(TINY[kind]), TINY[kind], replace(BY_TWO, noise=(20.0, 20.0)), PLAIN if kind == "esrgan" else None
+    )
+    x, position = to_float(tiles()["tile"]), torch.tensor([3, 8])
+    lr = objective.degrade(x, position, DRAWS)  # type: ignore[attr-defined]
+    clean = degrade(BY_TWO, x)
+    assert (lr - clean).std().item() == pytest.approx(20 / 127.5, rel=0.15)
+    assert torch.equal(objective.degrade(x, position, replace(DRAWS, lane=0)), lr)  # type: ignore[attr-defined]
+    assert not torch.equal(objective.degrade(x, position + 1, DRAWS), lr)  # type: ignore[attr-defined]
+    assert objective.loss(tiles(), DRAWS)[0].isfinite()
+    assert objective.picture(tiles()) is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_weight_takes_part(kind: str) -> None:
     objective = made(kind)
     objective.loss(tiles(count=3), DRAWS)[0].backward()

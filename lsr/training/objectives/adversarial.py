@@ -21,7 +21,7 @@ from lsr.core.errors import ConfigError
 from lsr.models.baselines.rrdb import Adversaries
 from lsr.training.baselines import EsrganLoss
 from lsr.training.objectives.pixels import SHOWN, as_shown, grid, to_float
-from lsr.training.objectives.regression import Degrade, distance
+from lsr.training.objectives.regression import PICTURE, Degrade, distance
 from lsr.training.protocols import Batch, Draws
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
@@ -58,7 +58,7 @@ class EsrganObjective:
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         real = to_float(batch["tile"])
-        fake: Tensor = self.model.generator(self.degrade(real)).float()
+        fake: Tensor = self.model.generator(self.degrade(real, batch["position"], draws)).float()
         pixel = distance("l1", fake, real)
         terms = {name: torch.zeros_like(pixel) for name in self.terms} | {"pixel": pixel}
         if draws.step < self.config.pretrain:
@@ -86,5 +86,5 @@ class EsrganObjective:
         """LR | output | tile."""
         x = to_float(batch["tile"][:SHOWN])
         with as_shown(self.model):
-            lr = self.degrade(x)
+            lr = self.degrade(x, batch["position"][:SHOWN], PICTURE)
             return grid([lr, self.model.generator(lr), x])

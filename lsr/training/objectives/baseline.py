@@ -4,13 +4,13 @@ and its own room.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TypeVar, assert_never, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from lsr.core.config import check
 from lsr.core.errors import ConfigError
+from lsr.core.randomness import derive_seed
 from lsr.data.degrade import DegradationConfig, degrade
 from lsr.models.baselines.config import BaselineConfig, EdsrConfig, EsrganConfig, IdmConfig, LiifConfig, Sr3Config
 from lsr.models.baselines.edsr import Edsr
@@ -22,7 +22,7 @@ from lsr.training.baselines import BaselineLoss, EsrganLoss, PixelDiffusionLoss,
 from lsr.training.objectives.adversarial import EsrganObjective, Perceptual
 from lsr.training.objectives.pixel_diffusion import IdmObjective, Sr3Objective
 from lsr.training.objectives.regression import EdsrObjective, LiifObjective
-from lsr.training.protocols import Objective
+from lsr.training.protocols import Draws, Objective
 
 L = TypeVar("L", RegressionLoss, PixelDiffusionLoss, EsrganLoss)
 
@@ -54,7 +54,12 @@ def baseline_objective(
     None. perceptual: for ESRGAN, whose discriminator is drawn here from torch's generator: seed it first. Raises
     ConfigError for a loss or a factor that does not fit.
     """
-    make_lr = partial(degrade, degradation)
+
+    def make_lr(tile: Tensor, position: Tensor, draws: Draws) -> Tensor:
+        """A sampled degradation draws by sample position."""
+        seeds = [derive_seed(draws.seed, draws.stage, "degradation", p) for p in position.tolist()]
+        return degrade(degradation, tile, seeds)
+
     if loss is not None:
         check(loss)
     match config:

@@ -19,7 +19,7 @@ from lsr.models.baselines.sr3 import Sr3
 from lsr.nn.random import uniform
 from lsr.training.baselines import PixelDiffusionLoss
 from lsr.training.objectives.pixels import SHOWN, as_shown, grid, to_float, truth_at
-from lsr.training.objectives.regression import Degrade, distance
+from lsr.training.objectives.regression import PICTURE, Degrade, distance
 from lsr.training.protocols import Batch, Draws
 
 
@@ -67,20 +67,20 @@ class Sr3Objective:
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         at = noisy(self.model.schedule, to_float(batch["tile"]), batch["position"], draws)
         wanted = target(self.model.config.diffusion.prediction, at.x, at.noise, at.level**2)
-        return distance(self.config.norm, self._output(at), wanted), {}
+        condition = self._condition(at.x, batch["position"], draws)
+        return distance(self.config.norm, self.model(at.x_t, at.level, condition), wanted), {}
 
-    def _output(self, at: NoisyPicture) -> Tensor:
-        condition = self.model.condition(self.degrade(at.x), (at.x.shape[-2], at.x.shape[-1]))
-        out: Tensor = self.model(at.x_t, at.level, condition)
-        return out
+    def _condition(self, x: Tensor, position: Tensor, draws: Draws) -> Tensor:
+        return self.model.condition(self.degrade(x, position, draws), (x.shape[-2], x.shape[-1]))
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """Bicubic LR | one-step estimate at a drawn noise level | tile."""
         x, position = to_float(batch["tile"][:SHOWN]), batch["position"][:SHOWN]
         with as_shown(self.model):
-            at = noisy(self.model.schedule, x, position, Draws(seed=0, stage="picture", step=0, lane=0))
-            estimate = to_x0(self.model.config.diffusion.prediction, self._output(at), at.x_t, at.level**2)
-            return grid([self.model.condition(self.degrade(x), (x.shape[-2], x.shape[-1])), estimate, x])
+            at, condition = noisy(self.model.schedule, x, position, PICTURE), self._condition(x, position, PICTURE)
+            output = self.model(at.x_t, at.level, condition)
+            estimate = to_x0(self.model.config.diffusion.prediction, output, at.x_t, at.level**2)
+            return grid([condition, estimate, x])
 
 
 class IdmObjective:
@@ -98,7 +98,7 @@ class IdmObjective:
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         tile = to_float(batch["tile"])
-        lr = self.degrade(tile)
+        lr = self.degrade(tile, batch["position"], draws)
         p = draws.scale(*self.config.positions)
         at = self._noisy(tile, lr, p, batch["position"], draws)
         output = self.model(at.x_t, at.level, self.model.guide(lr, (at.x.shape[-2], at.x.shape[-1]), p))
@@ -116,8 +116,8 @@ class IdmObjective:
         """Condition picture | one-step estimate at a drawn noise level | tile, all at the tile's size."""
         tile, position = to_float(batch["tile"][:SHOWN]), batch["position"][:SHOWN]
         with as_shown(self.model):
-            lr = self.degrade(tile)
-            at = self._noisy(tile, lr, 1.0, position, Draws(seed=0, stage="picture", step=0, lane=0))
+            lr = self.degrade(tile, position, PICTURE)
+            at = self._noisy(tile, lr, 1.0, position, PICTURE)
             guide = self.model.guide(lr, (tile.shape[-2], tile.shape[-1]), 1.0)
             output = self.model(at.x_t, at.level, guide)
             estimate = to_x0(self.model.config.diffusion.prediction, output, at.x_t, at.level**2)

@@ -20,8 +20,11 @@ from lsr.training.baselines import RegressionLoss
 from lsr.training.objectives.pixels import SHOWN, as_shown, grid, scaled_size, to_float, truth_at
 from lsr.training.protocols import Batch, Draws
 
-Degrade = Callable[[Tensor], Tensor]
-"""A tile [B, 3, H, W] -> its LR [B, 3, h, w], both in [-1, 1]."""
+Degrade = Callable[[Tensor, Tensor, Draws], Tensor]
+"""Tiles [B, 3, H, W], their positions [B], the lane's draws -> their LR [B, 3, h, w]; pictures in [-1, 1]."""
+
+PICTURE = Draws(seed=0, stage="picture", step=0, lane=0)
+"""What is drawn for a picture for people."""
 
 
 def distance(norm: str, a: Tensor, b: Tensor) -> Tensor:
@@ -43,13 +46,13 @@ class EdsrObjective:
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         x = to_float(batch["tile"])
-        return distance(self.config.norm, self.model(self.degrade(x)), x), {}
+        return distance(self.config.norm, self.model(self.degrade(x, batch["position"], draws)), x), {}
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """LR | output | tile."""
         x = to_float(batch["tile"][:SHOWN])
         with as_shown(self.model):
-            lr = self.degrade(x)
+            lr = self.degrade(x, batch["position"][:SHOWN], PICTURE)
             return grid([lr, self.model(lr), x])
 
 
@@ -73,7 +76,7 @@ class LiifObjective:
         scale = draws.scale(*self.config.scales)
         size = scaled_size(x, scale)
         rows = self._rows(size, draws)
-        image = self.model(self.degrade(x), size, rows)
+        image = self.model(self.degrade(x, batch["position"], draws), size, rows)
         truth = truth_at(x, size)[..., slice(*rows), :]
         return distance(self.config.norm, image, truth), {"scale": x.new_tensor(scale)}
 
@@ -89,7 +92,7 @@ class LiifObjective:
         """LR | render at half of the tile's side | render at its side | tile."""
         x = to_float(batch["tile"][:SHOWN])
         with as_shown(self.model):
-            lr = self.degrade(x)
+            lr = self.degrade(x, batch["position"][:SHOWN], PICTURE)
             features = self.model.features(lr)
             renders = [self.model.render(features, scaled_size(x, s)) for s in (0.5, 1.0)]
             return grid([resize(lr, scaled_size(x, 1.0), "nearest"), *renders, x])
