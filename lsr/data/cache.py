@@ -153,6 +153,11 @@ class Fetcher:
             if row.sha256 not in self._coming:
                 self._coming[row.sha256] = self._threads.submit(self._fetch, row)
 
+    def under_way(self, row: ShardRow) -> bool:
+        """Whether the shard is wanted and neither there nor lost yet."""
+        coming = self._coming.get(row.sha256)
+        return coming is not None and not coming.done()
+
     def _fetch(self, row: ShardRow) -> None:
         # Who reads the shard meets the same error, in its own thread.
         with suppress(LsrError):

@@ -6,6 +6,7 @@ local files. Nothing is ever cut short silently: a tar that does not end as one 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
@@ -111,12 +112,24 @@ class _Shard:
         os.close(self._file)
 
 
+class _Piece:
+    """What was read of a sample before its shard was there to check it against."""
+
+    def __init__(self, key: str, start: int, data: bytes) -> None:
+        self.key, self._start, self._size = key, start, len(data)
+        self._digest = hashlib.sha256(data).digest()
+
+    def is_in(self, file: int) -> bool:
+        return hashlib.sha256(os.pread(file, self._size, self._start)).digest() == self._digest
+
+
 class SampleReader:
     """Any sample of a data set by its global index, 0 .. len - 1, shard by shard in manifest order.
 
     Shards of a `file://` store are read where they are; others are downloaded whole into the folder `cache`
-    (`lsr.data.cache`). A shard's digest is checked once a process, before its first sample. At most `open_shards` are
-    kept open. Safe to use from several threads.
+    (`lsr.data.cache`). A shard's digest is checked once a process, before its first sample. Only of a shard that is
+    expected and still under way are samples read by ranges, and held against the shard when it is there. At most
+    `open_shards` are kept open. Safe to use from several threads.
 
     Raises InputError when the store is not local and no cache is given; reading raises IntegrityError naming a corrupt
     shard and NotFoundError for a missing one.
@@ -134,6 +147,7 @@ class SampleReader:
         self._checked: set[str] = set()
         self._lock = threading.RLock()
         self._ahead: Fetcher | None = None
+        self._pieces: dict[int, list[_Piece]] = {}
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -148,6 +162,8 @@ class SampleReader:
         """The members of sample `index`, by extension."""
         number, inside = self._locate(index)
         with self._lock:
+            if number not in self._open and self._under_way(number):
+                return self._by_range(number, inside)
             shard = self._shard(number)
             return shard.members(shard.rows[inside])
 
@@ -198,6 +214,19 @@ class SampleReader:
             self._indices.popitem(last=False)
         return rows
 
+    def _under_way(self, number: int) -> bool:
+        return self._ahead is not None and self._ahead.under_way(self.manifest.shards[number])
+
+    def _by_range(self, number: int, inside: int) -> dict[str, bytes]:
+        row, shard = self._rows(number)[inside], self.manifest.shards[number]
+        start = min(offset for offset, _ in row.members.values())
+        end = max(offset + size for offset, size in row.members.values())
+        data = self.store.read(shard.path, start, end - start)
+        if len(data) != end - start:
+            raise IntegrityError(f"{self._where(shard)} ends inside {row.key}, at byte {start + len(data)}.")
+        self._pieces.setdefault(number, []).append(_Piece(row.key, start, data))
+        return {ext: data[offset - start : offset - start + size] for ext, (offset, size) in row.members.items()}
+
     def _shard(self, number: int) -> _Shard:
         if number in self._open:
             self._open.move_to_end(number)
@@ -206,6 +235,11 @@ class SampleReader:
         rows = self._rows(number)
         file = self._file(row) if self._cache is None else self._cache.open(self.store, row)
         self._open[number] = _Shard(file, rows, self._where(row))
+        for piece in self._pieces.pop(number, ()):
+            if not piece.is_in(file):
+                raise IntegrityError(
+                    f"{self._where(row)} gave other bytes for {piece.key} when it was read by range; run it again."
+                )
         while len(self._open) > self._limit:
             self._open.popitem(last=False)[1].close()
         return self._open[number]

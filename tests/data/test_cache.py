@@ -184,6 +184,54 @@ def test_a_shard_that_fails_ahead_fails_where_it_is_read(sets: Sets, far: Any, t
     assert not [t for t in threading.enumerate() if t.name.startswith("shards")]
 
 
+@pytest.mark.parametrize("lies", [False, True])
+def test_a_shard_under_way_is_read_by_ranges_and_checked_when_it_is_there(
+    sets: Sets, tmp_path: Path, lies: bool
+) -> None:
+    far: Any = Far(sets.store)
+    gate = threading.Event()
+    real = far._inner.download
+    ranges: list[int] = []
+
+    def download(key: str, path: Path) -> None:
+        assert gate.wait(20)
+        real(key, path)
+
+    def read(key: str, start: int = 0, length: int | None = None) -> bytes:
+        data: bytes = sets.store.read(key, start, length)
+        if not key.endswith(".tar"):
+            return data
+        ranges.append(len(data))
+        return data[:-1] + bytes([data[-1] ^ lies])
+
+    far.download, far.read = download, read
+    reader = SampleReader(far, sets.tiles, tmp_path)
+    reader.expect([0, 1])
+    got = [reader.read(n)["png"] for n in (0, 3)]
+    assert ranges == [len(png(0)), len(png(3))]
+    assert (got == [png(0), png(3)]) is not lies
+    gate.set()
+    while reader._under_way(0):
+        time.sleep(0.01)
+    if lies:
+        with pytest.raises(IntegrityError, match=f"{sets.tiles.shards[0].sha256}.tar gave other bytes for 0{{16}}-0-0"):
+            reader.read(1)
+    assert [reader.read(n)["png"] for n in range(COUNTS[0])] == [png(n) for n in range(COUNTS[0])]
+    assert len(ranges) == 2
+    reader.close()
+
+
+def test_a_range_beyond_a_shard_that_was_cut_short_is_named(sets: Sets, tmp_path: Path) -> None:
+    far: Any = Far(sets.store, seconds=0.5)
+    row = sets.tiles.shards[0]
+    sets.store.write(row.path, sets.store.read(row.path)[:600])
+    reader = SampleReader(far, sets.tiles, tmp_path)
+    reader.expect([0])
+    with pytest.raises(IntegrityError, match=f"{row.sha256}.tar ends inside 0{{16}}-0-0, at byte 600"):
+        reader.read(0)
+    reader.close()
+
+
 def test_a_source_fetches_the_next_window_before_it_is_asked_for(store_uri: str, tmp_path: Path) -> None:
     store = open_store(store_uri)
     shards = [[sample(f"{s:02}{n}", {"png": png(10 * s + n)}) for n in range(4)] for s in range(8)]

@@ -1,0 +1,84 @@
+"""The stage *shard* itself, over a base: kept and built shards stand in the manifest in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from data_prep.config import ShardConfig, SourceConfig
+from lsr.core.canonical import sha256_hex
+from lsr.core.settings import Settings, load_settings
+from lsr.data.manifest import Manifest, load_manifest
+from lsr.data.shards import index_rows
+from lsr.data.verify import verify
+from lsr.stages.context import Context
+from lsr.stages.data import shard
+from lsr.stages.line import Request
+from lsr.stages.source import snapshot
+from lsr.store import Store, open_store
+from lsr.store.attempts import Lease
+
+from .test_compare import draw
+
+RULES = ShardConfig(max_shard_bytes=4096, min_side=1, holdout=0.0)
+
+
+@dataclass
+class Here:
+    """A Context that works in this process."""
+
+    settings: Settings
+    store: Store
+
+    def map(self, function: Callable[[Any], Any], items: list[Any], name: str, unit: str, **_: Any) -> list[Any]:
+        self.mapped = {**getattr(self, "mapped", {}), name: len(items)}
+        return [function(item) for item in items]
+
+
+class Free:
+    """A lease that nobody else wants."""
+
+    def check(self) -> None:
+        """It is ours."""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
+    monkeypatch.setenv("LSR_HOME", str(tmp_path / "home"))
+    settings = load_settings()
+    return Here(settings, open_store(settings.store))
+
+
+def run(here: Here, folder: Path, config: ShardConfig) -> tuple[str, Manifest]:
+    ctx = cast(Context, here)
+    listed = snapshot(SourceConfig(uri=str(folder), name="mine"), ctx)
+    key = sha256_hex(f"{listed.digest} {config.base}".encode())
+    request = Request(
+        stage="shard", key=key, inputs={"snapshot": listed}, config={}, name="mine", task="t", seed=0, compute={}
+    )
+    path = shard(request, config, ctx, cast(Lease, Free())).path
+    return path, load_manifest(here.store, path)
+
+
+def test_the_stage_builds_only_what_its_base_lacks(here: Here, tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    for number in range(30):
+        draw(folder, f"p{number:02}", number)
+    path, first = run(here, folder, RULES)
+    assert len(first.shards) > 5
+    (folder / "p04.png").unlink()
+    draw(folder, "a-new", 100)
+    _, grown = run(here, folder, replace(RULES, base=path))
+    assert here.mapped["shard"] == 2
+    assert len(set(grown.shards) & set(first.shards)) == len(first.shards) - 1
+    changed = [i for i, (a, b) in enumerate(zip(first.shards, grown.shards)) if a != b]
+    assert len(changed) == 1
+    sources = [row.source for row in index_rows(here.store, grown)]
+    assert sorted(sources) == sorted(["a-new.png", *(f"p{n:02}.png" for n in range(30) if n != 4)])
+    assert sources[-1] == "a-new.png"
+    assert verify(here.store, grown) == []
+    assert grown.parents["base"] == first.digest
