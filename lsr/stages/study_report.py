@@ -42,10 +42,12 @@ def write(
     speeds = _speeds(study, requests, ctx)
     text = page(f"Study {study.name}", evaluations, asked(study), how, facts_of(study), _speed_table(speeds))
     merged = _merged(evaluations)
+    exhibits = _exhibits(ctx.store, measured)
     files = {
         "table.md": text.encode(),
         "table.json": _numbers(study, evaluations, how, speeds),
-        "before-after.png": contact_sheet(_exhibits(ctx.store, measured)),
+        "before-after.png": contact_sheet(_on_sheet(exhibits)),
+        "report.html": _html(study, merged, exhibits, facts_of(study)),
         **{f"{metric}.png": curve(merged, metric) for metric in metrics_in(evaluations)},
     }
     paths = []
@@ -161,12 +163,9 @@ def _merged(evaluations: dict[str, list[Evaluation]]) -> Evaluation:
 
 
 def _exhibits(store: Store, measured: dict[str, list[Measured]]) -> list[Exhibit]:
-    """The kept photographs at the first scales in and out of range, the outputs of the first seed of each system."""
-    first = {label: seeds[0] for label, seeds in measured.items() if UNALIGNED not in label}
-    some = next(iter(first.values())).pictures
-    scales = sorted({one["scale"] for one in some})
-    chosen = {scales[len(scales) // 2], scales[-1]}
-    by_place = {label: {(one["photo"], one["scale"]): one for one in found.pictures} for label, found in first.items()}
+    """The kept photographs at every scale, with the outputs of the first seed of each system."""
+    first = {label: seeds[0].pictures for label, seeds in measured.items() if UNALIGNED not in label}
+    by_place = {label: {(one["photo"], one["scale"]): one for one in found} for label, found in first.items()}
     return [
         Exhibit(
             photo=one["photo"],
@@ -179,13 +178,31 @@ def _exhibits(store: Store, measured: dict[str, list[Measured]]) -> list[Exhibit
                 **{
                     label: _image(store, places[(one["photo"], one["scale"])]["output"])
                     for label, places in by_place.items()
-                    if (one["photo"], one["scale"]) in places
                 },
             },
         )
-        for one in some
-        if one["scale"] in chosen
+        for one in next(iter(first.values()))
     ]
+
+
+def _on_sheet(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
+    """Those at the middle and at the largest scale: all of them make no sheet that can be looked at."""
+    scales = sorted({exhibit.scale for exhibit in exhibits})
+    return [exhibit for exhibit in exhibits if exhibit.scale in (scales[len(scales) // 2], scales[-1])]
+
+
+def _html(study: StudyConfig, merged: Evaluation, exhibits: Sequence[Exhibit], facts: Sequence[str]) -> bytes:
+    from lsr.evaluation.page import Content
+    from lsr.evaluation.page import page as html_page
+
+    content = Content(
+        title=f"Study {study.name}",
+        lead=f"{len(merged.rows)} measurements of systems trained on the same {study.images_seen} tiles each.",
+        evaluation=merged,
+        exhibits=exhibits,
+        notes=facts,
+    )
+    return html_page(content)
 
 
 def _image(store: Store, path: str) -> Image:
