@@ -148,7 +148,7 @@ def _signature(conditional: bool) -> Any:
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     inputs = [("binary", "image"), ("double", "scale")] if conditional else [("long", "side"), ("long", "seed")]
-    settings = [ParamSpec("steps", "long", 10), ParamSpec("eta", "double", 0.0)]
+    settings = [ParamSpec("steps", "long", 10), ParamSpec("eta", "double", 0.0), ParamSpec("sampler", "string", "ddim")]
     if conditional:
         settings.append(ParamSpec("seed", "long", 0))
     return ModelSignature(

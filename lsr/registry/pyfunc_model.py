@@ -13,11 +13,10 @@ from typing import Any
 
 import mlflow.models
 import mlflow.pyfunc
-import numpy as np
 import pandas as pd
 from PIL import Image
 
-KINDS = {"steps": int, "eta": float, "seed": int}
+KINDS = {"steps": int, "eta": float, "sampler": str, "seed": int}
 
 
 class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -31,7 +30,10 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self._system = load_system(config, weights, where="This model version")
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[bytes]:
-        """model_input: the signature's columns. params: steps, eta and (upscaling) seed."""
+        """model_input: the signature's columns. params: steps, eta, sampler and (upscaling) seed.
+
+        Raises InputError, in one sentence, for what is no picture, no scale or no sampler.
+        """
         settings = {name: KINDS[name](value) for name, value in (params or {}).items()}
         rows = model_input.to_dict("records")
         if self._system.config.conditional:
@@ -39,10 +41,10 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return [self._generate(row, settings) for row in rows]
 
     def _upscale(self, row: dict[str, Any], settings: dict[str, Any]) -> bytes:
+        from lsr.inference.images import load_image
         from lsr.inference.upscale import upscale
 
-        picture = np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB"))
-        return _png(upscale(self._system, picture, scale=float(row["scale"]), **settings))
+        return _png(upscale(self._system, load_image(row["image"]), scale=float(row["scale"]), **settings))
 
     def _generate(self, row: dict[str, Any], settings: dict[str, Any]) -> bytes:
         from lsr.inference.generate import generate

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SYSTEM = "lsr.system"
 REFS = "lsr.refs"
 VERDICT = "lsr.verdict"
-PACKAGE_VERSION = 1
+PACKAGE_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

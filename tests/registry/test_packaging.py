@@ -161,6 +161,41 @@ def test_a_version_answers_as_the_system_it_was_made_from(
     assert pixels(answer).shape == (30, 25, 3)
 
 
+def test_a_version_takes_the_sampler_and_refuses_what_is_no_picture(
+    saved: tuple[bytes, bytes], package: Package, photo: np.ndarray
+) -> None:
+    import mlflow.pyfunc
+
+    model = mlflow.pyfunc.load_model(str(package.path))
+    rows = pd.DataFrame({"image": [png(photo)], "scale": [2.5]})
+    (answer,) = model.predict(rows, params={"steps": 3, "sampler": "dpm++", "seed": 3})
+    expected = upscale(load_system(*saved), photo, scale=2.5, steps=3, sampler="dpm++", seed=3)
+    np.testing.assert_array_equal(pixels(answer), expected)
+    for image, scale, said in (
+        (b"no picture", 2.0, "not a picture that can be read whole"),
+        (png(photo), float("nan"), "scale must be a finite number above 0"),
+        (png(photo)[: len(png(photo)) // 2], 2.0, "not a picture that can be read whole"),
+    ):
+        with pytest.raises(Exception, match=said):
+            model.predict(pd.DataFrame({"image": [image], "scale": [scale]}))
+    with pytest.raises(Exception, match="sampler must be one of"):
+        model.predict(rows, params={"sampler": "other"})
+
+
+def test_a_picture_is_turned_upright_as_its_exif_tag_says(
+    saved: tuple[bytes, bytes], package: Package, photo: np.ndarray
+) -> None:
+    import mlflow.pyfunc
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.fromarray(np.rot90(photo)).save(buffer, "PNG", exif=exif)
+    model = mlflow.pyfunc.load_model(str(package.path))
+    (answer,) = model.predict(pd.DataFrame({"image": [buffer.getvalue()], "scale": [1.5]}), params={"steps": 1})
+    np.testing.assert_array_equal(pixels(answer), upscale(load_system(*saved), photo, scale=1.5, steps=1))
+
+
 def test_a_generator_draws_by_size_and_seed(tmp_path: Path) -> None:
     import mlflow.pyfunc
 
