@@ -233,3 +233,23 @@ def test_verify_takes_a_whole_set_and_says_so(lsr: Lsr, home: Path, made: tuple[
     assert "every byte agrees" in lsr("data", "verify", made[2]).out
     assert lsr("data", "verify", made[2], "--json").json == {"manifest": made[2], "faults": []}
     assert isinstance(load_manifest(open_store(f"file://{home / 'store'}"), made[2]), Manifest)
+
+
+def test_a_takedown_request_names_what_holds_the_picture_and_can_delete_it(
+    lsr: Lsr, home: Path, made: tuple[Path, Path, str]
+) -> None:
+    found = lsr("data", "forget", "plain.jpg", "--json").json
+    assert [entry["path"] for entry in found["holds"]] == [made[2]]
+    assert (found["unknown"], found["versions"], len(found["pictures"])) == ([], [], 1)
+    unknown = lsr("data", "forget", "nobody.png")
+    assert unknown.code != 0
+    assert "nobody.png" in unknown.sentence
+    gone = lsr("data", "forget", found["pictures"][0], "--delete", "--json").json["deleted"]
+    assert made[2] in gone
+    assert not [key for key in gone if (home / "store" / key).exists()]
+    assert lsr("data", "list", "--json").json == []
+
+
+def test_verify_takes_threads_and_goes_on(lsr: Lsr, home: Path, made: tuple[Path, Path, str]) -> None:
+    assert "every byte agrees" in lsr("data", "verify", made[2], "--threads=2", "--resume").out
+    assert list((home / "cache" / "verify").iterdir()) == []
