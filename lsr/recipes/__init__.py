@@ -6,11 +6,9 @@ Imports config classes only.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 
-from lsr.core.config import check, override
-from lsr.core.errors import ConfigError
+from lsr.recipes.loading import load
 from lsr.recipes.schema import Recipe
 
 BUILT_IN = {
@@ -38,18 +36,4 @@ def load_recipe(name: str, overrides: Mapping[str, str] | None = None) -> Recipe
 
     Raises ConfigError for an unknown recipe, an unknown field, or every broken rule at once.
     """
-    target = BUILT_IN.get(name, name)
-    module, colon, function = target.partition(":")
-    if not colon:
-        raise ConfigError(
-            f"There is no recipe {name!r}; built in are {', '.join(BUILT_IN)}, and your own is package.module:function."
-        )
-    try:
-        recipe = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"Recipe {name!r} cannot be loaded: {error}.") from error
-    if not isinstance(recipe, Recipe):
-        raise ConfigError(f"Recipe function {target} must return a Recipe, found {type(recipe).__name__}.")
-    recipe = override(recipe, overrides or {})
-    check(recipe)
-    return recipe
+    return load("recipe", Recipe, BUILT_IN, name, overrides)

@@ -6,14 +6,12 @@ first run fixes them. Imports config classes only.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from data_prep.config import LatentsConfig
-from lsr.core.config import check, override
-from lsr.core.errors import ConfigError
 from lsr.evaluation.config import EvaluateConfig
+from lsr.recipes.loading import load
 from lsr.recipes.schema import (
     AutoencoderStage,
     BaselineStage,
@@ -127,18 +125,4 @@ def _seen(train: TrainConfig) -> int:
 
 def load_study(name: str, overrides: Mapping[str, str] | None = None) -> StudyConfig:
     """The study called `name` (built in, or `package.module:function`), fields overridden by dotted name, checked."""
-    target = BUILT_IN.get(name, name)
-    module, colon, function = target.partition(":")
-    if not colon:
-        raise ConfigError(
-            f"There is no study {name!r}; built in are {', '.join(BUILT_IN)}, and your own is package.module:function."
-        )
-    try:
-        study = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"Study {name!r} cannot be loaded: {error}.") from error
-    if not isinstance(study, StudyConfig):
-        raise ConfigError(f"Study function {target} must return a StudyConfig, found {type(study).__name__}.")
-    study = override(study, overrides or {})
-    check(study)
-    return study
+    return load("study", StudyConfig, BUILT_IN, name, overrides)

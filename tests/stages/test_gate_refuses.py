@@ -37,22 +37,11 @@ from lsr.stages.results import read_trained, weights_of
 from lsr.stages.source import snapshot
 from lsr.store import open_store
 from lsr.store.content import commit, put_blob
+from tests.stages.kit import Here
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 Weights = dict[str, torch.Tensor]
-
-
-class Here(Context):
-    """A context that maps in this process, one item after the other."""
-
-    def ray(self) -> Any:
-        """Stages open a session before they know that it has nothing to do."""
-
-    def map(self, function: Callable[..., Any], items: list[Any], name: str, unit: str, **options: Any) -> list[Any]:
-        setup = options.get("setup")
-        first = (setup(),) if setup else ()
-        return [function(*first, item) for item in items]
 
 
 def small() -> Recipe:

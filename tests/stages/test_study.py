@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,11 @@ from lsr.stages.context import Context
 from lsr.stages.study import run_study
 from lsr.store import open_store
 from lsr.training.config import JointLoss, TrainConfig
+from tests.stages.kit import Here
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SEEN = 32
-
-
-class Here(Context):
-    """A context that maps and trains in this process."""
-
-    def ray(self) -> Any:
-        """Stages open a session before they know that it has nothing to do."""
-
-    def map(self, function: Callable[..., Any], items: list[Any], name: str, unit: str, **options: Any) -> list[Any]:
-        setup = options.get("setup")
-        first = (setup(),) if setup else ()
-        return [function(*first, item) for item in items]
 
 
 def few(train: TrainConfig, share: int = 1) -> TrainConfig:
