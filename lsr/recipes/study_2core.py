@@ -86,7 +86,7 @@ def ours() -> Recipe:
 
 
 EVALUATE = EvaluateConfig(
-    scales=SCALES, trained=(1.0, 4.0), lr_side=24, photos=8, crops=1, steps=50, metrics=("dists",)
+    scales=SCALES, trained=(1.0, 4.0), lr_side=16, photos=8, crops=1, steps=25, metrics=("dists",)
 )
 
 
