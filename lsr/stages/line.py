@@ -70,7 +70,7 @@ STEPS: dict[str, Step] = {
         Step(
             name="shard",
             kind="images",
-            version=1,
+            version=2,
             inputs=("snapshot",),
             config=ShardConfig,
             part=lambda r: r.shard,

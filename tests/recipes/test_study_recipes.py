@@ -35,7 +35,7 @@ def test_a_system_can_be_left_out() -> None:
 
 def test_faults_of_a_study_come_together() -> None:
     with pytest.raises(ConfigError) as caught:
-        load_study("study-2core", {"seeds": "[1, 1]", "own_scale": "3.0", "few_steps": "50"})
+        load_study("study-2core", {"seeds": "[1, 1]", "own_scale": "3.0", "few_steps": "200"})
     text = str(caught.value)
     assert "seeds must be given and differ" in text
     assert "own_scale must be one of evaluate.scales" in text
