@@ -23,7 +23,10 @@ from lsr.recipes.schema import (
 from lsr.training.config import TrainConfig
 
 BASELINES = ("edsr", "liif", "esrgan", "sr3", "idm")
-BUILT_IN = {"study-2core": "lsr.recipes.study_2core:study"}
+BUILT_IN = {
+    "study-2core": "lsr.recipes.study_2core:study",
+    "study-gpu": "lsr.recipes.study_gpu:study",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,9 +102,9 @@ class StudyConfig:
 
     def faults(self) -> list[str]:
         out = []
-        if len({self.evaluate.steps, self.few_steps, self.many_steps}) < 3 or self.few_steps >= self.many_steps:
+        if self.few_steps >= self.many_steps or self.few_steps == self.evaluate.steps:
             out.append(
-                "few_steps must be below many_steps and both differ from evaluate.steps, found "
+                "few_steps must be below many_steps and differ from evaluate.steps, found "
                 f"{self.few_steps}, {self.many_steps} and {self.evaluate.steps}."
             )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):

@@ -17,6 +17,7 @@ from lsr.store import Store, open_store
 
 if TYPE_CHECKING:
     from lsr.cluster.session import Session
+    from lsr.registry.tracking import MlflowTracker
 
 EXPERIMENT = "lsr"
 # How a Ray job learns under which line its MLflow runs belong, and their tags.
@@ -107,6 +108,12 @@ class Context:
             tags=self.provenance,
         ) as run:
             yield run
+
+    def tracker(self, run: str) -> MlflowTracker:
+        """What reports to the MLflow run that `run` opened."""
+        from lsr.registry.tracking import MlflowTracker
+
+        return MlflowTracker(self.settings.mlflow, run)
 
 
 @contextmanager

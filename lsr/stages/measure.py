@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lsr.core.canonical import canonical_json
 from lsr.core.config import from_plain
@@ -26,6 +26,7 @@ from lsr.store.content import commit, get_blob, put_blob
 if TYPE_CHECKING:
     from torch import nn
 
+    from lsr.evaluation.pictures import Perceptual
     from lsr.evaluation.protocol import Exhibit, Image, Upscaler
 
 SHOWN = 4
@@ -41,15 +42,24 @@ class Measured:
 
 
 def upscaler_of(store: Store, inputs: dict[str, Ref], config: EvaluateConfig, pretrained: bytes = b"") -> Upscaler:
-    """The system that `inputs` name: a latent one, a comparator, or the pretrained comparator in `pretrained`."""
+    """The system that `inputs` name, on the GPU if there is one: a latent one, a comparator, or the pretrained
+    comparator in `pretrained`.
+    """
     if "joint" in inputs:
         from lsr.stages.assemble import assemble
 
-        return latent_upscaler(assemble(store, inputs), config)
+        return latent_upscaler(assemble(store, inputs).to(device()), config)
     from lsr.inference.baselines import upscaler
 
     model, architecture = _comparator(store, inputs, pretrained)
-    return upscaler(model, architecture, steps=config.steps, eta=config.eta, seed=config.seed)
+    return upscaler(model.to(device()), architecture, steps=config.steps, eta=config.eta, seed=config.seed)
+
+
+def device() -> str:
+    """Where systems are measured."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _comparator(store: Store, inputs: dict[str, Ref], pretrained: bytes) -> tuple[nn.Module, BaselineConfig]:
@@ -63,15 +73,19 @@ def _comparator(store: Store, inputs: dict[str, Ref], pretrained: bytes) -> tupl
     return load(config, get_blob(store, trained.weights["ema"]), "The trained comparator"), config
 
 
-def parameters_of(store: Store, inputs: dict[str, Ref], pretrained: bytes = b"") -> int:
-    """How many weights the system needs at inference."""
+def model_of(store: Store, inputs: dict[str, Ref], pretrained: bytes = b"") -> tuple[nn.Module, Any]:
+    """The system that `inputs` name, with its averaged weights on the CPU, and its architecture's config."""
     if "joint" in inputs:
         from lsr.stages.assemble import assemble
 
-        model: nn.Module = assemble(store, inputs)
-    else:
-        model, _ = _comparator(store, inputs, pretrained)
-    return sum(parameter.numel() for parameter in model.parameters())
+        system = assemble(store, inputs)
+        return system, system.config
+    return _comparator(store, inputs, pretrained)
+
+
+def parameters_of(store: Store, inputs: dict[str, Ref], pretrained: bytes = b"") -> int:
+    """How many weights the system needs at inference."""
+    return sum(parameter.numel() for parameter in model_of(store, inputs, pretrained)[0].parameters())
 
 
 def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) -> Ref:
@@ -87,9 +101,9 @@ def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) ->
         held_out(ctx.store, request.inputs["shard"]),
         {config.label: system},
         config.evaluate,
-        lpips=lpips,
+        lpips=_placed(lpips),
         lpips_name="alex" if lpips else "",
-        dists=dists,
+        dists=_placed(dists),
         extractors=extractors,
         show=exhibits.append,
         progress=ctx.progress,
@@ -106,6 +120,14 @@ def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) ->
     return commit(
         ctx.store, kind="measurement", key=request.key, directory="measurements", manifest=canonical_json(manifest)
     )
+
+
+def _placed(metric: Perceptual | None) -> Perceptual | None:
+    """The metric on the GPU if there is one, pictures moved to it."""
+    if metric is None or device() == "cpu":
+        return metric
+    network = cast("nn.Module", metric).to(device())
+    return lambda a, b: network(a.to(device()), b.to(device()))
 
 
 def _pretrained(config: MeasureConfig, ctx: Context) -> bytes:

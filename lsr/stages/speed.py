@@ -22,6 +22,7 @@ from lsr.core.errors import RunFailedError
 from lsr.stages.context import Context
 from lsr.stages.launch import decode_request, encode_request
 from lsr.stages.line import MeasureConfig, Request
+from lsr.stages.measure import device
 
 REPEATS = 3
 _STATUS = Path("/proc/self/status")
@@ -29,8 +30,9 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speed:
-    """One system at one scale. seconds: median a picture. peak_mib: the highest memory of the process while it
-    worked, above what it held before the first picture. parameters: of the whole system.
+    """One system at one scale. seconds: median a picture. peak_mib: the highest memory of the process, or of the
+    GPU where there is one, while it worked, above what it held before the first picture. parameters: of the whole
+    system.
     """
 
     scale: float
@@ -67,10 +69,23 @@ def speed_of(request: Request, ctx: Context, side: int, scales: Sequence[float])
     return [Speed(**one) for one in json.loads(done.stdout.splitlines()[-1])]
 
 
-def _reset_peak() -> int:
-    """Forget the highest resident size so far; returns the present one in KiB."""
+def _reset_peak() -> float:
+    """Forget the highest memory in use so far; returns the present one in KiB: the GPU's where systems run on it."""
+    if device() == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 1024
     Path("/proc/self/clear_refs").write_text("5")
     return _field("VmRSS")
+
+
+def _peak() -> float:
+    if device() == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 1024
+    return _field("VmHWM")
 
 
 def _field(name: str) -> int:
@@ -102,7 +117,7 @@ def _measure(question: dict[str, object]) -> list[Speed]:
             started = time.perf_counter()
             upscale(lr, [size])
             seconds.append(time.perf_counter() - started)
-        peak = max(_field("VmHWM") - before, 0) / 1024
+        peak = max(_peak() - before, 0) / 1024
         out.append(
             Speed(scale=scale, seconds=statistics.median(seconds[1:]), peak_mib=round(peak, 1), parameters=parameters)
         )

@@ -46,14 +46,16 @@ class StudyResult:
     measured: dict[str, list[Measured]]
 
 
-def run_study(study: StudyConfig, ctx: Context) -> StudyResult:
-    """Train, measure and write the study's page below the output folder."""
-    data = _data(study, ctx)
+def run_study(study: StudyConfig, ctx: Context, data: dict[str, Ref] | None = None) -> StudyResult:
+    """Train, measure and write the study's page below the output folder. data: `shard` and `tile` that were made
+    elsewhere; None makes them here.
+    """
+    data = data_of(study, ctx) if data is None else data
     measured: dict[str, list[Measured]] = {}
     requests: dict[str, Request] = {}
-    for trained in _systems(study, data, ctx):
-        for label, evaluate in _questions(study, trained):
-            request = _measure_request(study, trained, label, evaluate, data)
+    for trained in systems(study, data, ctx):
+        for label, evaluate in questions(study, trained):
+            request = measure_request(study, trained, label, evaluate, data)
             measured.setdefault(label, []).append(read_measured(ctx.store, launch(request, ctx).ref))
             requests.setdefault(label, request)
     from lsr.stages.study_report import write
@@ -61,14 +63,15 @@ def run_study(study: StudyConfig, ctx: Context) -> StudyResult:
     return write(study, measured, requests, ctx)
 
 
-def _data(study: StudyConfig, ctx: Context) -> dict[str, Ref]:
+def data_of(study: StudyConfig, ctx: Context) -> dict[str, Ref]:
+    """The snapshot, image set and tile set that all systems share, made or found."""
     refs = {"snapshot": snapshot(study.ours.source, ctx)}
     refs["shard"] = launch(build_request("shard", study.ours, {"snapshot": refs["snapshot"]}), ctx).ref
     refs["tile"] = launch(build_request("tile", study.ours, {"shard": refs["shard"]}), ctx).ref
     return refs
 
 
-def _systems(study: StudyConfig, data: dict[str, Ref], ctx: Context) -> Iterator[Trained]:
+def systems(study: StudyConfig, data: dict[str, Ref], ctx: Context) -> Iterator[Trained]:
     """Every system of every seed, trained or found, seeds in turn, so that an early stop leaves whole seeds."""
     for seed in study.seeds:
         for name, stage in study.baselines():
@@ -99,7 +102,7 @@ def _latent(name: str, recipe: Recipe, data: dict[str, Ref], ctx: Context) -> It
         yield Trained(label=label, seed=recipe.seed, inputs=inputs)
 
 
-def _questions(study: StudyConfig, trained: Trained) -> Iterator[tuple[str, EvaluateConfig]]:
+def questions(study: StudyConfig, trained: Trained) -> Iterator[tuple[str, EvaluateConfig]]:
     """What each system is asked: the protocol, and ours of one seed also with few and many sampler steps."""
     yield trained.label, study.evaluate
     if trained.label == "ours" and trained.seed == study.seeds[0]:
@@ -125,9 +128,10 @@ def _baseline_request(study: StudyConfig, stage: BaselineStage, tile: Ref, seed:
     return _request(study, BASELINE, stage, {"tile": tile}, part, seed)
 
 
-def _measure_request(
+def measure_request(
     study: StudyConfig, trained: Trained, label: str, evaluate: EvaluateConfig, data: dict[str, Ref]
 ) -> Request:
+    """What *measure* is asked of one trained system under `label`."""
     config = MeasureConfig(label=label, evaluate=evaluate, pretrained=trained.pretrained)
     inputs = {"shard": data["shard"], **trained.inputs}
     return _request(study, MEASURE, config, inputs, described(config), trained.seed)

@@ -22,7 +22,7 @@ from lsr.evaluation.study_page import Asked, page
 from lsr.recipes.study import StudyConfig
 from lsr.stages.context import Context
 from lsr.stages.line import Request
-from lsr.stages.measure import Measured
+from lsr.stages.measure import Measured, device
 from lsr.stages.speed import Speed, speed_of
 from lsr.stages.study import PRETRAINED, UNALIGNED, StudyResult
 from lsr.store import Store
@@ -89,8 +89,14 @@ def facts_of(study: StudyConfig) -> list[str]:
         f"{study.evaluate.eta:g}.",
         f"Cells: mean [{study.confidence:.0%} interval over photographs] ± standard deviation between seeds. "
         "Differences are signed so that above 0 is better for the system named first.",
-        f"Made on {_cpu()}, {os.cpu_count()} cores, {commit}.",
+        f"Made on {_gpu()}{_cpu()}, {os.cpu_count()} cores, {commit}.",
     ]
+
+
+def _gpu() -> str:
+    import torch
+
+    return f"{torch.cuda.get_device_name()} beside " if device() == "cuda" else ""
 
 
 def _cpu() -> str:
@@ -124,8 +130,8 @@ def _speed_table(speeds: dict[str, list[Speed]]) -> str:
         lines.append([label, f"{found[0].parameters:,}", *seconds, f"{max(one.peak_mib for one in found):.0f}"])
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
-        "### Speed and memory\n\nOne picture at a time, median of a few after a warm-up, one thread, each system in a "
-        f"process of its own.\n\n{rows}\n"
+        "### Speed and memory\n\nOne picture at a time, median of a few after a warm-up, "
+        f"{'on the GPU' if device() == 'cuda' else 'one thread'}, each system in a process of its own.\n\n{rows}\n"
     )
 
 
@@ -213,11 +219,9 @@ def _image(store: Store, path: str) -> Image:
 
 
 def _log(study: StudyConfig, requests: dict[str, Request], paths: Sequence[Path], ctx: Context) -> None:
-    from lsr.registry.tracking import MlflowTracker
-
     key = sha256_hex(canonical_json({label: request.key for label, request in requests.items()}))
     with ctx.run("study", key) as run:
-        tracker = MlflowTracker(ctx.settings.mlflow, run)
+        tracker = ctx.tracker(run)
         tracker.params({"study": study.name, "seeds": list(study.seeds), "images_seen": study.images_seen})
         for path in paths:
             tracker.artifact(path)

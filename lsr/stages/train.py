@@ -24,14 +24,13 @@ TrainStage = AutoencoderStage | DecoderStage | DenoiseStage | JointStage | Basel
 def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Ref:
     """Train and record. A killed run goes on from its last checkpoint when the same request comes again."""
     from lsr.cluster.train import fit
-    from lsr.registry.tracking import MlflowTracker
     from lsr.stages.scales import log_scales
     from lsr.stages.train_worker import work
     from lsr.training.checkpoints import Checkpoints
 
     ctx.ray()
     with ctx.run(request.stage, request.key) as run:
-        tracker = MlflowTracker(ctx.settings.mlflow, run)
+        tracker = ctx.tracker(run)
         tracker.params(as_plain(config))
         tracker.inputs(request.inputs, ctx.store.uri)
         watched = ctx.settings.home / "progress" / f"{request.key[:12]}.json"

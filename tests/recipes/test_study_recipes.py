@@ -6,9 +6,14 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from torch import nn
 
 from lsr.core.config import as_plain, from_plain
 from lsr.core.errors import ConfigError
+from lsr.models.baselines.build import build
+from lsr.models.config import SystemConfig
+from lsr.models.system import LatentSystem
 from lsr.recipes.study import BASELINES, BUILT_IN, StudyConfig, load_study
 
 
@@ -52,3 +57,31 @@ def test_reading_a_study_loads_no_torch() -> None:
         "print(sorted({'torch', 'ray'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_every_system_of_the_gpu_study_has_at_most_30_m_parameters() -> None:
+    study = load_study("study-gpu")
+    counts = {}
+    with torch.device("meta"):
+        for name, stage in study.baselines():
+            counts[name] = parameters(build(stage.model))
+        for name, recipe in study.latent_systems():
+            counts[name] = parameters(
+                LatentSystem(
+                    SystemConfig(
+                        autoencoder=recipe.autoencoder.model,
+                        renderer=recipe.decoder.renderer,
+                        unet=recipe.denoise.unet,
+                        diffusion=recipe.denoise.diffusion,
+                        latent_side=recipe.tile.size // recipe.autoencoder.model.factor,
+                        residual=recipe.decoder.residual is not None,
+                    )
+                )
+            )
+    assert max(counts.values()) <= 30_000_000, counts
+    assert min(counts[name] for name in ("sr3", "idm", "published", "ours")) >= 20_000_000, "the diffusion systems"
+    assert study.evaluate.steps == 200
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,139 @@
+"""A study in this process: no Ray, no MLflow, a limit of seconds. What is stopped goes on with the same command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lsr.core.errors import RunFailedError
+from lsr.core.progress import Progress
+from lsr.core.refs import Ref
+from lsr.core.settings import Settings
+from lsr.recipes.schema import ComputeConfig
+from lsr.recipes.study import StudyConfig
+from lsr.registry.tracking import MlflowTracker
+from lsr.stages.context import Context
+from lsr.stages.study import StudyResult, run_study
+from lsr.store import open_store
+from lsr.training.protocols import TrainingStoppedError
+
+AGAIN_SECONDS = 5.0
+
+
+class Untracked(MlflowTracker):
+    """Keeps nothing."""
+
+    def last_step(self) -> int:
+        return 0
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def image(self, name: str, step: int, array: npt.NDArray[np.uint8]) -> None: ...
+
+    def params(self, values: Mapping[str, Any]) -> None: ...
+
+    def artifact(self, path: Path, folder: str | None = None) -> None: ...
+
+    def text(self, name: str, text: str) -> None: ...
+
+    def tags(self, values: Mapping[str, str]) -> None: ...
+
+    def inputs(self, refs: Mapping[str, Ref], store: str, context: str = "training") -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Here(Context):
+    """Maps and trains in this process. may_make: False refuses to make what is not recorded yet."""
+
+    may_make: bool = True
+
+    def ray(self) -> Any:
+        """Stages open a session before they know that it has nothing to do."""
+        return None
+
+    def map(self, function: Callable[..., Any], items: list[Any], name: str, unit: str, **options: Any) -> list[Any]:
+        self._allowed(name)
+        setup = options.get("setup")
+        first = (setup(),) if setup else ()
+        return [function(*first, item) for item in items]
+
+    @contextmanager
+    def run(self, stage: str, key: str) -> Iterator[str]:
+        """No run: its id is empty, so that workers report nothing."""
+        self._allowed(stage)
+        yield ""
+
+    def tracker(self, run: str) -> MlflowTracker:
+        return Untracked("", run)
+
+    def _allowed(self, stage: str) -> None:
+        if not self.may_make:
+            raise TrainingStoppedError(f"Stage {stage} is not finished; run the study until it is done first.")
+
+
+def here(settings: Settings, progress: Progress, *, may_make: bool = True) -> Here:
+    """The context of one command."""
+    # 0 workers is the training launcher's word for this process.
+    ctx = Here(settings=settings, store=open_store(settings.store), compute=ComputeConfig(workers=0), progress=progress)
+    ctx.may_make = may_make
+    return ctx
+
+
+def on_this_device(study: StudyConfig) -> StudyConfig:
+    """The study trained on the GPU if there is one, else on the CPU. Compute is part of no action key."""
+    gpus = 1.0 if torch.cuda.is_available() else 0.0
+    return replace(study, ours=replace(study.ours, compute=replace(study.ours.compute, gpus_per_worker=gpus)))
+
+
+def run_for(study: StudyConfig, data: dict[str, Ref], ctx: Here, seconds: float) -> StudyResult:
+    """The study, or as much of it as fits. Raises TrainingStoppedError when the time is up: training has then saved a
+    checkpoint, a measurement under way is lost, and the same call goes on.
+    """
+    try:
+        with _limit(seconds):
+            return run_study(on_this_device(study), ctx, data)
+    except RunFailedError as error:
+        # The launcher of training keeps what was said of a worker's error, not its class.
+        if isinstance(error.__cause__, TrainingStoppedError):
+            raise error.__cause__ from None
+        raise
+
+
+@contextmanager
+def _limit(seconds: float) -> Iterator[None]:
+    """SIGTERM, from whomever, stops the block; this process sends it to itself when the time is up. Training catches
+    it and saves; anything else ends where it is, which every stage survives.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TrainingStoppedError("The time is up; what is finished is recorded. Run the same command to go on.")
+
+    def watch() -> None:
+        wait = seconds
+        # Again, because a training run that ends by itself at that very step takes the first one for its own.
+        while not done.wait(wait):
+            os.kill(os.getpid(), signal.SIGTERM)
+            wait = AGAIN_SECONDS
+
+    done = threading.Event()
+    before = signal.signal(signal.SIGTERM, stop)
+    watcher = threading.Thread(target=watch, name="limit", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,172 @@
+"""A study that is packed, unpacked and run in pieces measures what one that ran through measures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.gpu import study as command
+from benchmarks.gpu.carry import read
+from benchmarks.gpu.data import refs_of
+from benchmarks.gpu.here import here, run_for
+from benchmarks.gpu.weights import read_weights
+from lsr.core.errors import InputError, NotFoundError
+from lsr.core.progress import Quiet
+from lsr.core.settings import Settings, load_settings
+from lsr.data.index import read_index
+from lsr.data.manifest import Manifest
+from lsr.recipes.study import StudyConfig
+from lsr.stages.launch import launch
+from lsr.stages.measure import model_of, read_measured
+from lsr.stages.speed import Speed
+from lsr.stages.study import measure_request, questions, systems
+from lsr.training.protocols import TrainingStoppedError
+from tests.stages.test_study import tiny
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+NAME = "tests.benchmarks.test_gpu_study:small"
+ROOT = Path(__file__).parents[2]
+WITHOUT = ("ray", "mlflow", "prefect", "boto3")
+
+
+def small() -> StudyConfig:
+    """One comparator and both latent systems, one seed."""
+    return replace(tiny(), name="small", liif=None, seeds=(1,))
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    home = load_settings({"LSR_HOME": str(tmp_path_factory.mktemp("home"))})
+    (path,) = command.pack(NAME, here(home, Quiet()), tmp_path_factory.mktemp("out"))
+    return path
+
+
+def at(home: Path, packed: Path) -> Settings:
+    settings = load_settings({"LSR_HOME": str(home)})
+    command.take(packed, settings)
+    return settings
+
+
+def measurements(settings: Settings) -> dict[str, str]:
+    """Digest of every measurement's rows and pictures, by label; refuses to make any training again."""
+    study, facts = command.carried(settings)
+    ctx, data, found = here(settings, Quiet(), may_make=False), refs_of(facts), {}
+    for trained in systems(study, data, ctx):
+        for label, evaluate in questions(study, trained):
+            outcome = launch(measure_request(study, trained, label, evaluate, data), ctx)
+            assert not outcome.made
+            found[label] = outcome.ref.digest
+    return found
+
+
+def in_pieces(settings: Settings) -> list[str]:
+    """Run until done, a second at a time, longer when that is too short for a measurement; what each stop said."""
+    study, facts = command.carried(settings)
+    said, seconds = [], 1.0
+    while True:
+        try:
+            run_for(study, refs_of(facts), here(settings, Quiet()), seconds)
+        except TrainingStoppedError as stop:
+            said.append(str(stop))
+            seconds *= 1.2
+        else:
+            return said
+
+
+def through(home: Path) -> None:
+    """The whole study in one process that can import none of WITHOUT."""
+    block = f"import sys; sys.modules.update(dict.fromkeys({WITHOUT!r})); from benchmarks.gpu.study import main; "
+    done = subprocess.run(
+        [sys.executable, "-c", block + "sys.argv[1:] = ['run', '--seconds', '500']; sys.exit(main())"],
+        env={**os.environ, "LSR_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_in_pieces_equals_in_one_and_the_results_come_back(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    # The process that runs through measures speed for real; in pieces it would take most of the test's time.
+    speed = Speed(scale=4.0, seconds=1.0, peak_mib=1.0, parameters=1)
+    monkeypatch.setattr("lsr.stages.study_report.speed_of", lambda *_: [speed])
+    one, pieces = at(tmp_path / "one", packed), at(tmp_path / "pieces", packed)
+    with pytest.raises(TrainingStoppedError, match="not finished"):
+        measurements(one)
+    with pytest.raises(NotFoundError, match="the study is not done"):
+        command.results(*command.carried(one), here(one, Quiet(), may_make=False), tmp_path / "early")
+    said = in_pieces(pieces)
+    through(one.home)
+    assert len(said) >= 3
+    expected = measurements(one)
+    assert set(expected) == {"edsr", "published", "published-unaligned", "ours", "ours-unaligned", "ours-1", "ours-4"}
+    assert measurements(pieces) == expected
+
+    study, facts = command.carried(pieces)
+    ctx = here(pieces, Quiet(), may_make=False)
+    paths = command.results(study, facts, ctx, tmp_path / "out")
+    assert all(path.stat().st_size <= command.OUT_BYTES for path in paths)
+    home = load_settings({"LSR_HOME": str(tmp_path / "back")})
+    for path in paths:
+        command.take(path, home)
+    assert (home.output / "small" / "table.md").read_text().startswith("# Study small")
+    for trained in systems(study, refs_of(facts), ctx):
+        for label, evaluate in questions(study, trained):
+            ref = launch(measure_request(study, trained, label, evaluate, refs_of(facts)), ctx).ref
+            assert read_measured(here(home, Quiet()).store, ref).evaluation.rows
+
+    for label in ("edsr", "ours"):
+        command.weights(study, facts, ctx, label, 1, tmp_path / label)
+        index, tensors = read_weights(tmp_path / label)
+        trained = next(one for one in systems(study, refs_of(facts), ctx) if one.label == label)
+        state = model_of(ctx.store, trained.inputs)[0].state_dict()
+        assert (index["system"], index["seed"]) == (label, 1)
+        assert tensors.keys() == state.keys()
+        assert all(torch.equal(tensors[n], t.bfloat16().float()) for n, t in state.items() if t.is_floating_point())
+    with pytest.raises(InputError, match="has no system liif of seed 1"):
+        command.weights(study, facts, ctx, "liif", 1, tmp_path / "none")
+
+
+def test_training_that_runs_out_of_time_saves_its_state_and_goes_on(packed: Path, tmp_path: Path) -> None:
+    settings = at(tmp_path / "home", packed)
+    study, facts = command.carried(settings)
+    assert study.edsr is not None
+    long = replace(study, edsr=replace(study.edsr, train=replace(study.edsr.train, steps=1_000_000)))
+    reached = []
+    for _ in range(2):
+        with pytest.raises(TrainingStoppedError, match="saved its state after step") as stopped:
+            run_for(long, refs_of(facts), here(settings, Quiet()), 2.0)
+        reached.append(int(str(stopped.value).split("after step ")[1].split()[0]))
+    assert 0 < reached[0] < reached[1]
+
+
+def test_the_packed_file_holds_what_is_needed_and_no_training_photograph(packed: Path) -> None:
+    facts, members = read(packed)
+    assert facts["study"] == NAME
+    folders = Counter(name.split("/")[1] for name in members if name.startswith("store/"))
+    # A tar and an index each for the tiles and for the measured photographs.
+    assert folders == {"datasets": 2, "actions": 2, "blobs": 4}
+    assert folders.total() == len(members)
+    images = refs_of(facts)["shard"]
+    manifest = Manifest.from_bytes(members[f"store/{images.path}"], images.path)
+    index = read_index(members[f"store/{manifest.shards[0].index}"], "index")
+    assert [row.split for row in index] == ["eval"] * small().evaluate.photos
+
+
+def test_more_than_fits_is_refused(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "IN_BYTES", 20_000)
+    settings = load_settings({"LSR_HOME": str(packed.parent / "again")})
+    with pytest.raises(InputError, match=r"Lower tile\.max_per_image or evaluate\.photos"):
+        command.pack(NAME, here(settings, Quiet()), tmp_path / "out")
