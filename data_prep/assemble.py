@@ -115,7 +115,7 @@ def latents_manifest(
             "encoder": encoder,
             "whitening": whitening.digest,
             "whitening_values": whitening.as_plain(),
-            "degradations": [degradation_digest(degradation) for degradation in config.degradations],
+            "degradations": [degradation_digest(degradation) for degradation in config.cached],
             "max_error": max((found.statistics.max_error for found in encoded), default=0.0),
         },
     )

@@ -133,7 +133,8 @@ class DegradationConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatentsConfig:
-    """Stage *latents*. degradations: each gives one cached LR condition a tile; empty for generation.
+    """Stage *latents*. degradations: each gives one cached LR condition a tile; empty for generation. A sampled
+    one is not cached: training makes and encodes its condition anew for every sample.
     batch: tiles an encoder call.
     whitening: `std` divides every latent by one scalar (LDM), `channel` removes mean and std per channel.
     base: manifest path of earlier latents of the same encoder whose whitening is taken over, as a model trained on them
@@ -145,11 +146,11 @@ class LatentsConfig:
     whitening: Literal["std", "channel"] = "channel"
     base: str = ""
 
+    @property
+    def cached(self) -> tuple[DegradationConfig, ...]:
+        """The degradations whose conditions are cached."""
+        return tuple(one for one in self.degradations if not one.sampled)
+
     def faults(self) -> list[str]:
         out = [] if self.batch >= 1 else [f"batch must be at least 1, found {self.batch}."]
-        if any(one.sampled for one in self.degradations):
-            out.append(
-                "degradations with blur, noise or jpeg are drawn anew for every sample and cannot be cached as "
-                "latents; leave them out here (training on them is not supported yet)."
-            )
         return out + _path_faults("base", self.base)

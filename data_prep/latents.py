@@ -68,7 +68,7 @@ def encode_shard(
     samples: list[Sample] = []
     sums = _Sums()
     for rows, x in _batches(data, tiles, config.batch, where):
-        arrays = _encode_batch(encode, x, config.degradations)
+        arrays = _encode_batch(encode, x, config.cached)
         halves = {ext: _half(values, rows, ext, where, sums) for ext, values in arrays.items()}
         sums.add(halves["hr.npy"])
         for i, row in enumerate(rows):
@@ -93,7 +93,7 @@ def encode_shard_to_store(
         return {"shards": [asdict(store_shard(store, tar, rows))], "statistics": asdict(statistics)}
 
     # Whitening is fitted over all shards later and batch size changes no meaning; neither belongs to one shard's name.
-    wanted = {"degradations": [described(degradation) for degradation in config.degradations]}
+    wanted = {"degradations": [described(degradation) for degradation in config.cached]}
     result = once(store, "latents.encode", VERSION, {"tiles": row.sha256, "encoder": encoder}, wanted, make)
     found = result["statistics"]
     statistics = Statistics(

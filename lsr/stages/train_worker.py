@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from data_prep.config import LatentsConfig
+from data_prep.config import DegradationConfig, LatentsConfig
 from lsr.core.config import as_plain, from_plain
 from lsr.core.errors import IntegrityError
 from lsr.core.progress import FileProgress, Quiet
@@ -45,6 +43,7 @@ from lsr.training.config import DenoiseLoss, PictureTerms, TrainConfig
 from lsr.training.loop import train
 from lsr.training.objectives.autoencoder import AutoencoderObjective
 from lsr.training.objectives.baseline import baseline_objective
+from lsr.training.objectives.condition import ConditionInLoop
 from lsr.training.objectives.decoder import DecoderObjective
 from lsr.training.objectives.denoise import DenoiseObjective
 from lsr.training.objectives.joint import JointObjective
@@ -111,7 +110,9 @@ class _Workshop:
             system["residual"] = True
         lr_of = None if config.residual is None else partial(degrade, config.residual)
         perceptual = perceptual_for(config.loss.picture, self.cache)
-        objective = DecoderObjective(autoencoder.encoder, decoder, config.loss, lr_of, perceptual)
+        objective: Objective = DecoderObjective(autoencoder.encoder, decoder, config.loss, lr_of, perceptual)
+        if config.residual is not None and config.residual.sampled:
+            objective = ConditionInLoop(objective, config.residual)
         return Bench(objective=objective, source=self.tiles(config.train), system=system)
 
     def denoise(self, config: DenoiseStage) -> Bench:
@@ -122,7 +123,7 @@ class _Workshop:
         )
         system = self._system(architecture)
         return Bench(
-            objective=DenoiseObjective(system, config.loss),
+            objective=self._conditioned(DenoiseObjective(system, config.loss), system),
             source=self._latents(config.train, architecture, pixels=False),
             system=as_plain(architecture),
         )
@@ -135,10 +136,11 @@ class _Workshop:
         system = self._system(architecture)
         system.unet.load_state_dict(weights_of(self.store, denoised, "ema"))
         loss = from_plain(DenoiseLoss, denoised.config["loss"])
+        degradation = self._degradation()
+        lr_of = None if degradation is None else partial(degrade, degradation)
+        perceptual = perceptual_for(config.loss.picture, self.cache)
         return Bench(
-            objective=JointObjective(
-                system, config.loss, loss, self._degrade(), perceptual_for(config.loss.picture, self.cache)
-            ),
+            objective=self._conditioned(JointObjective(system, config.loss, loss, lr_of, perceptual), system),
             source=self._latents(config.train, architecture, pixels=config.loss.image_weight > 0),
             system=denoised.system,
         )
@@ -168,23 +170,31 @@ class _Workshop:
             raise IntegrityError(f"The decoder's weights do not fit this system, e.g. {wrong[0]}; train it again.")
         return system
 
-    def _degrade(self) -> Callable[[Tensor], Tensor] | None:
-        """How the LR pictures of the latents were made; None for generation."""
+    def _degradation(self) -> DegradationConfig | None:
+        """How LR pictures are made; None for generation."""
         degradations = from_plain(LatentsConfig, self.manifest("latents").made_by["config"]).degradations
-        return partial(degrade, degradations[0]) if degradations else None
+        return degradations[0] if degradations else None
+
+    def _conditioned(self, objective: Objective, system: LatentSystem) -> Objective:
+        """The objective, which makes its own condition where that cannot be cached."""
+        degradation = self._degradation()
+        if degradation is None or not degradation.sampled:
+            return objective
+        return ConditionInLoop(objective, degradation, system)
 
     def _latents(self, config: TrainConfig, architecture: SystemConfig, *, pixels: bool) -> LatentSource:
-        manifest = self.manifest("latents")
-        degradations = manifest.extra["degradations"]
+        manifest, degradation = self.manifest("latents"), self._degradation()
+        sampled = degradation is not None and degradation.sampled
+        cached = manifest.extra["degradations"]
         return LatentSource(
             self.reader(manifest),
-            self.reader(self.manifest("tile")) if pixels else None,
+            self.reader(self.manifest("tile")) if pixels or sampled else None,
             self.order(manifest, config),
             config.batch,
             config.lanes,
             encoder=self.request.inputs["decoder"].digest,
             whitening=manifest.extra["whitening"],
-            degradation=degradations[0] if architecture.conditional else None,
+            degradation=cached[0] if architecture.conditional and not sampled else None,
         )
 
 

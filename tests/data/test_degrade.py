@@ -127,8 +127,10 @@ def test_what_a_blind_degradation_needs_is_said(tiles) -> None:
     with pytest.raises(InputError, match="needs 2 seeds, found 0"):
         degrade(BLIND, tiles)
     check(BLIND)
-    with pytest.raises(ConfigError, match="cannot be cached as latents"):
-        check(LatentsConfig(degradations=(BLIND,)))
+    fixed = DegradationConfig(factor=2)
+    both = LatentsConfig(degradations=(BLIND, fixed))
+    check(both)
+    assert both.cached == (fixed,), "what is drawn anew for every sample cannot be cached"
     with pytest.raises(ConfigError, match="blur must satisfy"):
         check(DegradationConfig(blur=(2.0, 1.0)))
     with pytest.raises(ConfigError, match="jpeg must satisfy"):

@@ -15,7 +15,7 @@ from lsr.models.autoencoder import Encoder, Moments
 from lsr.models.neural_decoder import NeuralDecoder
 from lsr.nn.resize import resize
 from lsr.training.config import DecoderLoss
-from lsr.training.objectives.pixels import SHOWN, as_shown, grid, scaled_size, to_float, truth_at
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid, lr_picture, scaled_size, to_float, truth_at
 from lsr.training.protocols import Batch, Draws
 from lsr.training.terms import Perceptual, PictureLoss
 
@@ -76,19 +76,24 @@ class DecoderObjective:
         z = moments.sample(draws.noise(batch["position"], moments.mean, "posterior"))
         scale = draws.scale(*self.config.scales)
         size = scaled_size(x, scale)
-        image = self._render(self.model.decoder.features(z), x, size)
+        image = self._render(self.model.decoder.features(z), self._lr(batch, x), size)
         last = self.model.decoder.renderer.last.weight
         found = self.compare(image, truth_at(x, size), step=draws.step, last=last)
         return found.total, {"scale": x.new_tensor(scale), **found.terms}
 
-    def _render(self, features: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def _lr(self, batch: Batch, x: Tensor) -> Tensor | None:
+        return None if self.degrade is None else lr_picture(batch, x, self.degrade)
+
+    def _render(self, features: Tensor, lr: Tensor | None, size: tuple[int, int]) -> Tensor:
         image = self.model.decoder.render(features, size).float()
-        return image if self.degrade is None else image + resize(self.degrade(x), size)
+        return image if lr is None else image + resize(lr, size)
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """Tile | render at a quarter of its side | render at its side."""
-        x = to_float(batch["tile"][:SHOWN])
+        shown = {name: value[:SHOWN] for name, value in batch.items()}
+        x = to_float(shown["tile"])
         with as_shown(self.model):
             features = self.model.decoder.features(self.model.encode(x).mode())
-            renders = [self._render(features, x, scaled_size(x, s)) for s in (0.25, 1.0)]
+            lr = self._lr(shown, x)
+            renders = [self._render(features, lr, scaled_size(x, s)) for s in (0.25, 1.0)]
             return grid([x, *renders])

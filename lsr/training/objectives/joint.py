@@ -19,7 +19,7 @@ from lsr.models.system import LatentSystem
 from lsr.training.config import DenoiseLoss, JointLoss
 from lsr.training.objectives.denoise import denoising_loss, to_denoise
 from lsr.training.objectives.latent import Noised, one_step_picture, train_only_unet
-from lsr.training.objectives.pixels import scaled_size, to_float, truth_at
+from lsr.training.objectives.pixels import lr_picture, scaled_size, to_float, truth_at
 from lsr.training.protocols import Batch, Draws
 from lsr.training.terms import Compared, Perceptual, PictureLoss
 
@@ -64,14 +64,14 @@ class JointObjective:
         scale = draws.scale(*self.config.scales)
         found = Compared.nothing(denoise, self.compare.terms)
         if self.config.image_weight > 0:
-            found = self._image_loss(at, output, batch["tile"], scale, draws.step)
+            found = self._image_loss(at, output, batch, scale, draws.step)
         total = self.config.denoise_weight * denoise + self.config.image_weight * found.total
         terms = {"denoise": denoise, "image": found.point, "scale": denoise.new_tensor(scale)}
         return total, {**terms, **found.terms}
 
-    def _image_loss(self, at: Noised, output: Tensor, tile: Tensor, scale: float, step: int) -> Compared:
-        size, x = scaled_size(tile, scale), to_float(tile)
-        lr = None if self.degrade is None else self.degrade(x)
+    def _image_loss(self, at: Noised, output: Tensor, batch: Batch, scale: float, step: int) -> Compared:
+        size, x = scaled_size(batch["tile"], scale), to_float(batch["tile"])
+        lr = None if self.degrade is None else lr_picture(batch, x, self.degrade)
         image = self.system.decode(at.z0_hat(self.system, output), size, lr=lr)
         weight, last = align_weight(at.abar, self.config.cap), self.system.unet.conv_out.weight
         return self.compare(image, truth_at(x, size), step=step, last=last, weight=weight)

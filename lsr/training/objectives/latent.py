@@ -15,7 +15,7 @@ from torch import Tensor
 from lsr.core.errors import ConfigError
 from lsr.diffusion.prediction import to_eps, to_x0
 from lsr.models.system import LatentSystem
-from lsr.training.objectives.pixels import SHOWN, as_shown, grid, to_float
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid, lr_picture, to_float
 from lsr.training.protocols import Batch, Draws
 
 
@@ -103,5 +103,5 @@ def one_step_picture(
         latents = [system.denoiser(cond)(x_t, t), z0]
         lr = z0.new_zeros(len(z0), 3, *size)
         if degrade is not None and "tile" in shown:
-            lr = degrade(to_float(shown["tile"]))
+            lr = lr_picture(shown, to_float(shown["tile"]), degrade)
         return grid([system.decode(z, size, lr=lr) for z in ([] if cond is None else [cond]) + latents])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,6 +23,11 @@ def to_float(tile: Tensor) -> Tensor:
 def to_uint8(x: Tensor) -> Tensor:
     """[..., 3, H, W] in [-1, 1], clamped -> uint8."""
     return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def lr_picture(batch: Mapping[str, Tensor], x: Tensor, degrade: Callable[[Tensor], Tensor]) -> Tensor:
+    """The LR picture that came with the lane (of a sampled degradation), else what `degrade` makes of the tiles x."""
+    return batch["lr_picture"] if "lr_picture" in batch else degrade(x)
 
 
 def scaled_size(tile: Tensor, scale: float) -> tuple[int, int]:
