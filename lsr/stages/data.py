@@ -54,7 +54,6 @@ def shard(request: Request, config: ShardConfig, ctx: Context, lease: Lease) -> 
     planned = plan((found for chunk in inspected for found in chunk), config)
     grown = grow(planned, load_base(ctx.store, config), config)
     missing = [part for part in grown if isinstance(part, tuple)]
-    missing = [part for part in grown if isinstance(part, tuple)]
     built = iter(ctx.map(partial(_build, **shared), missing, "shard", "shards"))
     rows = [next(built) if isinstance(part, tuple) else part for part in grown]
     return _commit(request, ctx, lease, images_manifest(ctx.store, request.name, planned, rows, config))
