@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from benchmarks.gpu.data import refs_of
 from benchmarks.gpu.here import here, run_for
 from benchmarks.gpu.weights import read_weights
 from lsr.core.errors import InputError, NotFoundError
-from lsr.core.progress import Quiet
+from lsr.core.progress import Quiet, Task
 from lsr.core.settings import Settings, load_settings
 from lsr.data.index import read_index
 from lsr.data.manifest import Manifest
@@ -27,6 +30,7 @@ from lsr.stages.launch import launch
 from lsr.stages.measure import model_of, read_measured
 from lsr.stages.speed import Speed
 from lsr.stages.study import measure_request, questions, systems
+from lsr.training.optimiser import AdamW
 from lsr.training.protocols import TrainingStoppedError
 from tests.stages.test_study import tiny
 
@@ -68,16 +72,49 @@ def measurements(settings: Settings) -> dict[str, str]:
     return found
 
 
-def in_pieces(settings: Settings) -> list[str]:
-    """Run until done, a second at a time, longer when that is too short for a measurement; what each stop said."""
+class Stopping(Quiet):
+    """SIGTERM to this process at training steps (STEPS) and at measured photographs (PHOTOS), counted over all runs."""
+
+    STEPS = (3, 6)
+    PHOTOS = (1, 4)
+
+    def __init__(self) -> None:
+        self.steps = self.photos = 0
+
+    def optimiser(self) -> type[AdamW]:
+        """AdamW whose steps are counted."""
+        watching = self
+
+        class Counted(AdamW):
+            def step(self, rate: float) -> None:
+                watching.steps += 1
+                if watching.steps in Stopping.STEPS:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                super().step(rate)
+
+        return Counted
+
+    @contextmanager
+    def task(self, name: str, total: float | None, unit: str = "") -> Iterator[Task]:
+        with super().task(name, total, unit) as silent:
+            yield self if name == "evaluate" else silent
+
+    def advance(self, amount: float = 1, note: str = "") -> None:
+        self.photos += 1
+        if self.photos in self.PHOTOS:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def in_pieces(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Run until done, stopped at the places of Stopping; what each stop said."""
     study, facts = command.carried(settings)
-    said, seconds = [], 1.0
+    said, stopping = [], Stopping()
+    monkeypatch.setattr("lsr.training.state.AdamW", stopping.optimiser())
     while True:
         try:
-            run_for(study, refs_of(facts), here(settings, Quiet()), seconds)
+            run_for(study, refs_of(facts), here(settings, stopping), 500.0)
         except TrainingStoppedError as stop:
             said.append(str(stop))
-            seconds *= 1.2
         else:
             return said
 
@@ -107,9 +144,9 @@ def test_in_pieces_equals_in_one_and_the_results_come_back(
         measurements(one)
     with pytest.raises(NotFoundError, match="the study is not done"):
         command.results(*command.carried(one), here(one, Quiet(), may_make=False), tmp_path / "early")
-    said = in_pieces(pieces)
+    said = in_pieces(pieces, monkeypatch)
     through(one.home)
-    assert len(said) >= 3
+    assert ["after step" in one for one in said] == [True, True, False, False]
     expected = measurements(one)
     assert set(expected) == {"edsr", "published", "published-unaligned", "ours", "ours-unaligned", "ours-1", "ours-4"}
     assert measurements(pieces) == expected
@@ -147,7 +184,7 @@ def test_training_that_runs_out_of_time_saves_its_state_and_goes_on(packed: Path
     reached = []
     for _ in range(2):
         with pytest.raises(TrainingStoppedError, match="saved its state after step") as stopped:
-            run_for(long, refs_of(facts), here(settings, Quiet()), 2.0)
+            run_for(long, refs_of(facts), here(settings, Quiet()), 5.0)
         reached.append(int(str(stopped.value).split("after step ")[1].split()[0]))
     assert 0 < reached[0] < reached[1]
 
