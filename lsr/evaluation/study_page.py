@@ -29,14 +29,16 @@ class Asked:
     """What the study was set up to answer.
 
     own_scale, margins: when a comparator has converged. trained: in-range scales. aligned: pairs (with alignment,
-    without). few, many: labels of our system with few and many sampler steps; lossless: margin by metric.
-    learned: systems trained here. elsewhere: systems trained on other images.
+    without). levers: systems that are ours with one thing changed. few, many: labels of our system with few and many
+    sampler steps; lossless: margin by metric. learned: systems trained here. elsewhere: systems trained on other
+    images.
     """
 
     own_scale: float
     margins: Mapping[str, float]
     trained: tuple[float, float]
     aligned: Sequence[tuple[str, str]]
+    levers: Sequence[str]
     few: str
     many: str
     lossless: Mapping[str, float]
@@ -84,8 +86,9 @@ def answers(measured: Measured, asked: Asked, how: Resampling) -> list[str]:
         winners = {s: best(measured, fair, s, metric, how) for s in scales_in(measured)}
         if any(winners.values()):
             out.append(f"Best {metric}: " + ", ".join(f"x{s:g} {name}" for s, name in winners.items()) + ".")
-    out += _ours_against(measured, "ours", [n for n in fair if n != "ours"], how)
-    out += _alignment(measured, asked, how)
+    out += _ours_against(measured, "ours", [n for n in fair if n != "ours" and n not in asked.levers], how)
+    out += _pooled(measured, asked, asked.aligned, "Alignment", how)
+    out += _pooled(measured, asked, [(lever, "ours") for lever in asked.levers], "Lever", how)
     for metric, allowed in asked.lossless.items():
         gain = difference(measured, asked.few, asked.many, metric, scales_in(measured), how)
         if gain is not None:
@@ -107,17 +110,20 @@ def _ours_against(measured: Measured, ours: str, others: Sequence[str], how: Res
     return out
 
 
-def _alignment(measured: Measured, asked: Asked, how: Resampling) -> list[str]:
+def _pooled(
+    measured: Measured, asked: Asked, pairs: Sequence[tuple[str, str]], what: str, how: Resampling
+) -> list[str]:
+    """Differences of pairs over all scales in range, and over all out of range."""
     low, high = asked.trained
     outside = [s for s in scales_in(measured) if not low <= s <= high]
     inside = [s for s in scales_in(measured) if low <= s <= high]
     out = []
-    for aligned, without in asked.aligned:
+    for one, other in pairs:
         for where, scales in (("in range", inside), ("out of range", outside)):
             for metric in ("psnr", *PERCEPTUAL):
-                gain = difference(measured, aligned, without, metric, scales, how) if scales else None
+                gain = difference(measured, one, other, metric, scales, how) if scales else None
                 if gain is not None:
-                    out.append(f"Alignment ({aligned} against {without}), {metric} {where}: {_said(metric, gain)}.")
+                    out.append(f"{what} ({one} against {other}), {metric} {where}: {_said(metric, gain)}.")
     return out
 
 

@@ -26,6 +26,7 @@ BASELINES = ("edsr", "liif", "esrgan", "sr3", "idm")
 BUILT_IN = {
     "study-2core": "lsr.recipes.study_2core:study",
     "study-gpu": "lsr.recipes.study_gpu:study",
+    "study-levers": "lsr.recipes.study_levers:study",
 }
 
 
@@ -52,13 +53,22 @@ class LatentParts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Lever:
+    """Our system with one thing changed: a row of its own, held against ours. name: the row's."""
+
+    name: str
+    parts: LatentParts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StudyConfig:
     """What is compared, fixed before anything runs.
 
     ours: a whole recipe, whose source, shard and tile stages all systems share. published: System A as published, at
-    the same size. edsr ... idm: comparators, None leaves one out. realesrgan: a row of the packaged weights, trained
-    elsewhere on other images. evaluate: the protocol; its steps are the sampler's of every diffusion system.
-    images_seen: tiles that each system's training sees over all its stages; every part must add up to it.
+    the same size. levers: our system with one thing changed in each. edsr ... idm: comparators, None leaves one out.
+    realesrgan: a row of the packaged weights, trained elsewhere on other images. evaluate: the protocol; its steps are
+    the sampler's of every diffusion system. images_seen: tiles that each system's training sees over all its stages;
+    every part must add up to it.
 
     A learned comparator has converged when it is better than bicubic at `own_scale`, on the mean over photographs and
     seeds, by margin_psnr dB or by margin_lpips; else no win over it is claimed. few_steps, many_steps: our system of
@@ -77,6 +87,7 @@ class StudyConfig:
     realesrgan: bool
     evaluate: EvaluateConfig
     images_seen: int
+    levers: tuple[Lever, ...] = ()
     seeds: tuple[int, ...] = (1, 2, 3)
     own_scale: float = 4.0
     margin_psnr: float = 0.1
@@ -99,6 +110,12 @@ class StudyConfig:
         """Name and recipe of each latent system."""
         yield "published", self.published.of(self.ours)
         yield "ours", self.ours
+        for lever in self.levers:
+            yield lever.name, lever.parts.of(self.ours)
+
+    def twins(self) -> list[str]:
+        """Latent systems that are trained without alignment too; a lever is held against ours alone."""
+        return ["published", "ours"]
 
     def faults(self) -> list[str]:
         out = []
@@ -111,6 +128,11 @@ class StudyConfig:
             out.append(f"seeds must be given and differ, found {self.seeds}.")
         if self.own_scale not in self.evaluate.scales:
             out.append(f"own_scale must be one of evaluate.scales {self.evaluate.scales}, found {self.own_scale:g}.")
+        names = ["published", "ours", *BASELINES, *(lever.name for lever in self.levers)]
+        out += [f"lever {name} has the name of another row." for name in names if names.count(name) > 1][:1]
+        out += [
+            f"{name}: {fault}" for name, recipe in self.latent_systems() if name != "ours" for fault in recipe.faults()
+        ]
         seen = {name: _seen(stage.train) for name, stage in self.baselines()}
         for name, recipe in self.latent_systems():
             stages = (recipe.autoencoder, recipe.decoder, recipe.denoise, recipe.joint)

@@ -78,13 +78,13 @@ def systems(study: StudyConfig, data: dict[str, Ref], ctx: Context) -> Iterator[
             ref = launch(_baseline_request(study, stage, data["tile"], seed), ctx).ref
             yield Trained(label=name, seed=seed, inputs={"baseline": ref})
         for name, recipe in study.latent_systems():
-            yield from _latent(name, replace(recipe, seed=seed), data, ctx)
+            yield from _latent(name, replace(recipe, seed=seed), data, ctx, twin=name in study.twins())
     if study.realesrgan and pretrained_path(ctx).is_file():
         digest = sha256_hex(pretrained_path(ctx).read_bytes())
         yield Trained(label=PRETRAINED, seed=study.seeds[0], inputs={}, pretrained=digest)
 
 
-def _latent(name: str, recipe: Recipe, data: dict[str, Ref], ctx: Context) -> Iterator[Trained]:
+def _latent(name: str, recipe: Recipe, data: dict[str, Ref], ctx: Context, *, twin: bool) -> Iterator[Trained]:
     """A latent system, and its twin whose last stage goes on without the image loss: as many steps, no alignment."""
     refs = dict(data)
 
@@ -96,7 +96,7 @@ def _latent(name: str, recipe: Recipe, data: dict[str, Ref], ctx: Context) -> It
     refs["latents"] = stage("latents", ("tile", "decoder"))
     refs["denoise"] = stage("denoise", ("tile", "latents", "decoder"))
     without = replace(recipe, joint=replace(recipe.joint, loss=replace(recipe.joint.loss, image_weight=0.0)))
-    for label, chosen in ((name, recipe), (name + UNALIGNED, without)):
+    for label, chosen in ((name, recipe), (name + UNALIGNED, without))[: 1 + twin]:
         joint = stage("joint", ("tile", "latents", "decoder", "denoise"), chosen)
         inputs = {"latents": refs["latents"], "decoder": refs["decoder"], "joint": joint}
         yield Trained(label=label, seed=recipe.seed, inputs=inputs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,7 @@ ASKED = Asked(
     margins={"psnr": 0.1, "lpips": 0.01},
     trained=(1.0, 4.0),
     aligned=[("ours", "ours-unaligned")],
+    levers=[],
     few="ours",
     many="ours-200",
     lossless={"psnr": 0.1, "lpips": 0.01},
@@ -97,6 +100,15 @@ def test_the_page_claims_no_win_over_what_did_not_converge() -> None:
     text = page("Study", MEASURED, ASKED, HOW, ["facts"])
     assert "| sr3 (not converged) |" in text
     assert "| ours | 25.95" in text
+
+
+def test_a_lever_is_held_against_ours_in_and_out_of_range_and_ours_against_no_lever() -> None:
+    measured = {**MEASURED, "no-residual": [evaluation("no-residual", -0.8, lpips=0.25)]}
+    asked = replace(ASKED, levers=["no-residual"], learned=[*ASKED.learned, "no-residual"])
+    said = answers(measured, asked, HOW)
+    assert "Lever (no-residual against ours), psnr in range: -1.00 [-1.0000, -1.0000]." in said
+    assert "Lever (no-residual against ours), lpips out of range: -0.0500 [-0.0500, -0.0500]." in said
+    assert not any(line.startswith("ours against no-residual") for line in said)
 
 
 @pytest.mark.parametrize(("gain", "word"), [(0.15, "nothing is lost"), (0.5, "not shown to lose nothing")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from lsr.models.baselines.build import build
 from lsr.models.config import SystemConfig
 from lsr.models.system import LatentSystem
 from lsr.recipes.study import BASELINES, BUILT_IN, StudyConfig, load_study
+from lsr.training.config import DecoderLoss, PictureTerms
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
@@ -22,8 +24,28 @@ def test_every_built_in_study_is_sound_and_survives_plain_data(name: str) -> Non
     study = load_study(name)
     assert study.name == name
     assert from_plain(StudyConfig, as_plain(study)) == study
-    assert [system for system, _ in study.baselines()] == list(BASELINES)
-    assert len(study.seeds) >= 3
+    if name != "study-levers":
+        assert [system for system, _ in study.baselines()] == list(BASELINES)
+        assert len(study.seeds) >= 3
+
+
+def test_each_lever_changes_our_system_and_keeps_its_budget() -> None:
+    study, base = load_study("study-levers"), load_study("study-2core")
+    assert study.ours == base.ours, "what is on record of the study is reused"
+    recipes = dict(study.latent_systems())
+    assert len({str(as_plain(recipe)) for recipe in recipes.values()}) == len(study.levers) + 2
+    assert [recipe.joint.train.steps for recipe in recipes.values()] == [100] * 4 + [500] * 3 + [100] * 3
+
+
+def test_a_lever_must_be_sound_and_have_a_name_of_its_own() -> None:
+    study = load_study("study-levers")
+    lever = study.levers[0]
+    assert replace(study, levers=(lever, lever)).faults() == ["lever no-perceptual has the name of another row."]
+    assert replace(study, levers=(replace(lever, name="ours"),)).faults() == ["lever ours has the name of another row."]
+    wide = DecoderLoss(scales=(0.25, 1.0), picture=PictureTerms(perceptual=1.0))
+    torn = replace(lever, parts=replace(lever.parts, decoder=replace(lever.parts.decoder, loss=wide)))
+    (fault,) = replace(study, levers=(torn,)).faults()
+    assert fault.startswith("no-perceptual: decoder.loss.picture compares pictures of at least 32 pixels, found 12")
 
 
 def test_every_system_must_see_as_many_tiles() -> None:

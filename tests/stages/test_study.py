@@ -13,7 +13,8 @@ import torch
 from lsr.core.settings import Settings
 from lsr.models.baselines.config import EdsrConfig, LiifConfig
 from lsr.models.config import RendererConfig
-from lsr.recipes.study import StudyConfig
+from lsr.recipes.schema import JointStage
+from lsr.recipes.study import Lever, StudyConfig
 from lsr.recipes.study_2core import study as full_study
 from lsr.stages import study as room
 from lsr.stages.context import Context
@@ -72,6 +73,10 @@ def tiny() -> StudyConfig:
     )
 
 
+def uncapped(joint: JointStage) -> JointStage:
+    return replace(joint, loss=replace(joint.loss, cap=None))
+
+
 STAGES = ("autoencoder", "decoder", "denoise", "joint")
 
 
@@ -87,7 +92,9 @@ def context(tmp_path: Path) -> Context:
 def test_a_study_trains_measures_and_writes_and_is_not_made_twice(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study, made = tiny(), []
+    plain = tiny()
+    lever = Lever(name="uncapped", parts=replace(plain.published, joint=uncapped(plain.ours.joint)))
+    study, made = replace(plain, levers=(lever,)), []
     launch = room.launch
     monkeypatch.setattr(room, "launch", lambda request, ctx: made.append(launch(request, ctx)) or made[-1])
     with context._stack:
@@ -96,11 +103,11 @@ def test_a_study_trains_measures_and_writes_and_is_not_made_twice(
         made.clear()
         again = run_study(study, context)
     assert first.count("baseline") == 2 * len(study.seeds)
-    assert first.count("joint") == 2 * 2 * len(study.seeds), "each latent system with and without alignment"
+    assert first.count("joint") == 5 * len(study.seeds), "each latent system with and without alignment, a lever with"
     assert first.count("autoencoder") == len(study.seeds), "the same autoencoder is trained once for both"
     assert not [outcome.stage for outcome in made if outcome.made], "everything was on record"
     assert set(result.measured) == {
-        *("edsr", "liif", "published", "published-unaligned", "ours", "ours-unaligned", "ours-1", "ours-4")
+        *("edsr", "liif", "published", "published-unaligned", "ours", "ours-unaligned", "ours-1", "ours-4", "uncapped")
     }
     assert {label: len(seeds) for label, seeds in result.measured.items()}["ours"] == len(study.seeds)
     names = {path.name for path in result.files}
@@ -108,6 +115,7 @@ def test_a_study_trains_measures_and_writes_and_is_not_made_twice(
     assert b"ours-unaligned" not in (result.folder / "report.html").read_bytes(), "controls are in the table only"
     text = (result.folder / "table.md").read_text()
     assert "| edsr" in text
+    assert "Lever (uncapped against ours), psnr in range" in text
     assert "No win over these is claimed" in text
     numbers = json.loads((result.folder / "table.json").read_text())
     cells = {(c["system"], c["scale"], c["metric"]): c["interval"] for c in numbers["cells"]}
