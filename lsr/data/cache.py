@@ -25,6 +25,11 @@ LOCKS = "locks"
 DOWNLOADS = 4
 
 
+def shards_in(cache: Path) -> Path:
+    """The folder of downloaded shards below the cache folder of the settings: one for all processes of a machine."""
+    return cache / "shards"
+
+
 def check_file(path: Path, row: ShardRow, where: str) -> None:
     """Raises IntegrityError, naming `where`, when the file is not the shard; FileNotFoundError without one."""
     with open(path, "rb") as file:

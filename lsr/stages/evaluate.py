@@ -6,6 +6,7 @@ The result holds every row of the measurement, so the gate is arithmetic on it, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 from lsr.core.canonical import canonical_json
 from lsr.core.errors import InputError, NotFoundError
 from lsr.core.refs import Ref
+from lsr.core.settings import load_settings
 from lsr.data.manifest import load_manifest
 from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.rows import Evaluation
@@ -48,23 +50,40 @@ def upscaler(system: LatentSystem, config: EvaluateConfig) -> Upscaler:
     return answer
 
 
-def held_out(store: Store, images: Ref) -> Iterator[tuple[str, Image]]:
-    """(key, RGB) of every held-out photograph, sorted by key."""
+def held_out(store: Store, images: Ref, cache: Path | None = None) -> Iterator[tuple[str, Image]]:
+    """(key, RGB) of every held-out photograph, sorted by key; each is decoded when it is asked for.
+
+    cache: the cache folder of the settings, by default of those in the environment. Raises InputError when no
+    photograph is held out.
+    """
+    from lsr.data.cache import shards_in
     from lsr.data.pixels import decode_rgb, picture_of
     from lsr.data.shards import SampleReader
 
     manifest = load_manifest(store, images.path)
-    reader = SampleReader(store, manifest, None if store.uri.startswith("file://") else Path(".lsr-cache"))
+    reader = SampleReader(store, manifest, shards_in(cache or load_settings().cache))
     keys = sorted((reader.row(i).key, i) for i in range(len(reader)) if reader.row(i).split == "eval")
     if not keys:
         raise InputError(
             f"Image set {manifest.name} has {len(reader)} photographs and none is held out; raise shard.holdout, "
             "change shard.holdout_salt or add photographs."
         )
-    for key, index in keys:
-        where = reader.describe(index)
-        yield key, decode_rgb(picture_of(reader.read(index), where), where)
-    reader.close()
+    with closing(reader):
+        for key, index in keys:
+            where = reader.describe(index)
+            yield key, decode_rgb(picture_of(reader.read(index), where), where)
+
+
+def real_tiles(store: Store, tiles: Ref, cache: Path) -> list[Image]:
+    """At most MOST_TILES tiles, spread evenly over the set, that samples are compared with."""
+    from lsr.data.cache import shards_in
+    from lsr.data.pixels import decode_rgb, picture_of
+    from lsr.data.shards import SampleReader
+    from lsr.evaluation.generation import MOST_TILES
+
+    with closing(SampleReader(store, load_manifest(store, tiles.path), shards_in(cache))) as reader:
+        chosen = np.linspace(0, len(reader) - 1, min(len(reader), MOST_TILES)).astype(int).tolist()
+        return [decode_rgb(picture_of(reader.read(i), "tile"), reader.describe(i)) for i in chosen]
 
 
 def weights_of(config: EvaluateConfig, cache: Path) -> tuple[Perceptual | None, dict[str, Extractor]]:
@@ -115,15 +134,11 @@ def _measure_upscaling(
 def _measure_samples(
     system: LatentSystem, store: Store, tiles: Ref, config: EvaluateConfig, cache: Path
 ) -> tuple[Evaluation, list[list[Image]]]:
-    from lsr.data.pixels import decode_rgb, picture_of
-    from lsr.data.shards import SampleReader
     from lsr.evaluation.controls import spoil
-    from lsr.evaluation.generation import MOST_TILES, evaluate_samples
+    from lsr.evaluation.generation import evaluate_samples
     from lsr.inference.generate import generate
 
-    reader = SampleReader(store, load_manifest(store, tiles.path), Path(".lsr-cache"))
-    chosen = np.linspace(0, len(reader) - 1, min(len(reader), MOST_TILES)).astype(int)
-    real = [decode_rgb(picture_of(reader.read(int(i)), "tile"), "tile") for i in chosen]
+    real = real_tiles(store, tiles, cache)
     # Square pictures of one seed share their latent, whatever their side.
     by_size = [
         generate(
@@ -157,7 +172,8 @@ def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -
         evaluation, samples = _measure_samples(system, ctx.store, request.inputs["tile"], config, ctx.settings.cache)
         pictures = {"samples.png": image_sheet(samples)}
     else:
-        evaluation, exhibits = _measure_upscaling(system, held_out(ctx.store, request.inputs["shard"]), config, ctx)
+        photos = held_out(ctx.store, request.inputs["shard"], ctx.settings.cache)
+        evaluation, exhibits = _measure_upscaling(system, photos, config, ctx)
         shown = _without_control([e for e in exhibits if e.crop == 0][: SHOWN * len(config.scales)])
         pictures = {"before-after.png": contact_sheet(shown), "psnr.png": curve(evaluation)}
     lease.check()

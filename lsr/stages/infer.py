@@ -231,12 +231,13 @@ def _first(images: Manifest, limit: int | None) -> list[tuple[ShardRow, int]]:
 def _export(manifest: Manifest, digest: str, recipe: Recipe, ctx: Context) -> list[Path]:
     """The first outputs as files below the output folder."""
     # By index: reading a shard in sequence imports torch, seconds that a rerun with nothing to do should not pay.
+    from lsr.data.cache import shards_in
     from lsr.data.shards import SampleReader
 
     folder = ctx.settings.output / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
-    reader = SampleReader(ctx.store, manifest, ctx.settings.cache / "shards")
+    reader = SampleReader(ctx.store, manifest, shards_in(ctx.settings.cache))
     for number in range(min(SHOWN, len(reader))):
         path = folder / f"{digest[:12]}-{reader.row(number).key}.png"
         if not path.exists():

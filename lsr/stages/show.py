@@ -17,6 +17,7 @@ from data_prep.sources import list_source, source_root
 from lsr.core.errors import InputError
 from lsr.core.progress import Progress
 from lsr.core.settings import Settings
+from lsr.data.cache import shards_in
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.data.pixels import decode_rgb, picture_of
 from lsr.data.shards import SampleReader, index_rows
@@ -41,7 +42,7 @@ def describe(settings: Settings, what: str, sheet: Path | None, progress: Progre
         store = open_store(settings.store)
         manifest = load_manifest(store, what)
         facts = _of_manifest(store, manifest, what)
-        pictures = _stored(store, manifest, settings.cache / "shards") if sheet else iter(())
+        pictures = _stored(store, manifest, shards_in(settings.cache)) if sheet else iter(())
     else:
         root = source_root(what, settings.cache)
         listed = list_source(SourceConfig(uri=what, name=NAME), settings.cache)

@@ -19,6 +19,7 @@ from lsr.core.progress import FileProgress, Quiet
 from lsr.core.randomness import derive_seed
 from lsr.core.refs import Ref
 from lsr.data.batches import LatentSource, TileSource
+from lsr.data.cache import shards_in
 from lsr.data.degrade import degrade
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.data.order import SampleOrder
@@ -72,7 +73,7 @@ class _Workshop:
         return load_manifest(self.store, self.request.inputs[name].path)
 
     def reader(self, manifest: Manifest) -> SampleReader:
-        return SampleReader(self.store, manifest, self.cache / "shards")
+        return SampleReader(self.store, manifest, shards_in(self.cache))
 
     def order(self, manifest: Manifest, config: TrainConfig) -> SampleOrder:
         counts = [row.samples for row in manifest.shards]

@@ -1,0 +1,65 @@
+"""Where the pictures of an evaluation are read to, when the store is not on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+from moto import mock_aws
+from PIL import Image
+
+from data_prep.tars import Sample, store_shard, write_tar
+from lsr.core.refs import Ref
+from lsr.core.settings import load_settings
+from lsr.data.manifest import Manifest
+from lsr.evaluation.sheet import png
+from lsr.stages.evaluate import held_out, real_tiles
+from lsr.store import Store, open_store
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An empty store in a bucket."""
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        boto3.client("s3").create_bucket(Bucket="far-bucket")
+        yield open_store("s3://far-bucket/store")
+
+
+def put(store: Store, kind: str) -> Ref:
+    """A set of the four pictures, of which the last two are held out."""
+    samples = [
+        Sample(f"{n}", "p", "eval" if n > 1 else "train", 8, 8, {"png": png(Image.fromarray(p)), "json": b"{}"})
+        for n, p in enumerate(PIXELS)
+    ]
+    row = store_shard(store, *write_tar(samples))
+    manifest = Manifest(kind=kind, name="s", parents={}, made_by={}, shards=(row,), counts={"samples": 4})
+    path = f"{manifest.directory}/{manifest.digest}.json"
+    store.write(path, manifest.to_bytes())
+    return Ref(kind=kind, key="k", digest=manifest.digest, path=path)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_shards_come_into_the_cache_of_the_settings_and_nothing_into_the_working_folder(
+    far: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    images, tiles = put(far, "images"), put(far, "tiles")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    cache = tmp_path / "cache" if given else load_settings().cache
+    photos = list(held_out(far, images, cache if given else None))
+    assert [key for key, _ in photos] == ["2", "3"]
+    assert all(np.array_equal(photo, PIXELS[int(key)]) for key, photo in photos)
+    found = real_tiles(far, tiles, cache)
+    assert np.array_equal(found, PIXELS)
+    assert os.listdir(here) == []
+    assert len(list((cache / "shards").glob("*.tar"))) == 1, "both sets are one shard"
