@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lsr.core.errors import RunFailedError
+from lsr.core.errors import TrainingStoppedError
 from lsr.core.progress import Progress
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
@@ -26,7 +26,6 @@ from lsr.registry.tracking import MlflowTracker
 from lsr.stages.context import Context
 from lsr.stages.study import StudyResult, run_study
 from lsr.store import open_store
-from lsr.training.protocols import TrainingStoppedError
 
 AGAIN_SECONDS = 5.0
 
@@ -101,14 +100,8 @@ def run_for(study: StudyConfig, data: dict[str, Ref], ctx: Here, seconds: float)
     """The study, or as much of it as fits. Raises TrainingStoppedError when the time is up: training has then saved a
     checkpoint, a measurement under way is lost, and the same call goes on.
     """
-    try:
-        with _limit(seconds):
-            return run_study(on_this_device(study), ctx, data)
-    except RunFailedError as error:
-        # The launcher of training keeps what was said of a worker's error, not its class.
-        if isinstance(error.__cause__, TrainingStoppedError):
-            raise error.__cause__ from None
-        raise
+    with _limit(seconds):
+        return run_study(on_this_device(study), ctx, data)
 
 
 @contextmanager

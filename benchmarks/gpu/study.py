@@ -25,7 +25,7 @@ from benchmarks.gpu.here import Here, here, on_this_device, run_for
 from benchmarks.gpu.weights import write_weights
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
-from lsr.core.errors import InputError, LsrError, NotFoundError, VersionMismatchError
+from lsr.core.errors import InputError, LsrError, NotFoundError, TrainingStoppedError, VersionMismatchError
 from lsr.core.progress import RichProgress
 from lsr.core.settings import Settings, load_settings
 from lsr.recipes.study import StudyConfig, load_study
@@ -33,7 +33,6 @@ from lsr.registry.lineage import code_state
 from lsr.stages.launch import launch
 from lsr.stages.measure import model_of
 from lsr.stages.study import data_of, measure_request, questions, systems
-from lsr.training.protocols import TrainingStoppedError
 
 IN_BYTES = 30 * MIB
 OUT_BYTES = 16 * MIB
@@ -158,7 +157,7 @@ def main() -> int:
         print(_answer(told, load_settings()))
     except TrainingStoppedError as stop:
         print(stop, file=sys.stderr)
-        return 75
+        return stop.exit_code
     except LsrError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

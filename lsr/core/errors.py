@@ -68,3 +68,10 @@ class RunFailedError(LsrError):
 
 class LeaseLostError(RunFailedError):
     """Another writer holds a newer fencing number for this run; this writer must stop."""
+
+
+class TrainingStoppedError(RunFailedError):
+    """A stop was asked for; the run saved a checkpoint and goes on from it when the same command is run again."""
+
+    # EX_TEMPFAIL of sysexits.h: try again.
+    exit_code = 75

@@ -14,15 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lsr.core.errors import RunFailedError
+from lsr.core.errors import TrainingStoppedError as TrainingStoppedError
 from lsr.core.randomness import derive_seed
 from lsr.nn.random import normal, uniform
 
 Batch = Mapping[str, Tensor]
-
-
-class TrainingStoppedError(RunFailedError):
-    """A stop was asked for; the run saved a checkpoint and goes on from it when the same command is run again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

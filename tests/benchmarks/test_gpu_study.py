@@ -20,7 +20,7 @@ from benchmarks.gpu.carry import read
 from benchmarks.gpu.data import refs_of
 from benchmarks.gpu.here import here, run_for
 from benchmarks.gpu.weights import read_weights
-from lsr.core.errors import InputError, NotFoundError
+from lsr.core.errors import InputError, NotFoundError, TrainingStoppedError
 from lsr.core.progress import Quiet, Task
 from lsr.core.settings import Settings, load_settings
 from lsr.data.index import read_index
@@ -31,7 +31,6 @@ from lsr.stages.measure import model_of, read_measured
 from lsr.stages.speed import Speed
 from lsr.stages.study import measure_request, questions, systems
 from lsr.training.optimiser import AdamW
-from lsr.training.protocols import TrainingStoppedError
 from tests.stages.test_study import tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

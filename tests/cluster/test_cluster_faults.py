@@ -7,7 +7,15 @@ import pickle
 import pytest
 
 from lsr.cluster.faults import WorkerError, fault_of, is_final, rebuild
-from lsr.core.errors import ConfigError, InputError, LeaseLostError, LsrError, RunFailedError, StoreError
+from lsr.core.errors import (
+    ConfigError,
+    InputError,
+    LeaseLostError,
+    LsrError,
+    RunFailedError,
+    StoreError,
+    TrainingStoppedError,
+)
 
 
 class OddError(InputError):
@@ -27,6 +35,12 @@ def test_a_typed_error_keeps_type_and_sentence() -> None:
     raised = rebuild(travelled(StoreError("Bucket b is gone.")), "Run x failed: ")
     assert type(raised) is StoreError
     assert str(raised) == "Bucket b is gone."
+
+
+def test_a_stopped_training_run_arrives_as_such() -> None:
+    raised = rebuild(travelled(TrainingStoppedError("Saved after step 3.")), "Run x failed: ")
+    assert type(raised) is TrainingStoppedError
+    assert str(raised) == "Saved after step 3."
 
 
 def test_a_subclass_with_other_arguments_arrives_as_its_nearest_known_class() -> None:
@@ -52,6 +66,7 @@ def test_a_foreign_error_becomes_run_failed_and_names_its_class() -> None:
         (LeaseLostError("another writer"), True),
         (StoreError("a moment"), False),
         (RunFailedError("a process died"), False),
+        (TrainingStoppedError("saved after step 3"), False),
         (LsrError("?"), True),
         (RuntimeError("CUDA out of memory"), False),
     ],

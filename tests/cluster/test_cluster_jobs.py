@@ -14,7 +14,15 @@ import pytest
 
 from lsr.cluster import job_client, jobs
 from lsr.cluster.jobs import JobServer, run_job
-from lsr.core.errors import ConfigError, InputError, NotFoundError, RunFailedError, VersionMismatchError
+from lsr.core.errors import (
+    ConfigError,
+    InputError,
+    LsrError,
+    NotFoundError,
+    RunFailedError,
+    TrainingStoppedError,
+    VersionMismatchError,
+)
 
 
 @dataclass
@@ -132,10 +140,11 @@ def test_a_failed_job_speaks_its_last_words() -> None:
     assert str(caught.value).count("\n") < 10
 
 
-def test_a_job_of_ours_fails_with_its_own_error() -> None:
+@pytest.mark.parametrize("kind", [InputError, TrainingStoppedError])
+def test_a_job_of_ours_fails_with_its_own_error(kind: type[LsrError]) -> None:
     text = "loading\nerror: Shard 7 holds no image.\nRunning entrypoint for job x\n"
-    cluster = FakeCluster(jobs={"x": ["FAILED"]}, message=text, exit_code=InputError.exit_code)
-    with pytest.raises(InputError, match=r"^Shard 7 holds no image\. \(Ray job x at http://c:8265\)$"):
+    cluster = FakeCluster(jobs={"x": ["FAILED"]}, message=text, exit_code=kind.exit_code)
+    with pytest.raises(kind, match=r"^Shard 7 holds no image\. \(Ray job x at http://c:8265\)$"):
         server(cluster).wait("x")
 
 

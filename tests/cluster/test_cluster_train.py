@@ -14,7 +14,7 @@ import pytest
 
 from lsr.cluster.session import Session
 from lsr.cluster.train import _first, fit
-from lsr.core.errors import ConfigError, InputError, RunFailedError
+from lsr.core.errors import ConfigError, InputError, RunFailedError, TrainingStoppedError
 
 # Workers are nested functions throughout: Ray sends those by value, so that no test module need be importable there.
 
@@ -62,6 +62,21 @@ def test_a_typed_error_of_one_rank_ends_the_run_at_once(shared_ray: Session, tmp
     with pytest.raises(InputError, match=r"^Shard 7 holds no image; rebuild it\.$"):
         run(worker, {"attempts": str(attempts)}, tmp_path, max_failures=3)
     assert attempts.read_text() == "x"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stopped_run_arrives_as_stopped(request: pytest.FixtureRequest, tmp_path: Path, workers: int) -> None:
+    """In this process and out of Ray's workers alike."""
+
+    def worker(config: dict[str, Any], rank: int, world: int) -> None:
+        from lsr.core.errors import TrainingStoppedError
+
+        raise TrainingStoppedError("The run saved its state after step 3 of 9.")
+
+    if workers:
+        request.getfixturevalue("shared_ray")
+    with pytest.raises(TrainingStoppedError, match=r"^The run saved its state after step 3 of 9\.$"):
+        run(worker, {}, tmp_path, workers=workers)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from data_prep.tars import Sample, store_shard, write_tar
-from lsr.core.errors import RunFailedError
+from lsr.core.errors import TrainingStoppedError
 from lsr.core.refs import Ref
 from lsr.data.manifest import Manifest
 from lsr.evaluation.sheet import png
@@ -145,7 +145,7 @@ def test_a_preempted_worker_saves_after_its_step_and_the_run_ends_with_the_same_
         whole = run("a")
         assert whole["resumed_from"] == []
         again = run("b", max_failures=1, preempt=True)
-        with pytest.raises(RunFailedError, match=r"was asked to stop and saved its state after step \d+ of 400"):
+        with pytest.raises(TrainingStoppedError, match=r"was asked to stop and saved its state after step \d+ of 400"):
             run("c", preempt=True)
         later = run("c", max_failures=1)
     for result in (again, later):
