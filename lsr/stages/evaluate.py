@@ -114,6 +114,12 @@ def _measure_upscaling(
     from lsr.metrics.lpips import find_lpips
 
     exhibits: list[Exhibit] = []
+
+    def keep(exhibit: Exhibit) -> None:
+        # An exhibit can hold its whole photograph: those that nobody will see go with it.
+        if exhibit.crop == 0 and len(exhibits) < SHOWN * len(config.scales):
+            exhibits.append(exhibit)
+
     ours = remembered(upscaler(system, config))
     lpips = find_lpips(ctx.settings.cache)
     dists, extractors = weights_of(config, ctx.settings.cache)
@@ -125,7 +131,7 @@ def _measure_upscaling(
         lpips_name="alex" if lpips else "",
         dists=dists,
         extractors=extractors,
-        show=exhibits.append,
+        show=keep,
         progress=ctx.progress,
     )
     return evaluation, exhibits
@@ -174,7 +180,7 @@ def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -
     else:
         photos = held_out(ctx.store, request.inputs["shard"], ctx.settings.cache)
         evaluation, exhibits = _measure_upscaling(system, photos, config, ctx)
-        shown = _without_control([e for e in exhibits if e.crop == 0][: SHOWN * len(config.scales)])
+        shown = _without_control(exhibits)
         pictures = {"before-after.png": contact_sheet(shown), "psnr.png": curve(evaluation)}
     lease.check()
     manifest = {

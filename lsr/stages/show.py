@@ -19,7 +19,7 @@ from lsr.core.progress import Progress
 from lsr.core.settings import Settings
 from lsr.data.cache import shards_in
 from lsr.data.manifest import Manifest, load_manifest
-from lsr.data.pixels import decode_rgb, picture_of
+from lsr.data.pixels import decode_reduced, picture_of
 from lsr.data.shards import SampleReader, index_rows
 from lsr.store import Store, open_store
 from lsr.store.content import get_blob
@@ -27,16 +27,16 @@ from lsr.store.content import get_blob
 if TYPE_CHECKING:
     from lsr.evaluation.protocol import Image
 
-SHEET = 48
+SHEET, THUMBNAIL = 48, 128
 NAME = "shown"
 
 
 def describe(settings: Settings, what: str, sheet: Path | None, progress: Progress) -> dict[str, Any]:
     """Statistics of `what`, a manifest path in the store or a source as a recipe names it, as plain data.
 
-    sheet: where to write at most SHEET of its pictures, spread evenly, as one picture. Every picture of a raw source
-    is decoded and held against the rules of stage *shard*; of a manifest only indices are read. Raises NotFoundError
-    for what is not there, InputError for a sheet of something without pictures.
+    sheet: where to write at most SHEET of its pictures, spread evenly, as one picture, each within THUMBNAIL pixels.
+    Every picture of a raw source is decoded and held against the rules of stage *shard*; of a manifest only indices are
+    read. Raises NotFoundError for what is not there, InputError for a sheet of something without pictures.
     """
     if what.endswith(".json"):
         store = open_store(settings.store)
@@ -151,16 +151,15 @@ def _stored(store: Store, manifest: Manifest, cache: Path) -> Iterator[Image]:
     reader = SampleReader(store, manifest, cache)
     for index in _spread(len(reader)):
         where = reader.describe(index)
-        yield decode_rgb(picture_of(reader.read(index), where), where)
+        yield decode_reduced(picture_of(reader.read(index), where), where, THUMBNAIL)
     reader.close()
 
 
 def _raw(root: str, found: Sequence[Inspected]) -> Iterator[Image]:
-    from lsr.inference.images import load_image
-
     sound = [one.item for one in found if one.reason is None]
     for index in _spread(len(sound)):
-        yield load_image(read_item(root, sound[index]))
+        item = sound[index]
+        yield decode_reduced(read_item(root, item), f"{item.key} in {root}", THUMBNAIL)
 
 
 def _write_sheet(pictures: Sequence[Image], what: str, path: Path) -> str:
@@ -169,5 +168,5 @@ def _write_sheet(pictures: Sequence[Image], what: str, path: Path) -> str:
 
     if not pictures:
         raise InputError(f"{what} holds no sound picture, so there is no sheet of it.")
-    save_image(thumbnails(pictures), path)
+    save_image(thumbnails(pictures, side=THUMBNAIL), path)
     return str(path)

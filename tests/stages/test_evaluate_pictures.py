@@ -1,10 +1,12 @@
-"""Where the pictures of an evaluation are read to, when the store is not on this machine."""
+"""The pictures of an evaluation: where they are read to when the store is far, and when they go again."""
 
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import boto3
 import numpy as np
@@ -16,8 +18,14 @@ from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
 from lsr.data.manifest import Manifest
+from lsr.evaluation.config import EvaluateConfig
+from lsr.evaluation.pictures import bicubic
 from lsr.evaluation.sheet import png
-from lsr.stages.evaluate import held_out, real_tiles
+from lsr.models.system import LatentSystem
+from lsr.recipes.schema import ComputeConfig
+from lsr.stages import evaluate
+from lsr.stages.context import Context
+from lsr.stages.evaluate import SHOWN, held_out, real_tiles
 from lsr.store import Store, open_store
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
@@ -63,3 +71,24 @@ def test_shards_come_into_the_cache_of_the_settings_and_nothing_into_the_working
     assert np.array_equal(found, PIXELS)
     assert os.listdir(here) == []
     assert len(list((cache / "shards").glob("*.tar"))) == 1, "both sets are one shard"
+
+
+def test_photographs_go_when_they_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a protocol whose truths are cut from the photograph, so that whoever keeps a truth keeps all of it."""
+    alive: list[weakref.ref[Any]] = []
+
+    def photos() -> Iterator[tuple[str, Any]]:
+        for number in range(3 * SHOWN):
+            photo = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            alive.append(weakref.ref(photo))
+            yield f"{number:02}", photo
+            del photo
+
+    monkeypatch.setattr(evaluate, "upscaler", lambda system, config: bicubic)
+    config = EvaluateConfig(protocol="liif-full", photos=3 * SHOWN, scales=(2.0,), metrics=())
+    settings = load_settings()
+    ctx = Context(settings=settings, store=open_store(settings.store), compute=ComputeConfig())
+    measured, exhibits = evaluate._measure_upscaling(cast(LatentSystem, None), photos(), config, ctx)
+    assert len({row.photo for row in measured.rows}) == 3 * SHOWN
+    assert [exhibit.photo for exhibit in exhibits] == [f"{n:02}" for n in range(SHOWN)]
+    assert sum(photo() is not None for photo in alive) == SHOWN
