@@ -21,18 +21,21 @@ def _path_faults(name: str, path: str) -> list[str]:
 class SourceConfig:
     """Raw images. uri: a folder, `s3://bucket/prefix`, `tar:` + a folder or prefix of WebDataset tars, `list:` + a
     CSV, JSONL or Parquet file of addresses, or `set:NAME` (a packaged set, see `lsr data sets`). name: what the data
-    set is called in the store.
+    set is called in the store. fetch: lets a list name http and https addresses, and names what they give, a date for
+    example: under one name an address is fetched once, under another anew.
     """
 
     uri: str
     name: str
+    fetch: str = ""
 
     def faults(self) -> list[str]:
-        return (
-            []
-            if self.uri
-            else ["uri must name a folder, an s3:// prefix, tar:..., list:... or set:NAME, found an empty string."]
-        )
+        out = []
+        if not self.uri:
+            out.append("uri must name a folder, an s3:// prefix, tar:..., list:... or set:NAME, found an empty string.")
+        if self.fetch and not self.uri.startswith("list:"):
+            out.append(f"fetch is for the web addresses of a list: source, found {self.fetch!r} with uri {self.uri!r}.")
+        return out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,6 +26,9 @@ class Item:
     `etag:`, `mtime_ns:` or `sha256:`, or ABSENT. path: percent-encoded path of the file that holds it, below the root
     unless it begins with `/` or `s3://`. offset: where it begins in that file, None if it is the file. caption, label:
     what the source says of it.
+
+    At a web address (`data_prep.fetched`) path is the address, size 0 and pin `fetch:` with the name of the fetch:
+    nothing else is known before it is read.
     """
 
     key: str

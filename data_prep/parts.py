@@ -22,17 +22,22 @@ def once(
     inputs: Mapping[str, str],
     config: Mapping[str, Any],
     make: Callable[[], dict[str, Any]],
+    *,
+    lasting: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
     """What `make()` returned for this request, now or in an earlier run whose blobs are all still there.
 
     `make` returns plain JSON data; the shard rows under its key `shards` name the blobs that must exist. Of two makers
-    at the same time both take the first one's result.
+    at the same time both take the first one's result. lasting: asked after `make`; what does not last is not
+    remembered.
     """
     path = f"parts/{action_key(stage, version, inputs, config)}.json"
     known = _read(store, path)
     if known is not None and _present(store, known):
         return known
     made = make()
+    if not lasting():
+        return made
     data = canonical_json(made)
     if known is None and store.create(path, data):
         return made

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from data_prep.config import ShardConfig
+from data_prep.fetch import UnfetchedError
+from data_prep.fetched import Fetched, is_web
 from data_prep.items import ABSENT, Item, plain_item, read_item
 from data_prep.likeness import reached
 from data_prep.parts import once
@@ -25,13 +27,14 @@ from lsr.core.config import described
 from lsr.core.errors import InputError, IntegrityError
 from lsr.data.index import IndexRow
 from lsr.data.manifest import ShardRow
-from lsr.store import open_store
+from lsr.store import Store, open_store
 
 VERSION = 1
 INSPECTION = 2
 KEY_DIGITS = 16
 REASONS_SHOWN = 5
 SAME_AS = "The same picture as "
+OTHER_FETCH = "Run the command again, or give source.fetch another name to take what is there now."
 CHUNK, LONGEST_CHUNK = 16, 64
 
 
@@ -116,21 +119,35 @@ def chunks_of(items: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
 
 
 def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: ShardConfig) -> list[Inspected]:
-    """Read and check a chunk of a snapshot's items; remembered in the store. root: from `source_root`.
+    """Read and check a chunk of a snapshot's items; remembered in the store, unless a web address may do better another
+    time. root: from `source_root`.
 
     Raises InputError when a file changed since it was listed. Unsound pictures do not raise.
     """
+    store = open_store(store_uri)
+    web = Fetched(store, config.max_file_bytes)
     plain = [item.plain() for item in items]
     request = {"items": sha256_hex(canonical_json(plain)), "root": sha256_hex(root.encode())}
     result = once(
-        open_store(store_uri),
+        store,
         "shard.inspect",
         INSPECTION,
         request,
         described(_of_one_file(config)),
-        lambda: {"found": [asdict(inspect_item(root, item, config)) for item in items]},
+        lambda: {"found": [asdict(found) for found in _inspect_each(root, items, config, web)]},
+        lasting=lambda: not web.failed,
     )
     return [Inspected(**{**row, "item": Item(**row["item"])}) for row in result["found"]]
+
+
+def _inspect_each(root: str, items: Sequence[Item], config: ShardConfig, web: Fetched) -> Iterator[Inspected]:
+    fetched = web.ahead([item for item in items if is_web(item)])
+    for item in items:
+        if not is_web(item):
+            yield inspect_item(root, item, config)
+            continue
+        data = next(fetched)
+        yield _unread(item, str(data)) if isinstance(data, UnfetchedError) else _inspected(item, data, config)
 
 
 def _of_one_file(config: ShardConfig) -> ShardConfig:
@@ -139,13 +156,21 @@ def _of_one_file(config: ShardConfig) -> ShardConfig:
 
 
 def inspect_item(root: str, item: Item, config: ShardConfig) -> Inspected:
-    """Read and check one file. A file that is too large, or that a list names in vain, is refused unread."""
-    unread = sha256_hex(f"unread:{item.size}".encode())
+    """Read and check one file, which is not at a web address. One that is too large, or that a list names in vain, is
+    refused unread.
+    """
     if item.pin == ABSENT:
-        return Inspected(item, unread, "The list names it, and it is not there.")
+        return _unread(item, "The list names it, and it is not there.")
     if item.size > config.max_file_bytes:
-        return Inspected(item, unread, f"It has {item.size} bytes, above max_file_bytes = {config.max_file_bytes}.")
-    data = read_item(root, item)
+        return _unread(item, f"It has {item.size} bytes, above max_file_bytes = {config.max_file_bytes}.")
+    return _inspected(item, read_item(root, item), config)
+
+
+def _unread(item: Item, reason: str) -> Inspected:
+    return Inspected(item, sha256_hex(f"unread:{item.size}".encode()), reason)
+
+
+def _inspected(item: Item, data: bytes, config: ShardConfig) -> Inspected:
     found = inspect(data, config)
     if isinstance(found, Refused):
         return Inspected(item, sha256_hex(data), found.reason)
@@ -229,24 +254,37 @@ def _refuse_too_many(refused: int, files: int, left_out: Sequence[LeftOut], conf
     )
 
 
-def build_image_shard(root: str, images: Sequence[Planned], config: ShardConfig) -> tuple[bytes, list[IndexRow]]:
+def build_image_shard(
+    store: Store, root: str, images: Sequence[Planned], config: ShardConfig
+) -> tuple[bytes, list[IndexRow]]:
     """The tar of these pictures and its index rows. Members `<key>.<ext>`, `<key>.json` and captions and labels.
 
     Raises InputError when a file is not what was inspected, IntegrityError when this machine decodes it otherwise.
     """
     samples = []
+    web = Fetched(store, config.max_file_bytes)
     for image in images:
         found = image.found
-        members = {found.ext: _archived(root, image, config), **image.texts()}
+        members = {found.ext: _archived(root, image, config, web), **image.texts()}
         samples.append(Sample(image.key, found.item.key, image.split, found.width, found.height, members))
     return write_tar(samples)
 
 
-def _archived(root: str, image: Planned, config: ShardConfig) -> bytes:
+def _read_again(root: str, item: Item, web: Fetched) -> bytes:
+    if not is_web(item):
+        return read_item(root, item)
+    try:
+        return web.read(item)
+    except UnfetchedError as error:
+        raise InputError(f"{item.key} cannot be had again: {error} {OTHER_FETCH}") from error
+
+
+def _archived(root: str, image: Planned, config: ShardConfig, web: Fetched) -> bytes:
     found = image.found
-    data = read_item(root, found.item)
+    data = _read_again(root, found.item, web)
     if sha256_hex(data) != found.sha256:
-        raise InputError(f"{found.item.key} in {root} changed since it was inspected; run the command again.")
+        what = OTHER_FETCH if is_web(found.item) else "Run the command again."
+        raise InputError(f"{found.item.key} in {root} changed since it was inspected. {what}")
     if not found.changed:
         return data
     sound = inspect(data, config)
@@ -263,7 +301,7 @@ def build_shard_to_store(store_uri: str, root: str, images: Sequence[Planned], c
     store = open_store(store_uri)
 
     def make() -> dict[str, object]:
-        return {"shards": [asdict(store_shard(store, *build_image_shard(root, images, config)))]}
+        return {"shards": [asdict(store_shard(store, *build_image_shard(store, root, images, config)))]}
 
     request = sha256_hex(canonical_json([[image.found.plain(), image.split] for image in images]))
     rules = replace(config, base="", near_duplicates=None)

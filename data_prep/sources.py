@@ -1,7 +1,8 @@
 """Listing raw pictures into a snapshot. May import lsr.data, lsr.store, lsr.core.
 
 A snapshot pins what was there: key, size, and etag or mtime_ns (sha256 for a packaged set, so that its snapshot is
-the same on every machine). What changed since then is refused when it is read.
+the same on every machine). What changed since then is refused when it is read. Web addresses of a list are not looked
+at here: `data_prep.fetched` pins them when they are read.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def list_source(config: SourceConfig, cache: Path) -> Snapshot:
         raise ConfigError(f"A data set's name may hold letters, digits, '.', '_' and '-', found {config.name!r}.")
     root = source_root(config.uri, cache)
     if config.uri.startswith("list:"):
-        return _listed(config.uri)
+        return _listed(config)
     files = sorted(_list_s3(root) if root.startswith("s3://") else _list_folder(root), key=lambda item: item.key)
     tars = config.uri.startswith("tar:")
     chosen = [item for item in files if _suffix(item.key) in (("tar",) if tars else IMAGE_SUFFIXES)]
@@ -149,9 +150,9 @@ def _pinned_by_content(root: str, item: Item) -> Item:
         return replace(item, pin=f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
 
 
-def _listed(uri: str) -> Snapshot:
-    items, repeated = list_rows(uri.removeprefix("list:").removeprefix("file://"))
+def _listed(config: SourceConfig) -> Snapshot:
+    items, repeated = list_rows(config.uri.removeprefix("list:").removeprefix("file://"), config.fetch)
     if not items:
-        raise InputError(_nothing_found(uri, {}))
+        raise InputError(_nothing_found(config.uri, {}))
     ignored = {"repeated": repeated} if repeated else {}
-    return Snapshot(uri=uri, items=tuple(sorted(items, key=lambda item: item.key)), ignored=ignored)
+    return Snapshot(uri=config.uri, items=tuple(sorted(items, key=lambda item: item.key)), ignored=ignored)

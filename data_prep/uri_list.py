@@ -1,7 +1,7 @@
 """A CSV, JSONL or Parquet file of picture addresses with captions or labels. May import pyarrow, lsr.store, lsr.core.
 
 Columns: `uri`, and if wanted `caption` and `label`; others are not read. An address is a path, relative to the list's
-folder or absolute, `file:///path` or `s3://bucket/key`.
+folder or absolute, `file:///path`, `s3://bucket/key`, or where they are asked for `https://...` and `http://...`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from data_prep.fetch import SCHEMES
+from data_prep.fetched import PIN
 from data_prep.items import ABSENT, Item, place_of, remote
 from lsr.core.errors import InputError, NotFoundError
 
@@ -51,11 +53,12 @@ def root_of(place: str) -> str:
     return os.path.dirname(os.path.abspath(place))
 
 
-def list_rows(place: str) -> tuple[list[Item], int]:
+def list_rows(place: str, fetch: str = "") -> tuple[list[Item], int]:
     """The items of the list, in its order and each address once, and how many rows repeat an address.
 
-    A file that is not there is an item all the same, with the pin ABSENT. Raises InputError naming the row that holds
-    no address or one of an unknown kind.
+    fetch: name of the fetch, without which web addresses are refused; nothing is fetched here. A file that is not there
+    is an item all the same, with the pin ABSENT. Raises InputError naming the row that holds no address or one of an
+    unknown kind.
     """
     root, seen, repeated = root_of(place), set[str](), 0
     found: list[Item] = []
@@ -68,11 +71,14 @@ def list_rows(place: str) -> tuple[list[Item], int]:
                 if row.uri not in seen:
                     seen.add(row.uri)
                     fresh.append(row)
-            found += pool.map(lambda row: _item(root, row, place), fresh)
+            found += pool.map(lambda row: _item(root, row, place, fetch), fresh)
     return found, repeated
 
 
-def _item(root: str, row: Row, place: str) -> Item:
+def _item(root: str, row: Row, place: str, fetch: str) -> Item:
+    if row.uri.partition("://")[0].lower() in SCHEMES:
+        _check_web(row, place, fetch)
+        return Item(row.uri, 0, f"{PIN}{fetch}", row.uri, None, row.caption, row.label)
     path = _path(row, place)
     item = Item(row.uri, 0, ABSENT, path, None, row.caption, row.label)
     base, inside = place_of(root, path)
@@ -98,9 +104,29 @@ def _path(row: Row, place: str) -> str:
     if scheme == "file" and rest.startswith("/"):
         return quote(rest)
     raise InputError(
-        f"Row {row.number} of {place} has the address {row.uri!r}; an address is a path, file:///path or "
-        "s3://bucket/key. Fetch what lies elsewhere first."
+        f"Row {row.number} of {place} has the address {row.uri!r}; an address is a path, file:///path, "
+        "s3://bucket/key or https://host/path. Fetch what lies elsewhere first."
     )
+
+
+def _check_web(row: Row, place: str, fetch: str) -> None:
+    if not fetch:
+        raise InputError(
+            f"Row {row.number} of {place} has the web address {row.uri!r}, and those are read only where source.fetch "
+            "names the fetch: set it, to the date for example, or fetch the files first."
+        )
+    try:
+        parts = urlsplit(row.uri)
+        named = parts.hostname is not None and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise InputError(f"Row {row.number} of {place} has the address {row.uri!r}, which names no host; mend the row.")
+    if "@" in parts.netloc:
+        raise InputError(
+            f"Row {row.number} of {place} has an address with a user's name in it, and manifests keep addresses; fetch "
+            "what needs a password first."
+        )
 
 
 def _rows(place: str) -> Iterator[Row]:

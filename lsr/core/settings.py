@@ -27,6 +27,8 @@ class Settings:
     ray_jobs: address of a Ray cluster's job server, None to run Ray in this process (LSR_RAY_JOBS_ADDRESS).
     prefix: put before registered-model names, to keep dev, staging and prod apart (LSR_MODEL_PREFIX).
     cache_bytes: what downloaded shards may take in one cache folder (LSR_CACHE_BYTES).
+    fetch_private: whether lists of web addresses may lead into private networks and to this machine
+    (LSR_FETCH_PRIVATE=1). The surroundings say so and no recipe can.
     """
 
     home: Path
@@ -36,6 +38,7 @@ class Settings:
     ray_jobs: str | None = None
     prefix: str = ""
     cache_bytes: int = DEFAULT_CACHE_BYTES
+    fetch_private: bool = False
 
     @property
     def embedded(self) -> bool:
@@ -53,7 +56,7 @@ class Settings:
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from the environment. Raises ConfigError for a store of an unknown scheme, or a size that is none."""
+    """Settings from the environment. Raises ConfigError for an unknown scheme of the store, no size, no switch."""
     env = os.environ if environ is None else environ
     home = Path(env.get("LSR_HOME", DEFAULT_HOME)).absolute()
     store = env.get("LSR_STORE") or f"file://{home / 'store'}"
@@ -62,6 +65,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     size = env.get("LSR_CACHE_BYTES") or str(DEFAULT_CACHE_BYTES)
     if not size.isdecimal():
         raise ConfigError(f"LSR_CACHE_BYTES must be a whole number of bytes, found {size!r}.")
+    private = env.get("LSR_FETCH_PRIVATE") or "0"
+    if private not in ("0", "1"):
+        raise ConfigError(f"LSR_FETCH_PRIVATE must be 0 or 1, found {private!r}.")
     return Settings(
         home=home,
         store=store.rstrip("/"),
@@ -70,4 +76,5 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         ray_jobs=env.get("LSR_RAY_JOBS_ADDRESS") or None,
         prefix=env.get("LSR_MODEL_PREFIX", ""),
         cache_bytes=int(size),
+        fetch_private=private == "1",
     )

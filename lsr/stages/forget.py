@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from data_prep.fetched import copies
 from data_prep.shard import KEY_DIGITS, SAME_AS
 from lsr.core.errors import ConfigError, NotFoundError
 from lsr.core.settings import Settings
@@ -28,12 +29,12 @@ _KEY = re.compile(rf"([0-9a-f]{{{KEY_DIGITS}}})(-\d+-\d+(-flip)?)?")
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A shard of a data set that holds one of the pictures, and the keys of its samples that do."""
+    """A shard of a data set that holds one of the pictures, and the samples that do."""
 
     manifest: str
     kind: str
     row: ShardRow
-    keys: tuple[str, ...]
+    samples: tuple[IndexRow, ...]
 
 
 def find(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
@@ -59,7 +60,8 @@ def find(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
 
 
 def delete(settings: Settings, names: Sequence[str]) -> list[str]:
-    """Delete what holds the pictures: their shards with the indices, and the manifests that name those. Returns keys.
+    """Delete what holds the pictures: their shards with the indices, the manifests that name those, and what is kept of
+    the web addresses they came from. Returns keys.
 
     Every other shard stays for the sets that share it. Trained results and model versions stay too; `find` names them.
     Raises NotFoundError when no data set holds any of them.
@@ -71,9 +73,17 @@ def delete(settings: Settings, names: Sequence[str]) -> list[str]:
     # Manifests first: a data set without its manifest does not exist, whereas one without its shards is broken.
     manifests = sorted({holding.manifest for holding in holdings})
     blobs = sorted({path for holding in holdings for path in (holding.row.path, holding.row.index)})
-    for key in (*manifests, *blobs):
+    kept = sorted({key for source in _sources(store, holdings) for key in copies(store, source)})
+    for key in (*manifests, *blobs, *kept):
         store.delete(key)
-    return [*manifests, *blobs]
+    return [*manifests, *blobs, *kept]
+
+
+def _sources(store: Store, holdings: Sequence[Holding]) -> set[str]:
+    """Names in their source of the pictures, and of the copies that were left out for them."""
+    found = {sample.source for holding in holdings for sample in holding.samples}
+    sets = [load_manifest(store, path) for path in {holding.manifest for holding in holdings}]
+    return found | {copy for one in sets for copy, stayed in _copies(store, one) if stayed in found}
 
 
 def _search(store: Store, names: Sequence[str]) -> tuple[set[str], list[str], list[Holding]]:
@@ -100,7 +110,7 @@ def _search(store: Store, names: Sequence[str]) -> tuple[set[str], list[str], li
     holdings = []
     for path, manifest in sets if pictures else ():
         for row, index in _indices(store, manifest):
-            if held := tuple(sample.key for sample in index if _picture(sample.key) in pictures):
+            if held := tuple(sample for sample in index if _picture(sample.key) in pictures):
                 holdings.append(Holding(path, manifest.kind, row, held))
     return pictures, [name for name in names if not stands_for[name] & seen], holdings
 
@@ -131,7 +141,7 @@ def _by_manifest(holdings: Sequence[Holding]) -> list[dict[str, Any]]:
         entry = found.setdefault(
             holding.manifest, {"path": holding.manifest, "kind": holding.kind, "samples": 0, "shards": []}
         )
-        entry["samples"] += len(holding.keys)
+        entry["samples"] += len(holding.samples)
         entry["shards"].append(holding.row.path)
     return list(found.values())
 

@@ -34,10 +34,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load_settings()
 
 
-def sharded(settings: Settings, folder: Path) -> str:
-    """Manifest path of the image shards of a folder, a few pictures each."""
-    source = SourceConfig(uri=str(folder), name="mine")
-    listed, root = list_source(source, settings.cache), source_root(str(folder), settings.cache)
+def sharded(settings: Settings, place: Path, fetch: str = "") -> str:
+    """Manifest path of the image shards of a folder, or of a list that is fetched, a few pictures each."""
+    source = SourceConfig(uri=f"list:{place}" if fetch else str(place), name="mine", fetch=fetch)
+    listed, root = list_source(source, settings.cache), source_root(source.uri, settings.cache)
     planned = plan(inspect_items(settings.store, root, listed.items, RULES), RULES)
     rows = [build_shard_to_store(settings.store, root, images, RULES) for images in planned.shards]
     store = open_store(settings.store)

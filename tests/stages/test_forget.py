@@ -9,6 +9,7 @@ import pytest
 
 from data_prep.assemble import tiles_manifest
 from data_prep.config import TileConfig
+from data_prep.fetched import copies
 from data_prep.tile import cut_shard_to_store
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import ConfigError, NotFoundError
@@ -63,6 +64,26 @@ def versions(monkeypatch: pytest.MonkeyPatch) -> list[Version]:
     known: list[Version] = []
     monkeypatch.setattr("lsr.registry.versions.every_version", lambda uri: known)
     return known
+
+
+def test_what_is_kept_of_a_web_address_goes_with_its_picture(
+    settings: Settings, folder: Path, versions: list[Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what is kept of a second address with the same picture; not that of other pictures."""
+    pictures = {f"https://h/{number}.png": (folder / f"p{number}.png").read_bytes() for number in range(3)}
+    pictures["https://h/twin.png"] = pictures["https://h/1.png"]
+    monkeypatch.setattr("data_prep.fetched.fetch", lambda address, limit, private: pictures[address])
+    rows = folder.parent / "l.jsonl"
+    rows.write_text("\n".join(json.dumps({"uri": uri}) for uri in pictures))
+    sharded(settings, rows, fetch="one")
+    store = open_store(settings.store)
+    kept = {uri: copies(store, uri) for uri in pictures}
+    assert [len(found) for found in kept.values()] == [1, 1, 1, 1]
+    gone = {*kept["https://h/1.png"], *kept["https://h/twin.png"]}
+    assert gone <= set(delete(settings, ["https://h/1.png"]))
+    assert {uri: bool(copies(store, uri)) for uri in pictures} == {
+        uri: uri in ("https://h/0.png", "https://h/2.png") for uri in pictures
+    }
 
 
 def test_everything_with_the_picture_is_listed(settings: Settings, folder: Path, versions: list[Version]) -> None:
