@@ -1,4 +1,5 @@
-"""One picture from a web address, within limits that a stranger's server cannot stretch. May import urllib3.
+"""One picture from a web address, within limits that a stranger's server cannot stretch. May import urllib3 and
+lsr.core.
 
 The environment's proxies are not used: what is checked is the address that the socket is connected to.
 """
@@ -7,17 +8,23 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from urllib.parse import urljoin, urlsplit
 
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, LocationValueError
+from urllib3.response import HTTPResponse
+
+from lsr.core.settings import load_settings
 
 SCHEMES = ("http", "https")
 HOPS = 5
-CONNECT_SECONDS, READ_SECONDS, BODY_SECONDS = 10.0, 20.0, 120.0
+CONNECT_SECONDS, READ_SECONDS, HEAD_SECONDS, BODY_SECONDS = 10.0, 20.0, 30.0, 120.0
 WAITS = (0.5, 2.0)
 """Seconds before the second and the third try."""
 
@@ -36,31 +43,31 @@ class UnfetchedError(Exception):
         self.passing = passing
 
 
-def fetch(address: str, limit: int, *, private: bool = False) -> bytes:
+def fetch(address: str, limit: int) -> bytes:
     """The bytes at an http or https address, at most `limit`; tried again where another time may do better.
 
-    Follows at most HOPS redirects, each to http or https. Without `private`, no request is sent to an address that is
-    not a public one of the internet (loopback, private, link-local and other reserved ranges), whatever its name
-    resolves to; a connection may have been opened by then. A body takes at most BODY_SECONDS; headers are only bounded
-    by READ_SECONDS a piece. Pictures whose server says `noai` or `noimageai` in X-Robots-Tag are left alone.
+    Follows at most HOPS redirects, each to http or https. Unless the settings allow it, no request is sent to an
+    address outside the public internet (loopback, private, link-local and other reserved ranges), whatever its name
+    resolves to; a connection may have been opened by then. Silence takes at most READ_SECONDS, headers HEAD_SECONDS, a
+    body BODY_SECONDS. Pictures whose server says `noai` or `noimageai` in X-Robots-Tag are left alone.
     Raises UnfetchedError.
     """
     for wait in WAITS:
         try:
-            return _follow(address, limit, private)
+            return _follow(address, limit)
         except UnfetchedError as error:
             if not error.passing:
                 raise
         time.sleep(wait)
-    return _follow(address, limit, private)
+    return _follow(address, limit)
 
 
-def _follow(address: str, limit: int, private: bool) -> bytes:
+def _follow(address: str, limit: int) -> bytes:
     for _ in range(HOPS + 1):
         try:
             if urlsplit(address).scheme.lower() not in SCHEMES:
                 raise UnfetchedError(f"It leads to {address!r}, and only http and https are followed.")
-            reply = _manager(private).urlopen(
+            reply = _manager().urlopen(
                 "GET", address, redirect=False, retries=False, preload_content=False, decode_content=False
             )
             try:
@@ -96,6 +103,9 @@ def _body(reply: BaseHTTPResponse, limit: int) -> bytes:
             raise too_large
         if time.monotonic() > end:
             raise UnfetchedError(f"It does not come within {BODY_SECONDS:g} seconds.", passing=True)
+    if not data:
+        # Also what is left of a reply that ended inside its headers.
+        raise UnfetchedError("It is empty.", passing=True)
     return bytes(data)
 
 
@@ -115,7 +125,7 @@ def is_public(address: str) -> bool:
 def _public(connected: socket.socket) -> socket.socket:
     """The socket, nothing sent through it yet. Asking the name again would leave a server the time to change it."""
     address = connected.getpeername()[0]
-    if is_public(address):
+    if is_public(address) or load_settings().fetch_private:
         return connected
     connected.close()
     raise UnfetchedError(
@@ -124,14 +134,41 @@ def _public(connected: socket.socket) -> socket.socket:
     )
 
 
+@contextmanager
+def _hanging_up(connected: socket.socket | None) -> Iterator[None]:
+    """Ends a connection whose headers take longer than HEAD_SECONDS: its own timeout begins anew with every byte."""
+
+    def hang_up() -> None:
+        if connected is not None:
+            with suppress(OSError):
+                # An SSL socket's own method would take the other thread's session away under its hands.
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+    timer = threading.Timer(HEAD_SECONDS, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 class _Http(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         return _public(super()._new_conn())
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3
+        with _hanging_up(self.sock):
+            return super().getresponse()
 
 
 class _Https(HTTPSConnection):
     def _new_conn(self) -> socket.socket:
         return _public(super()._new_conn())
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3
+        with _hanging_up(self.sock):
+            return super().getresponse()
 
 
 class _HttpPool(HTTPConnectionPool):
@@ -142,10 +179,9 @@ class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _Https
 
 
-@lru_cache(maxsize=2)
-def _manager(private: bool) -> PoolManager:
+@lru_cache(maxsize=1)
+def _manager() -> PoolManager:
     timeout = Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
     manager = PoolManager(num_pools=HOSTS, maxsize=AT_ONCE, headers=HEADERS, timeout=timeout)
-    if not private:
-        manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+    manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
     return manager

@@ -14,7 +14,6 @@ from data_prep.fetch import AT_ONCE, UnfetchedError, fetch
 from data_prep.items import Item
 from lsr.core.canonical import sha256_hex
 from lsr.core.errors import NotFoundError
-from lsr.core.settings import load_settings
 from lsr.store import Store
 
 PIN = "fetch:"
@@ -35,12 +34,11 @@ def copies(store: Store, address: str) -> list[str]:
 
 class Fetched:
     """Files at web addresses of at most `limit` bytes each. failed: whether one that was asked for may come another
-    time. Settings say whether addresses that are not public may be read.
+    time.
     """
 
     def __init__(self, store: Store, limit: int) -> None:
         self._store, self._limit = store, limit
-        self._private = load_settings().fetch_private
         self.failed = False
 
     def read(self, item: Item) -> bytes:
@@ -50,7 +48,7 @@ class Fetched:
         try:
             data = self._store.read(key)
         except NotFoundError:
-            data = fetch(item.path, self._limit, private=self._private)
+            data = fetch(item.path, self._limit)
             if not self._store.create(key, data):
                 data = self._store.read(key)
         if len(data) > self._limit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,8 @@ LIMIT = 1 << 20
 
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    """A server, and no waiting between tries."""
+    """A server on this machine, where addresses of this machine may be read; and no waiting between tries."""
+    monkeypatch.setenv("LSR_FETCH_PRIVATE", "1")
     monkeypatch.setattr(room, "WAITS", (0.0, 0.0))
     room._manager.cache_clear()
     with serving() as server:
@@ -27,9 +29,9 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     room._manager.cache_clear()
 
 
-def refused(url: str, limit: int = LIMIT, private: bool = True) -> UnfetchedError:
+def refused(url: str, limit: int = LIMIT) -> UnfetchedError:
     with pytest.raises(UnfetchedError) as caught:
-        fetch(url, limit, private=private)
+        fetch(url, limit)
     return caught.value
 
 
@@ -48,7 +50,7 @@ def test_bytes_arrive_up_to_the_limit_and_no_proxy_is_asked(web: Web, monkeypatc
         handler.reply(BODY)
 
     web.pages["/p%20%C3%BC.png?w=1&h=2"] = page
-    assert fetch(web.url("/p ü.png?w=1&h=2"), len(BODY), private=True) == BODY
+    assert fetch(web.url("/p ü.png?w=1&h=2"), len(BODY)) == BODY
     assert (seen["User-Agent"], seen["Accept-Encoding"]) == ("lsr", "identity")
 
 
@@ -63,7 +65,7 @@ def test_what_will_not_change_is_asked_once(web: Web, status: int) -> None:
 @pytest.mark.parametrize("status", [503, 429])
 def test_a_busy_server_is_asked_again(web: Web, status: int) -> None:
     web.pages["/busy"] = in_turn(lambda h: h.reply(status=status), lambda h: h.reply(BODY))
-    assert fetch(web.url("/busy"), LIMIT, private=True) == BODY
+    assert fetch(web.url("/busy"), LIMIT) == BODY
     assert web.asked["/busy"] == 2
     web.pages["/busy"] = lambda handler: handler.reply(status=status)
     error = refused(web.url("/busy"))
@@ -105,9 +107,34 @@ def test_a_server_that_falls_silent_is_given_up(web: Web, monkeypatch: pytest.Mo
     assert (str(error), error.passing) == ("It cannot be fetched: ReadTimeoutError.", True)
 
 
+def test_headers_that_drip_are_given_up(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "HEAD_SECONDS", 0.3)
+
+    def page(handler: Handler) -> None:
+        handler.close_connection = True
+        handler.send(b"HTTP/1.1 200 OK\r\nX: ")
+        for _ in range(200):
+            handler.send(b"x")
+            time.sleep(0.05)
+
+    web.pages["/drip"] = page
+    start = time.monotonic()
+    assert refused(web.url("/drip")).passing
+    assert (time.monotonic() - start) < 6, "the server takes 10 seconds a try"
+    assert web.asked["/drip"] == 3
+
+
+def test_an_empty_reply_is_no_file_and_is_asked_for_again(web: Web) -> None:
+    web.pages["/empty"] = in_turn(lambda h: h.reply(b""), lambda h: h.reply(BODY))
+    assert fetch(web.url("/empty"), LIMIT) == BODY
+    web.pages["/empty"] = lambda handler: handler.reply(b"")
+    error = refused(web.url("/empty"))
+    assert (str(error), error.passing) == ("It is empty.", True)
+
+
 def test_a_file_cut_off_is_no_file_and_is_asked_for_again(web: Web) -> None:
     web.pages["/cut"] = in_turn(lambda h: h.cut(BODY[:5000], 9000), lambda h: h.reply(BODY))
-    assert fetch(web.url("/cut"), LIMIT, private=True) == BODY
+    assert fetch(web.url("/cut"), LIMIT) == BODY
     web.pages["/cut"] = lambda handler: handler.cut(BODY[:5000], 9000)
     error = refused(web.url("/cut"))
     assert (str(error), error.passing) == ("It cannot be fetched: ProtocolError.", True)
@@ -119,7 +146,7 @@ def test_redirects_are_followed_relative_ones_too_but_not_for_ever(web: Web) -> 
     web.pages["/a/b"] = lambda handler: handler.reply(status=302, Location="../c")
     web.pages["/c"] = lambda handler: handler.reply(status=308, Location=web.url("/d"))
     web.pages["/d"] = lambda handler: handler.reply(BODY)
-    assert fetch(web.url("/a/b"), LIMIT, private=True) == BODY
+    assert fetch(web.url("/a/b"), LIMIT) == BODY
     web.pages["/loop"] = lambda handler: handler.reply(status=301, Location="/loop")
     assert str(refused(web.url("/loop"))) == "It is redirected more than 5 times."
     assert web.asked["/loop"] == 6
@@ -146,18 +173,21 @@ def test_this_machine_is_not_asked_whatever_its_name(web: Web, monkeypatch: pyte
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     web.pages["/p"] = lambda handler: handler.reply(BODY)
     url = web.url("/p", "pictures.example").replace("http", scheme, 1)
-    assert "It leads to 127.0.0.1, which is not public" in str(refused(url, private=False))
+    monkeypatch.delenv("LSR_FETCH_PRIVATE")
+    assert "It leads to 127.0.0.1, which is not public" in str(refused(url))
     assert answers
     assert not web.asked
+    monkeypatch.setenv("LSR_FETCH_PRIVATE", "1")
     if scheme == "http":
-        assert fetch(url, LIMIT, private=True) == BODY
+        assert fetch(url, LIMIT) == BODY
 
 
 def test_a_redirect_into_a_private_network_is_not_followed(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LSR_FETCH_PRIVATE")
     monkeypatch.setattr(room, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
     web.pages["/out"] = lambda handler: handler.reply(status=302, Location=web.url("/in", "127.0.0.2"))
     web.pages["/in"] = lambda handler: handler.reply(BODY)
-    assert "It leads to 127.0.0.2, which is not public" in str(refused(web.url("/out"), private=False))
+    assert "It leads to 127.0.0.2, which is not public" in str(refused(web.url("/out")))
     assert web.asked["/out"] == 3
     assert "/in" not in web.asked
 
@@ -191,7 +221,7 @@ def test_pictures_that_ask_not_to_be_used_are_left_alone(web: Web, said: str) ->
     web.pages["/mine"] = lambda handler: handler.reply(BODY, X_Robots_Tag=said)
     assert "asks not to use it for AI" in str(refused(web.url("/mine")))
     web.pages["/mine"] = lambda handler: handler.reply(BODY, X_Robots_Tag="noindex")
-    assert fetch(web.url("/mine"), LIMIT, private=True) == BODY
+    assert fetch(web.url("/mine"), LIMIT) == BODY
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://a..b/", "http://h:99999/", "http://\udcff/"])

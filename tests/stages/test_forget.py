@@ -72,7 +72,7 @@ def test_what_is_kept_of_a_web_address_goes_with_its_picture(
     """Also what is kept of a second address with the same picture; not that of other pictures."""
     pictures = {f"https://h/{number}.png": (folder / f"p{number}.png").read_bytes() for number in range(3)}
     pictures["https://h/twin.png"] = pictures["https://h/1.png"]
-    monkeypatch.setattr("data_prep.fetched.fetch", lambda address, limit, private: pictures[address])
+    monkeypatch.setattr("data_prep.fetched.fetch", lambda address, limit: pictures[address])
     rows = folder.parent / "l.jsonl"
     rows.write_text("\n".join(json.dumps({"uri": uri}) for uri in pictures))
     sharded(settings, rows, fetch="one")
