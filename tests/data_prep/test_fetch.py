@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from data_prep import fetch as room
 from data_prep.fetch import UnfetchedError, fetch, is_public
 
-from .web import Handler, Page, Web, serving
+from .web import Handler, Page, Web, certificate, serving
 
 BODY = bytes(range(256)) * 400
 LIMIT = 1 << 20
@@ -180,6 +181,23 @@ def test_this_machine_is_not_asked_whatever_its_name(web: Web, monkeypatch: pyte
     monkeypatch.setenv("LSR_FETCH_PRIVATE", "1")
     if scheme == "http":
         assert fetch(url, LIMIT) == BODY
+
+
+def test_https_is_read_where_the_certificate_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web: Web
+) -> None:
+    pem = certificate(tmp_path)
+    with serving(pem) as safe:
+        safe.pages["/p"] = lambda handler: handler.reply(BODY)
+        url = safe.url("/p").replace("http", "https", 1)
+        assert str(refused(url)) == "It cannot be fetched: SSLError."
+        assert not safe.asked
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        room._manager.cache_clear()
+        assert fetch(url, LIMIT) == BODY
+        web.pages["/to"] = lambda handler: handler.reply(status=302, Location=url)
+        assert fetch(web.url("/to"), LIMIT) == BODY
+        assert safe.asked["/p"] == 2
 
 
 def test_a_redirect_into_a_private_network_is_not_followed(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
