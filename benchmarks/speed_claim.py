@@ -8,8 +8,8 @@ so seconds per image are EXTRAPOLATED. Each (system, scale) is a process of its 
 
     python -m benchmarks.speed_claim --up-to 12        then        python -m benchmarks.speed_claim
 
-A size whose memory, by a line through the two sizes before it, would pass the limit is not tried; the record says at
-which side it would. `--again` measures anew.
+A size whose memory, by a line through the two sizes before it, would pass the limit is not tried, and the record says
+at which side it would; nor is one larger than a size that failed. `--again` measures anew.
 """
 
 from __future__ import annotations
@@ -70,7 +70,12 @@ def memory_line(before: Sequence[Record]) -> tuple[float, float]:
 
 
 def refusal(before: Sequence[Record], side: int, limit_gib: float) -> Record | None:
-    """What is recorded in place of a measurement that would need more than the limit; None where it fits."""
+    """What is recorded in place of a measurement that would need more than the limit, by the line or because a smaller
+    one already failed; None where it fits.
+    """
+    failed = next((r["side"] for r in before if "failed" in r), None)
+    if failed is not None:
+        return {"side": side, "failed": f"not tried, {failed} px already fail"}
     base, slope = memory_line(before)
     estimate = (base + slope * side**2) / 1024
     if estimate <= limit_gib:
@@ -114,7 +119,7 @@ def _told(record: Record) -> str:
         most = record["largest_side"]
         return f"{record['refused_gib']:g} GiB estimated; {record['limit_gib']:g} GiB are passed above side {most}"
     if "failed" in record:
-        return str(record["failed"])
+        return str(record["failed"]).partition(":")[0]
     (network,) = (p for p in record["parts"] if p["times"] is None)
     return f"{statistics.median(network['seconds']):.3g} s a call (n = {len(network['seconds'])})"
 

@@ -53,6 +53,14 @@ def test_a_size_that_would_not_fit_is_refused_with_the_side_that_would() -> None
     assert refusal(before, found["largest_side"] + 1, limit_gib=16) is not None
 
 
+def test_nothing_larger_than_what_failed_is_tried() -> None:
+    failed = {"side": 30, "failed": "out of memory"}
+    assert refusal([record(10, 700.0), failed], 40, limit_gib=16) == {
+        "side": 40,
+        "failed": "not tried, 30 px already fail",
+    }
+
+
 def test_what_is_recorded_is_not_measured_again_and_what_does_not_fit_not_at_all(tmp_path: Path) -> None:
     asked: list[tuple[str, float]] = []
 
