@@ -16,7 +16,6 @@ import numpy as np
 from lsr.core.canonical import canonical_json
 from lsr.core.errors import InputError, NotFoundError
 from lsr.core.refs import Ref
-from lsr.core.settings import load_settings
 from lsr.data.manifest import load_manifest
 from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.rows import Evaluation
@@ -50,18 +49,17 @@ def upscaler(system: LatentSystem, config: EvaluateConfig) -> Upscaler:
     return answer
 
 
-def held_out(store: Store, images: Ref, cache: Path | None = None) -> Iterator[tuple[str, Image]]:
+def held_out(store: Store, images: Ref, cache: Path) -> Iterator[tuple[str, Image]]:
     """(key, RGB) of every held-out photograph, sorted by key; each is decoded when it is asked for.
 
-    cache: the cache folder of the settings, by default of those in the environment. Raises InputError when no
-    photograph is held out.
+    cache: the cache folder of the settings. Raises InputError when no photograph is held out.
     """
     from lsr.data.cache import shards_in
     from lsr.data.pixels import decode_rgb, picture_of
     from lsr.data.shards import SampleReader
 
     manifest = load_manifest(store, images.path)
-    reader = SampleReader(store, manifest, shards_in(cache or load_settings().cache))
+    reader = SampleReader(store, manifest, shards_in(cache))
     keys = sorted((reader.row(i).key, i) for i in range(len(reader)) if reader.row(i).split == "eval")
     if not keys:
         raise InputError(

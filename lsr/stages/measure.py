@@ -94,28 +94,35 @@ def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) ->
     from lsr.metrics.lpips import find_lpips
 
     exhibits: list[Exhibit] = []
+    photos: set[str] = set()
+
+    def keep(exhibit: Exhibit) -> None:
+        # An exhibit can hold its whole photograph: those that nobody will see go with it.
+        if exhibit.crop == 0 and (exhibit.photo in photos or len(photos) < SHOWN):
+            photos.add(exhibit.photo)
+            exhibits.append(exhibit)
+
     lpips = find_lpips(ctx.settings.cache)
     dists, extractors = weights_of(config.evaluate, ctx.settings.cache)
     system = upscaler_of(ctx.store, request.inputs, config.evaluate, _pretrained(config, ctx))
     evaluation = evaluate(
-        held_out(ctx.store, request.inputs["shard"]),
+        held_out(ctx.store, request.inputs["shard"], ctx.settings.cache),
         {config.label: system},
         config.evaluate,
         lpips=_placed(lpips),
         lpips_name="alex" if lpips else "",
         dists=_placed(dists),
         extractors=extractors,
-        show=exhibits.append,
+        show=keep,
         progress=ctx.progress,
     )
     lease.check()
-    photos = list(dict.fromkeys(exhibit.photo for exhibit in exhibits))[:SHOWN]
     manifest = {
         "format": FORMAT,
         "kind": "measurement",
         "parents": {name: ref.digest for name, ref in request.inputs.items()},
         "rows": put_blob(ctx.store, evaluation.to_bytes(), "json").path,
-        "pictures": [_kept(ctx.store, one, config.label) for one in exhibits if one.photo in photos and not one.crop],
+        "pictures": [_kept(ctx.store, one, config.label) for one in exhibits],
     }
     return commit(
         ctx.store, kind="measurement", key=request.key, directory="measurements", manifest=canonical_json(manifest)

@@ -190,7 +190,7 @@ def test_a_system_that_is_given_another_pictures_condition_is_refused(line: tupl
     """
     trained, ctx = line
     config = trained.recipe.evaluate
-    photos = list(held_out(ctx.store, trained.refs["shard"]))
+    photos = list(held_out(ctx.store, trained.refs["shard"], ctx.settings.cache))
     ours = upscaler(assemble(ctx.store, trained.refs).eval(), config)
     asked: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
 
