@@ -7,6 +7,7 @@ having been picked; a claim for it needs photographs that were not looked at. Re
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from lsr.models.config import DiscriminatorConfig, RendererConfig
 from lsr.recipes.schema import Recipe
@@ -14,11 +15,12 @@ from lsr.recipes.study import LatentParts, Lever, StudyConfig
 from lsr.recipes.study_2core import study as base
 from lsr.training.config import PictureTerms
 
+MOVED = 100
 CRITIC = DiscriminatorConfig(channels=16, layers=2)
 
 
 def study() -> StudyConfig:
-    """Our system, eight levers, EDSR and ESRGAN beside them; the first seed of `study-2core`."""
+    """Our system, nine levers, EDSR and ESRGAN beside them; the first seed of `study-2core`."""
     whole = base()
     return replace(
         whole,
@@ -42,7 +44,7 @@ def _levers(ours: Recipe) -> dict[str, LatentParts]:
     )
     terms = ours.joint.loss.picture
     strong = replace(terms, perceptual=1.0)
-    long = _long_joint(parts)
+    long = _moved(parts, "joint")
     return {
         "no-perceptual": _joint_terms(parts, replace(terms, perceptual=0.0)),
         "perceptual-1": _joint_terms(parts, strong),
@@ -58,17 +60,19 @@ def _levers(ours: Recipe) -> dict[str, LatentParts]:
             ),
         ),
         "no-residual": replace(parts, decoder=replace(parts.decoder, residual=None)),
+        "long-decoder": _moved(parts, "decoder"),
         "conv-renderer": replace(
             parts, decoder=replace(parts.decoder, renderer=RendererConfig(kind="conv", channels=64))
         ),
     }
 
 
-def _long_joint(parts: LatentParts) -> LatentParts:
-    """3,200 of the tiles that *denoise* sees are given to *joint*, which then sees five times as many."""
-    denoise = replace(parts.denoise.train, steps=parts.denoise.train.steps - 100)
-    joint = replace(parts.joint.train, steps=parts.joint.train.steps + 100 * denoise.batch // parts.joint.train.batch)
-    return replace(parts, denoise=replace(parts.denoise, train=denoise), joint=replace(parts.joint, train=joint))
+def _moved(parts: LatentParts, stage: Literal["decoder", "joint"]) -> LatentParts:
+    """3,200 of the 5,280 tiles that *denoise* sees are given to `stage`."""
+    old, train = parts.denoise.train, getattr(parts, stage).train
+    fewer = replace(parts.denoise, train=replace(old, steps=old.steps - MOVED))
+    more = replace(train, steps=train.steps + MOVED * old.batch // train.batch)
+    return replace(parts, **{"denoise": fewer, stage: replace(getattr(parts, stage), train=more)})
 
 
 def _joint_terms(parts: LatentParts, terms: PictureTerms) -> LatentParts:
