@@ -35,8 +35,13 @@ class Prefetcher:
         future = self._coming.pop((step, lane), None)
         if lane not in self._seen:
             self._seen.append(lane)
+        if future is None:
+            # As at the first lane of a run: the caller waits for it, and the thread would take turns with it.
+            batch = self._make(step, lane)
+            self._expect(step, lane)
+            return batch
         self._expect(step, lane)
-        return self._make(step, lane) if future is None else future.result()
+        return future.result()
 
     def _expect(self, step: int, lane: int) -> None:
         first = self._seen.index(lane) + 1

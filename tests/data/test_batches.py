@@ -235,6 +235,22 @@ def test_the_thread_works_ahead_for_the_lanes_of_this_rank() -> None:
     assert all(name.startswith("lanes") for step, _, name in made if step)
 
 
+def test_a_lane_nobody_expected_is_made_before_the_next_ones() -> None:
+    made: list[int] = []
+
+    def make(step: int, lane: int) -> dict[str, Tensor]:
+        made.append(step)
+        time.sleep(0.05)
+        return {}
+
+    prefetcher = Prefetcher(make, ahead=2)
+    prefetcher.get(7, 0)
+    assert made[0] == 7
+    assert prefetcher.get(8, 0) == {}
+    prefetcher.close()
+    assert made[1] == 8
+
+
 def test_an_error_ahead_is_raised_where_its_lane_is_asked_for_and_closing_does_not_hang() -> None:
     def make(step: int, lane: int) -> dict[str, Tensor]:
         if step == 2:

@@ -157,9 +157,48 @@ def test_shards_come_ahead_of_their_reader_side_by_side(sets: Sets, tmp_path: Pa
     start = time.monotonic()
     fetcher.want(sets.tiles.shards)
     fetcher.want(sets.tiles.shards)
+    while len(far.downloads) < 3:
+        time.sleep(0.01)
     fetcher.close()
     assert time.monotonic() - start < 0.55
     assert sorted(far.downloads) == sorted(row.path for row in sets.tiles.shards)
+
+
+def test_downloads_wait_for_what_is_read_first_but_not_for_ever(
+    sets: Sets, far: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lsr.data.cache.HOLD_SECONDS", 30.0)
+    held = Fetcher(far, ShardCache(tmp_path / "held"))
+    held.want(sets.tiles.shards)
+    assert held.under_way(sets.tiles.shards[0])
+    held.close()
+    assert far.downloads == []
+    monkeypatch.setattr("lsr.data.cache.HOLD_SECONDS", 0.01)
+    alone = Fetcher(far, ShardCache(tmp_path / "alone"))
+    alone.want(sets.tiles.shards)
+    while len(far.downloads) < 3:
+        time.sleep(0.01)
+    alone.close()
+    assert kept(ShardCache(tmp_path / "alone")) == {row.sha256 for row in sets.tiles.shards}
+
+
+def test_the_first_lane_of_a_source_is_read_by_ranges_before_any_download(store_uri: str, tmp_path: Path) -> None:
+    store = open_store(store_uri)
+    tiles = make_set(store, "tiles", [[sample("a", {"png": png(1)}), sample("b", {"png": png(2)})]], {}, {})
+    far: Any = Far(store)
+    order = SampleOrder([2], tiles.digest, 0, 1)
+    downloads_at_read: list[int] = []
+
+    def read(key: str, start: int = 0, length: int | None = None) -> bytes:
+        if key.endswith(".tar"):
+            downloads_at_read.append(len(far.downloads))
+        return store.read(key, start, length)
+
+    far.read = read
+    source = TileSource(SampleReader(far, tiles, tmp_path), order, 2, 1)
+    source.lane(5, 0)
+    assert downloads_at_read == [0, 0]
+    source.close()
 
 
 def test_no_more_is_fetched_ahead_than_the_cache_holds(sets: Sets, far: Any, tmp_path: Path) -> None:
