@@ -24,8 +24,8 @@ from data_prep.shard import build_shard_to_store, chunks_of, inspect_items, plan
 from data_prep.sources import list_source
 from lsr.store import open_store
 
-COUNTS = (1_000, 10_000)
-SIDE = 96
+COUNTS = (1_000, 10_000, 100_000)
+SIDE = 64
 RULES = ShardConfig(max_shard_bytes=4 << 20)
 OUT = Path(__file__).parents[1] / "results" / "data" / "shard_memory.json"
 

@@ -1,0 +1,120 @@
+"""The benchmarks of reading at tiny sizes: every side reads every sample, and figures follow from the passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.data import resume, versus
+from benchmarks.data.figures import rows_of, verdicts_of
+from benchmarks.data.sets import Sizes, draw
+from benchmarks.data.sides import MEMBERS, SIDES, Pass
+from benchmarks.data.worker import timed, together
+
+TINY = Sizes(side=32, png=32, jpg=32, latents=32, shards=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("sets")
+    draw(place, TINY)
+    return place
+
+
+def job(folder: Path, kind: str, rank: int = 0, world: int = 1) -> Pass:
+    return Pass(kind=kind, folder=str(folder), remote=None, cache=str(folder / "cache"), rank=rank, world=world)
+
+
+def seen(side: str, job: Pass) -> list[torch.Tensor]:
+    """Everything the side gave, sample by sample, its tensors flattened into one row."""
+    batches = [torch.cat([part.flatten(1).float() for part in batch], 1) for batch in SIDES[side](job)]
+    return sorted(torch.cat(batches), key=lambda row: row.tolist())
+
+
+@pytest.mark.parametrize("kind", MEMBERS)
+@pytest.mark.parametrize("side", ["lsr", "files", "webdataset", "memory_once"])
+def test_every_side_gives_the_samples_that_memory_gives(folder: Path, kind: str, side: str) -> None:
+    if side == "memory_once" and kind != "latents":
+        pytest.skip("pictures have no .npy headers")
+    expected, got = seen("memory", job(folder, kind)), seen(side, job(folder, kind))
+    assert len(got) == TINY.of(kind)
+    assert torch.equal(torch.stack(got), torch.stack(expected))
+
+
+@pytest.mark.parametrize("side", ["lsr", "files", "webdataset"])
+def test_two_ranks_read_every_sample_once(folder: Path, side: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = []
+    for rank in range(2):
+        for name, value in (("RANK", rank), ("WORLD_SIZE", 2)):
+            monkeypatch.setenv(name, str(value))
+        parts += seen(side, job(folder, "png", rank, 2))
+    parts.sort(key=lambda row: row.tolist())
+    assert torch.equal(torch.stack(parts), torch.stack(seen("memory", job(folder, "png"))))
+
+
+def test_skipped_batches_are_read_and_not_counted(folder: Path) -> None:
+    found = timed("memory", job(folder, "png"), skip=1)
+    assert (found["read"], found["counted"]) == (32, 16)
+    assert found["seconds"] > 0
+
+
+def test_ranks_together_take_as_long_as_the_longest_and_as_much_cpu_as_all() -> None:
+    one = {"seconds": 2.0, "cpu_seconds": 1.0, "counted": 10, "read": 12, "first_seconds": 0.1}
+    two = {"seconds": 4.0, "cpu_seconds": 2.0, "counted": 10, "read": 13, "first_seconds": 0.3}
+    assert together([one, two]) == {"seconds": 0.2, "cpu_seconds": 0.15, "first_seconds": 0.3, "read": 25}
+    assert together([one, {"error": "no"}]) == {"error": "no"}
+
+
+def answer(seconds: float) -> dict[str, Any]:
+    return {"seconds": seconds, "cpu_seconds": 2 * seconds, "first_seconds": 0.5, "read": 8}
+
+
+def test_rates_are_taken_turn_by_turn_and_the_floor_is_no_rival() -> None:
+    times = {"memory": [1.0, 10.0], "lsr": [2.0, 20.0], "whole": [0.5, 5.0], "files": [4.0, 40.0], "litdata": [1.6, 16]}
+    taken: Any = {("s3", "png", 1, side): [answer(t) for t in found] for side, found in times.items()}
+    taken["s3", "png", 1, "webdataset"] = [{"error": "no curl"}]
+    rows = {row["side"]: row for row in rows_of(taken)}
+    assert rows["lsr"]["cpu_rate_over_memory"]["median"] == 0.5
+    assert rows["files"]["wall_rate_over_memory"]["median"] == 0.25
+    assert rows["webdataset"]["error"] == "no curl"
+    (verdict,) = verdicts_of(taken)
+    assert verdict["cpu"]["over_memory"]["verdict"] == "missed"
+    assert verdict["wall"]["over_best_other"] | {"low": 0, "high": 0} == {
+        "side": "litdata", "median": 0.8, "low": 0, "high": 0, "coverage": 0.5, "verdict": "missed",
+    }  # fmt: skip
+
+
+def test_the_record_has_every_case_and_names_what_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versus, "SKIPPED", 0)
+    monkeypatch.setattr(versus, "WORKERS", (2,))
+    sides = {"local": ("memory", "lsr"), "s3": ("memory", "lsr", "whole", "webdataset", "streaming")}
+    monkeypatch.setattr(versus, "SIDES", sides)
+    monkeypatch.setattr(versus, "LIBRARIES", ("webdataset", "streaming"))
+    record = versus.measure(tmp_path, {"streaming": "/bin/false"}, 1, TINY, moto=True)
+    assert record["versions"]["streaming"].startswith("does not run: ")
+    assert record["s3_server"] == "moto"
+    cases = {(row["place"], row["kind"], row["side"]) for row in record["rows"]}
+    assert len(cases) == len(record["rows"]) == 3 * (2 + 4)
+    assert all(row["images_read"] == [32] and row["cpu_ms_an_image"] > 0 for row in record["rows"])
+    assert len(record["targets"]) == 6
+
+
+def test_resuming_is_measured_beside_its_gets(tmp_path: Path) -> None:
+    setup = resume.Setup(side=16, different=4, shards=3, shard_bytes=8_000, batch=4, positions=1)
+    record = resume.measure(tmp_path, setup, moto=True)
+    for place in ("local", "s3"):
+        (row,) = record["rows"][place]
+        assert row["samples"] == 4
+        assert row["bytes"] > 4 * 67
+        over = record["places"][place]["over_gets_seconds"]["largest"]
+        assert over == pytest.approx(row["first_lane_seconds"] - row["gets_seconds"], abs=1e-3)
+
+
+def test_one_slow_position_misses_the_target() -> None:
+    rows = [{"first_lane_seconds": first, "gets_seconds": 0.5} for first in (0.6, 1.4, 1.6)]
+    assert resume.judged(rows[:2])["verdict"] == "met"
+    assert resume.judged(rows)["verdict"] == "missed"
+    assert resume.judged(rows)["over_gets_seconds"] == {"median": 0.9, "largest": 1.1}
