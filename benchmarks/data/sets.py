@@ -27,9 +27,9 @@ class Sizes:
     """side: of a tile, px. samples: of each kind. shards: of each set, all of equally many samples."""
 
     side: int = 256
-    png: int = 512
-    jpg: int = 1536
-    latents: int = 2048
+    png: int = 768
+    jpg: int = 3072
+    latents: int = 4096
     shards: int = 8
 
     def of(self, kind: str) -> int:

@@ -1,4 +1,4 @@
-"""Peak memory of listing, checking, planning and packing 1,000 and 10,000 pictures, each in a fresh process.
+"""Peak memory of listing, checking, planning and packing 1,000, 10,000 and 100,000 pictures, each in a fresh process.
 
 `python -m benchmarks.data.shard_memory` writes results/data/shard_memory.json. One process does everything that the
 stage spreads over workers, so the figure is that of the planner and of one worker together.
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.surroundings import load
 from data_prep.assemble import images_manifest
 from data_prep.config import ShardConfig, SourceConfig
 from data_prep.shard import build_shard_to_store, chunks_of, inspect_items, plan
@@ -31,7 +32,7 @@ OUT = Path(__file__).parents[1] / "results" / "data" / "shard_memory.json"
 
 
 def draw(folder: Path, count: int) -> None:
-    """`count` noisy JPEGs of about 9 KB."""
+    """`count` different noisy JPEGs of SIDE px."""
     rng = np.random.default_rng(0)
     for number in range(count):
         out = io.BytesIO()
@@ -71,7 +72,10 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.data.shard_memory", str(root), f"file://{name}/store"]
             rows.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
             print(rows[-1])
-    OUT.write_text(json.dumps({"shard_mib": RULES.max_shard_bytes >> 20, "rows": rows}, indent=1) + "\n")
+    OUT.write_text(
+        json.dumps({"shard_mib": RULES.max_shard_bytes >> 20, "side": SIDE, "load": load(), "rows": rows}, indent=1)
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -178,7 +178,6 @@ def whole(job: Pass) -> Batches:
     return stacked(samples(), job.kind)
 
 
-@lru_cache(maxsize=1)
 def _urls(job: Pass) -> list[str]:
     """Paths of all tars, or signed addresses: WebDataset itself splits them between ranks and fetches them by curl."""
     paths = sorted(Path(job.folder, f"store-{job.kind}", "blobs").glob("*.tar"))
@@ -214,10 +213,5 @@ def litdata(job: Pass) -> Batches:
 SIDES: dict[str, Callable[[Pass], Batches]] = {
     side.__name__: side for side in (memory, memory_once, lsr, files, whole, webdataset, streaming, litdata)
 }
-BEFORE: dict[str, Callable[[Pass], object]] = {
-    "memory": _held,
-    "memory_once": _held,
-    "whole": _tars,
-    "webdataset": _urls,
-}
+BEFORE: dict[str, Callable[[Pass], object]] = {"memory": _held, "memory_once": _held, "whole": _tars}
 """What a side may have ready before the clock starts."""

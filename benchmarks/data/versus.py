@@ -10,7 +10,8 @@ image and wall time.
   reader to its last batch; `whole` gets whole tars by one GET after the other.
 
 A library that the main environment lacks runs in one of its own, given as NAME=PYTHON; one that does not run is
-reported so. `python -m benchmarks.data.versus [--rounds N] [NAME=PYTHON ...]` writes results/data/versus.json.
+reported so. `python -m benchmarks.data.versus [--rounds N] [--minutes M] [NAME=PYTHON ...]` writes
+results/data/versus.json.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -36,7 +38,7 @@ from benchmarks.data.sides import BATCH, BUFFER, MEMBERS, WINDOW, Pass
 from benchmarks.data.worker import LIBRARIES, Answer, request_of
 from benchmarks.surroundings import ROOT, code, load, machine
 
-ROUNDS, SKIPPED = 7, 6
+ROUNDS, SKIPPED, MINUTES = 6, 6, 13.0
 WORKERS = (1, 2)
 SIDES = {
     "local": ("memory", "memory_once", "lsr", "files", "webdataset", "streaming", "litdata"),
@@ -63,9 +65,13 @@ class Worker:
                 command, env={**os.environ, **env, **own, **homes}, cwd=ROOT, text=True, bufsize=1,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
+        self.runs, self.version = False, ""
+
+    def greet(self) -> None:
+        """Wait until it has imported its library."""
         answer = self._answer()
         self.runs = "error" not in answer
-        self.version: str = answer["version"] if self.runs else f"does not run: {answer['error']}"
+        self.version = answer["version"] if self.runs else f"does not run: {answer['error']}"
 
     def ask(self, request: str) -> Answer:
         """Its answer; RuntimeError when the side failed."""
@@ -93,13 +99,15 @@ class Worker:
 
 @contextmanager
 def workers_of(folder: Path, pythons: Mapping[str, str], server: Server) -> Iterator[dict[str, Worker]]:
-    """A worker a side, each importing alone."""
+    """A worker a side."""
     # Streaming and LitData read their endpoints and leave to speak HTTP from variables of their own.
     env = {**server.env, "S3_ENDPOINT_URL": server.env["AWS_ENDPOINT_URL"], "AWS_ALLOW_HTTP": "true"}
     found: dict[str, Worker] = {}
     try:
         for side in dict.fromkeys(side for sides in SIDES.values() for side in sides):
             found[side] = Worker(side, pythons.get(side, sys.executable), folder, env)
+        for worker in found.values():
+            worker.greet()
         yield found
     finally:
         for worker in found.values():
@@ -150,20 +158,34 @@ def run(case: Case, workers: Mapping[str, Worker], folder: Path, server: Server)
         shutil.rmtree(cache, ignore_errors=True)
 
 
-def measure(folder: Path, pythons: Mapping[str, str], rounds: int, sizes: Sizes, moto: bool = False) -> dict[str, Any]:
-    """The record: medians by case, ours over memory and over the best other side, and what it was measured on."""
+def measure(
+    folder: Path,
+    pythons: Mapping[str, str],
+    rounds: int,
+    sizes: Sizes,
+    minutes: float = MINUTES,
+    moto: bool = False,
+) -> dict[str, Any]:
+    """The record: medians by case, ours over memory and over the best other side, and what it was measured on.
+
+    No round is begun that would probably end after `minutes`.
+    """
     before, shard_bytes = load(), draw(folder, sizes)
     with s3_server(moto) as server, workers_of(folder, pythons, server) as workers:
         versions = prepare(workers, folder, shard_bytes)
         upload(folder, server.remote)
         taken: dict[Case, list[Answer]] = {case: [] for case in cases_of(versions)}
+        start = time.monotonic()
         for turn in range(rounds):
             for case in list(taken)[:: 1 if turn % 2 == 0 else -1]:
                 if not any("error" in answer for answer in taken[case]):
                     taken[case].append(run(case, workers, folder, server))
-            print(f"round {turn + 1}/{rounds}", file=sys.stderr)
-    setup = {**asdict(sizes), "batch": BATCH, "rounds": rounds, "window": WINDOW, "webdataset_buffer": BUFFER}
-    rows = rows_of(taken)
+            spent = (time.monotonic() - start) / 60
+            print(f"round {turn + 1}/{rounds}, {spent:.1f} min", file=sys.stderr)
+            if spent * (turn + 2) / (turn + 1) > minutes:
+                break
+    done = max(map(len, taken.values()))
+    setup = {**asdict(sizes), "batch": BATCH, "rounds": done, "window": WINDOW, "webdataset_buffer": BUFFER}
     return {
         "setup": {**setup, "shard_bytes": shard_bytes, "skipped_batches": {"local": SKIPPED, "s3": 0}},
         "s3_server": server.name,
@@ -173,7 +195,7 @@ def measure(folder: Path, pythons: Mapping[str, str], rounds: int, sizes: Sizes,
         **asdict(code()),
         "load": {"before": before, "after": load()},
         "targets": verdicts_of(taken),
-        "rows": rows,
+        "rows": rows_of(taken),
     }
 
 
@@ -181,11 +203,12 @@ def main(words: Sequence[str] | None = None) -> None:
     """Measure every side in turns and write the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.data.versus")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("python", nargs="*", metavar="NAME=PYTHON")
     options = parser.parse_args(words)
     pythons = dict(word.partition("=")[::2] for word in options.python)
     with tempfile.TemporaryDirectory(prefix="lsr-versus-") as name:
-        record = measure(Path(name), pythons, options.rounds, Sizes())
+        record = measure(Path(name), pythons, options.rounds, Sizes(), options.minutes)
     OUT.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record["targets"], indent=1))
 

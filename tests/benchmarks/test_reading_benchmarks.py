@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.data import resume, versus
+from benchmarks.data import resume, shard_memory, versus
 from benchmarks.data.figures import rows_of, verdicts_of
 from benchmarks.data.sets import Sizes, draw
 from benchmarks.data.sides import MEMBERS, SIDES, Pass
@@ -34,11 +35,10 @@ def seen(side: str, job: Pass) -> list[torch.Tensor]:
     return sorted(torch.cat(batches), key=lambda row: row.tolist())
 
 
-@pytest.mark.parametrize("kind", MEMBERS)
-@pytest.mark.parametrize("side", ["lsr", "files", "webdataset", "memory_once"])
-def test_every_side_gives_the_samples_that_memory_gives(folder: Path, kind: str, side: str) -> None:
-    if side == "memory_once" and kind != "latents":
-        pytest.skip("pictures have no .npy headers")
+@pytest.mark.parametrize(
+    ("side", "kind"), [*product(("lsr", "files", "webdataset"), MEMBERS), ("memory_once", "latents")]
+)
+def test_every_side_gives_the_samples_that_memory_gives(folder: Path, side: str, kind: str) -> None:
     expected, got = seen("memory", job(folder, kind)), seen(side, job(folder, kind))
     assert len(got) == TINY.of(kind)
     assert torch.equal(torch.stack(got), torch.stack(expected))
@@ -118,3 +118,11 @@ def test_one_slow_position_misses_the_target() -> None:
     assert resume.judged(rows[:2])["verdict"] == "met"
     assert resume.judged(rows)["verdict"] == "missed"
     assert resume.judged(rows)["over_gets_seconds"] == {"median": 0.9, "largest": 1.1}
+
+
+def test_memory_of_sharding_is_that_of_real_shards(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    shard_memory.draw(tmp_path / "raw", 5)
+    found = shard_memory.shard(tmp_path / "raw", f"file://{tmp_path}/store")
+    assert (found["pictures"], found["shards"]) == (5, 1)
+    assert found["peak_mib"] >= found["before_mib"] > 0
