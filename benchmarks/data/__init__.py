@@ -1,1 +1,1 @@
-"""What the data plane is measured by: the quality of the shuffle and the cost of planning."""
+"""What the data plane is measured by: reading beside other loaders, resuming, the shuffle, planning, memory."""
