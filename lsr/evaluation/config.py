@@ -26,7 +26,8 @@ class EvaluateConfig:
     round(lr_side * s). The other protocols make an LR for each scale and have no use for `crops`, `liif-full` none for
     lr_side.
     scales: any reals above 0; `trained` bounds the range called in-range. steps, eta, sampler, seed: the request.
-    photos: at most this many photographs. samples: images drawn for generation. sizes: sides of generated images.
+    photos: at most this many photographs, after the first `skip`, on which choices may have been made.
+    samples: images drawn for generation. sizes: sides of generated images.
     metrics: measured beside the usual ones. tile: side of the tiles of outputs and truths that extractors compare.
     """
 
@@ -35,6 +36,7 @@ class EvaluateConfig:
     lr_side: int = 24
     crops: int = 2
     photos: int = 8
+    skip: int = 0
     steps: int = 10
     eta: float = 0.0
     sampler: Sampler = "ddim"
@@ -50,6 +52,8 @@ class EvaluateConfig:
         for name in ("lr_side", "crops", "photos", "steps", "samples"):
             if getattr(self, name) < 1:
                 out.append(f"{name} must be at least 1, found {getattr(self, name)}.")
+        if self.skip < 0:
+            out.append(f"skip must not be negative, found {self.skip}.")
         if not self.scales:
             out.append("scales must not be empty.")
         out += sampler_faults(self.sampler, self.eta)

@@ -87,9 +87,9 @@ def evaluate(
 ) -> Evaluation:
     """Rows of every system, and of `bicubic`, on held-out photographs, under the protocol that the config names.
 
-    photos: (key, [H, W, 3] uint8), of which the first config.photos are used. systems: by name; `ours` is what the
-    gate judges. lpips, dists: the metrics with their weights; LPIPS may be None where they are absent (the rows then
-    say None). dists and extractors (by name) are used as far as config.metrics asks for them.
+    photos: (key, [H, W, 3] uint8), of which config.photos are used after the first config.skip. systems: by name;
+    `ours` is what the gate judges. lpips, dists: the metrics with their weights; LPIPS may be None where they are
+    absent (the rows then say None). dists and extractors (by name) are used as far as config.metrics asks for them.
     show: called with each picture. Raises InputError when nothing can be measured, a system breaks its contract or a
     metric was asked for and not given.
     """
@@ -105,7 +105,7 @@ def evaluate(
     notes: list[str] = []
     everyone: dict[str, Upscaler] = {"bicubic": bicubic, **systems}
     with (progress or Quiet()).task("evaluate", config.photos, "photos") as task:
-        for key, photo in islice(photos, config.photos):
+        for key, photo in islice(photos, config.skip, config.skip + config.photos):
             for number, lr, truths in questions(key, photo, config, notes):
                 outputs = {name: _ask(name, system, lr, truths, protocol) for name, system in everyone.items()}
                 for name, answer in outputs.items():
@@ -138,6 +138,7 @@ def _facts(config: EvaluateConfig, lpips: Perceptual | None, lpips_name: str) ->
         "protocol": as_plain(protocol),
         "lpips": (lpips_name or "unnamed") if lpips else None,
         "sampler": {"name": config.sampler, "steps": config.steps, "eta": config.eta, "seed": config.seed},
+        **({"skip": config.skip} if config.skip else {}),
         **({"tile": config.tile} if {"mobilenetv2", "vgg16"} & set(config.metrics) else {}),
     }
 

@@ -29,16 +29,16 @@ class Asked:
     """What the study was set up to answer.
 
     own_scale, margins: when a comparator has converged. trained: in-range scales. aligned: pairs (with alignment,
-    without). levers: systems that are ours with one thing changed. few, many: labels of our system with few and many
-    sampler steps; lossless: margin by metric. learned: systems trained here. elsewhere: systems trained on other
-    images.
+    without). levers: pairs (a system with one thing changed, that system). few, many: labels of our system with few
+    and many sampler steps; lossless: margin by metric. learned: systems trained here. elsewhere: systems trained on
+    other images.
     """
 
     own_scale: float
     margins: Mapping[str, float]
     trained: tuple[float, float]
     aligned: Sequence[tuple[str, str]]
-    levers: Sequence[str]
+    levers: Sequence[tuple[str, str]]
     few: str
     many: str
     lossless: Mapping[str, float]
@@ -86,9 +86,11 @@ def answers(measured: Measured, asked: Asked, how: Resampling) -> list[str]:
         winners = {s: best(measured, fair, s, metric, how) for s in scales_in(measured)}
         if any(winners.values()):
             out.append(f"Best {metric}: " + ", ".join(f"x{s:g} {name}" for s, name in winners.items()) + ".")
-    out += _ours_against(measured, "ours", [n for n in fair if n != "ours" and n not in asked.levers], how)
+    changed = [name for name, _ in asked.levers]
+    out += _ours_against(measured, "ours", [n for n in fair if n != "ours" and n not in changed], how)
     out += _pooled(measured, asked, asked.aligned, "Alignment", how)
-    out += _pooled(measured, asked, [(lever, "ours") for lever in asked.levers], "Lever", how)
+    out += _pooled(measured, asked, asked.levers, "Lever", how)
+    out += _chosen(measured, asked, how)
     for metric, allowed in asked.lossless.items():
         gain = difference(measured, asked.few, asked.many, metric, scales_in(measured), how)
         if gain is not None:
@@ -124,6 +126,25 @@ def _pooled(
                 gain = difference(measured, one, other, metric, scales, how) if scales else None
                 if gain is not None:
                     out.append(f"{what} ({one} against {other}), {metric} {where}: {_said(metric, gain)}.")
+    return out
+
+
+def _chosen(measured: Measured, asked: Asked, how: Resampling) -> list[str]:
+    """Of each system that has levers, the row with the lowest mean LPIPS over all scales."""
+    rows: dict[str, list[str]] = {}
+    for lever, of in asked.levers:
+        rows.setdefault(of, [of]).append(lever)
+    out = []
+    for of, names in rows.items():
+        means = {}
+        for name in names:
+            cells = [cell(measured, name, s, "lpips", how) for s in scales_in(measured)]
+            values = [one.interval.mean for one in cells if one is not None]
+            if values and len(values) == len(cells):
+                means[name] = sum(values) / len(values)
+        if means:
+            said = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+            out.append(f"Of {of}, lowest lpips over all scales: {min(means, key=lambda n: means[n])} ({said}).")
     return out
 
 

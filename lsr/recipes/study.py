@@ -27,6 +27,7 @@ BUILT_IN = {
     "study-2core": "lsr.recipes.study_2core:study",
     "study-gpu": "lsr.recipes.study_gpu:study",
     "study-levers": "lsr.recipes.study_levers:study",
+    "study-tuning": "lsr.recipes.study_tuned:tuning",
 }
 
 
@@ -54,10 +55,14 @@ class LatentParts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lever:
-    """Our system with one thing changed: a row of its own, held against ours. name: the row's."""
+    """A system with one thing changed: a row of its own, called `name` and held against the row called `of`.
+
+    parts: the whole training of it; of a comparator's kind where `of` is a comparator.
+    """
 
     name: str
-    parts: LatentParts
+    parts: LatentParts | BaselineStage
+    of: str = "ours"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +70,7 @@ class StudyConfig:
     """What is compared, fixed before anything runs.
 
     ours: a whole recipe, whose source, shard and tile stages all systems share. published: System A as published, at
-    the same size. levers: our system with one thing changed in each. edsr ... idm: comparators, None leaves one out.
+    the same size. levers: rows with one thing changed in each. edsr ... idm: comparators, None leaves one out.
     realesrgan: a row of the packaged weights, trained elsewhere on other images. evaluate: the protocol; its steps are
     the sampler's of every diffusion system. images_seen: tiles that each system's training sees over all its stages;
     every part must add up to it.
@@ -100,21 +105,25 @@ class StudyConfig:
     resamples: int = 4000
 
     def baselines(self) -> Iterator[tuple[str, BaselineStage]]:
-        """Name and stage of each comparator that takes part."""
+        """Name and stage of each comparator that takes part, and of each lever of one."""
         for name in BASELINES:
             stage: BaselineStage | None = getattr(self, name)
             if stage is not None:
                 yield name, stage
+        for lever in self.levers:
+            if isinstance(lever.parts, BaselineStage):
+                yield lever.name, lever.parts
 
     def latent_systems(self) -> Iterator[tuple[str, Recipe]]:
         """Name and recipe of each latent system."""
         yield "published", self.published.of(self.ours)
         yield "ours", self.ours
         for lever in self.levers:
-            yield lever.name, lever.parts.of(self.ours)
+            if isinstance(lever.parts, LatentParts):
+                yield lever.name, lever.parts.of(self.ours)
 
     def twins(self) -> list[str]:
-        """Latent systems that are trained without alignment too; a lever is held against ours alone."""
+        """Latent systems that are trained without alignment too; a lever is held against its system alone."""
         return ["published", "ours"]
 
     def faults(self) -> list[str]:
@@ -128,8 +137,7 @@ class StudyConfig:
             out.append(f"seeds must be given and differ, found {self.seeds}.")
         if self.own_scale not in self.evaluate.scales:
             out.append(f"own_scale must be one of evaluate.scales {self.evaluate.scales}, found {self.own_scale:g}.")
-        names = ["published", "ours", *BASELINES, *(lever.name for lever in self.levers)]
-        out += [f"lever {name} has the name of another row." for name in names if names.count(name) > 1][:1]
+        out += self._lever_faults()
         out += [
             f"{name}: {fault}" for name, recipe in self.latent_systems() if name != "ours" for fault in recipe.faults()
         ]
@@ -142,6 +150,18 @@ class StudyConfig:
             for name, count in seen.items()
             if count != self.images_seen
         ]
+
+    def _lever_faults(self) -> list[str]:
+        names = ["published", "ours", *BASELINES, *(lever.name for lever in self.levers)]
+        out = [f"lever {name} has the name of another row." for name in names if names.count(name) > 1][:1]
+        kinds = {"published": LatentParts, "ours": LatentParts}
+        kinds |= {name: BaselineStage for name in BASELINES if getattr(self, name) is not None}
+        for lever in self.levers:
+            if lever.of not in kinds:
+                out.append(f"lever {lever.name} is held against {lever.of!r}; rows are {', '.join(kinds)}.")
+            elif not isinstance(lever.parts, kinds[lever.of]):
+                out.append(f"lever {lever.name} is of {lever.of} and needs parts of kind {kinds[lever.of].__name__}.")
+        return out
 
 
 def _seen(train: TrainConfig) -> int:

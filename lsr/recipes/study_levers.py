@@ -34,17 +34,22 @@ def study() -> StudyConfig:
     )
 
 
-def _levers(ours: Recipe) -> dict[str, LatentParts]:
-    parts = LatentParts(
-        autoencoder=ours.autoencoder,
-        decoder=ours.decoder,
-        latents=ours.latents,
-        denoise=ours.denoise,
-        joint=ours.joint,
+def parts_of(recipe: Recipe) -> LatentParts:
+    """The training of `recipe`, to change one thing in."""
+    return LatentParts(
+        autoencoder=recipe.autoencoder,
+        decoder=recipe.decoder,
+        latents=recipe.latents,
+        denoise=recipe.denoise,
+        joint=recipe.joint,
     )
+
+
+def _levers(ours: Recipe) -> dict[str, LatentParts]:
+    parts = parts_of(ours)
     terms = ours.joint.loss.picture
     strong = replace(terms, perceptual=1.0)
-    long = _moved(parts, "joint")
+    long = moved(parts, "joint")
     return {
         "no-perceptual": _joint_terms(parts, replace(terms, perceptual=0.0)),
         "perceptual-1": _joint_terms(parts, strong),
@@ -60,14 +65,14 @@ def _levers(ours: Recipe) -> dict[str, LatentParts]:
             ),
         ),
         "no-residual": replace(parts, decoder=replace(parts.decoder, residual=None)),
-        "long-decoder": _moved(parts, "decoder"),
+        "long-decoder": moved(parts, "decoder"),
         "conv-renderer": replace(
             parts, decoder=replace(parts.decoder, renderer=RendererConfig(kind="conv", channels=64))
         ),
     }
 
 
-def _moved(parts: LatentParts, stage: Literal["decoder", "joint"]) -> LatentParts:
+def moved(parts: LatentParts, stage: Literal["decoder", "joint"]) -> LatentParts:
     """3,200 of the 5,280 tiles that *denoise* sees are given to `stage`."""
     old, train = parts.denoise.train, getattr(parts, stage).train
     fewer = replace(parts.denoise, train=replace(old, steps=old.steps - MOVED))

@@ -66,7 +66,7 @@ def asked(study: StudyConfig) -> Asked:
         margins={"psnr": study.margin_psnr, "lpips": study.margin_lpips},
         trained=study.evaluate.trained,
         aligned=[(name, name + UNALIGNED) for name in study.twins()],
-        levers=[lever.name for lever in study.levers],
+        levers=[(lever.name, lever.of) for lever in study.levers],
         few=f"ours-{study.few_steps}",
         many=f"ours-{study.many_steps}",
         lossless={"psnr": study.lossless_psnr, "lpips": study.lossless_lpips},
@@ -84,7 +84,8 @@ def facts_of(study: StudyConfig) -> list[str]:
     return [
         f"Training: every system sees {study.images_seen} tiles of {study.ours.tile.size} px over all its stages, once "
         f"for each of the seeds {', '.join(map(str, study.seeds))}; source {study.ours.source.uri}.",
-        f"Protocol: {study.evaluate.photos} held-out photographs, {study.evaluate.crops} regions each, LR side "
+        f"Protocol: {study.evaluate.photos} held-out photographs{_after(study.evaluate.skip)}, "
+        f"{study.evaluate.crops} regions each, LR side "
         f"{study.evaluate.lr_side} px, trained range x{study.evaluate.trained[0]:g} to x{study.evaluate.trained[1]:g}. "
         f"Diffusion systems sample with {study.evaluate.steps} {study.evaluate.sampler} steps, eta "
         f"{study.evaluate.eta:g}.",
@@ -92,6 +93,10 @@ def facts_of(study: StudyConfig) -> list[str]:
         "Differences are signed so that above 0 is better for the system named first.",
         f"Made on {_gpu()}{_cpu()}, {os.cpu_count()} cores, {commit}.",
     ]
+
+
+def _after(skip: int) -> str:
+    return f" after the first {skip}" if skip else ""
 
 
 def _gpu() -> str:

@@ -53,6 +53,16 @@ def test_every_scale_is_asked_of_one_lr_picture(photos: Photos, config: Evaluate
     assert len(evaluation.rows) == 4 * 2 * 3 * 2
 
 
+def test_photographs_that_were_looked_at_can_be_left_out(photos: Photos, config: EvaluateConfig) -> None:
+    keys = [key for key, _ in photos]
+    rows = evaluate(photos, {}, replace(config, photos=2, skip=1)).rows
+    assert list(dict.fromkeys(row.photo for row in rows)) == keys[1:3]
+    with pytest.raises(InputError, match="No photograph was given"):
+        evaluate(photos, {}, replace(config, skip=len(photos)))
+    with pytest.raises(ConfigError, match="skip must not be negative, found -1"):
+        check(replace(config, skip=-1))
+
+
 def test_values_follow_their_definitions(photos: Photos, config: EvaluateConfig) -> None:
     key, photo = photos[0]
     evaluation = evaluate([(key, photo)], {"ours": nearest}, replace(config, crops=1))

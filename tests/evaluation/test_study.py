@@ -104,11 +104,18 @@ def test_the_page_claims_no_win_over_what_did_not_converge() -> None:
 
 def test_a_lever_is_held_against_ours_in_and_out_of_range_and_ours_against_no_lever() -> None:
     measured = {**MEASURED, "no-residual": [evaluation("no-residual", -0.8, lpips=0.25)]}
-    asked = replace(ASKED, levers=["no-residual"], learned=[*ASKED.learned, "no-residual"])
+    asked = replace(ASKED, levers=[("no-residual", "ours")], learned=[*ASKED.learned, "no-residual"])
     said = answers(measured, asked, HOW)
     assert "Lever (no-residual against ours), psnr in range: -1.00 [-1.0000, -1.0000]." in said
     assert "Lever (no-residual against ours), lpips out of range: -0.0500 [-0.0500, -0.0500]." in said
     assert not any(line.startswith("ours against no-residual") for line in said)
+
+
+def test_of_a_system_and_its_levers_the_lowest_lpips_over_all_scales_is_named() -> None:
+    better = [evaluation("edsr-fast", 0.4, lpips=0.21), evaluation("edsr-fast", 0.4, lpips=0.19)]
+    asked = replace(ASKED, levers=[("edsr-fast", "edsr")], learned=[*ASKED.learned, "edsr-fast"])
+    (line,) = [one for one in answers({**MEASURED, "edsr-fast": better}, asked, HOW) if one.startswith("Of ")]
+    assert line == "Of edsr, lowest lpips over all scales: edsr-fast (edsr 0.3000, edsr-fast 0.2000)."
 
 
 @pytest.mark.parametrize(("gain", "word"), [(0.15, "nothing is lost"), (0.5, "not shown to lose nothing")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -24,7 +25,7 @@ def test_every_built_in_study_is_sound_and_survives_plain_data(name: str) -> Non
     study = load_study(name)
     assert study.name == name
     assert from_plain(StudyConfig, as_plain(study)) == study
-    if name != "study-levers":
+    if name not in ("study-levers", "study-tuning"):
         assert [system for system, _ in study.baselines()] == list(BASELINES)
         assert len(study.seeds) >= 3
 
@@ -46,6 +47,30 @@ def test_a_lever_must_be_sound_and_have_a_name_of_its_own() -> None:
     torn = replace(lever, parts=replace(lever.parts, decoder=replace(lever.parts.decoder, loss=wide)))
     (fault,) = replace(study, levers=(torn,)).faults()
     assert fault.startswith("no-perceptual: decoder.loss.picture compares pictures of at least 32 pixels, found 12")
+
+
+def test_a_lever_is_of_a_row_of_its_kind() -> None:
+    study = load_study("study-tuning")
+    of_edsr, of_ours = study.levers[0], study.levers[-1]
+    unknown = replace(of_edsr, of="rcan")
+    assert replace(study, levers=(unknown,)).faults() == [
+        "lever edsr-lr-double is held against 'rcan'; rows are published, ours, edsr, liif, esrgan, sr3, idm."
+    ]
+    crossed = (replace(of_edsr, of="ours"), replace(of_ours, of="idm"))
+    assert replace(study, levers=crossed).faults() == [
+        "lever edsr-lr-double is of ours and needs parts of kind LatentParts.",
+        "lever ours-perceptual-long is of idm and needs parts of kind BaselineStage.",
+    ]
+    assert "is held against 'edsr'" in replace(study, edsr=None).faults()[0]
+
+
+def test_tuning_gives_every_learned_system_three_levers() -> None:
+    study = load_study("study-tuning")
+    rows = dict(study.baselines()) | dict(study.latent_systems())
+    counts = Counter(lever.of for lever in study.levers)
+    assert counts == dict.fromkeys(("published", "ours", *BASELINES), 3)
+    for lever in study.levers:
+        assert as_plain(rows[lever.name]) != as_plain(rows[lever.of]), f"{lever.name} changes nothing"
 
 
 def test_every_system_must_see_as_many_tiles() -> None:

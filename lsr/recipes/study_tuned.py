@@ -1,0 +1,76 @@
+"""`study-2core` once more with every system tuned: first `tuning`, then `study` on photographs nobody has looked at.
+
+Each learned system has three levers in `tuning`, one seed, on the photographs of `study-2core`. The row with the lowest
+mean LPIPS over all scales, the system's own or a lever's, is what `study` takes: named in CHOSEN. Ours has had nine
+more before (`study-levers`), whose findings its three levers put together; no other system has had those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from lsr.models.config import RendererConfig
+from lsr.recipes.schema import BaselineStage
+from lsr.recipes.study import BASELINES, LatentParts, Lever, StudyConfig
+from lsr.recipes.study_2core import study as base
+from lsr.recipes.study_levers import moved, parts_of
+from lsr.training.baselines import EsrganLoss
+from lsr.training.config import TrainConfig
+
+LATENT_STAGES = ("autoencoder", "decoder", "denoise", "joint")
+
+
+def tuning() -> StudyConfig:
+    """Every system and three levers of each; one seed."""
+    whole = base()
+    levers = [*_of_baselines(whole), *_of_published(whole.published), *_of_ours(whole)]
+    return replace(whole, name="study-tuning", realesrgan=False, seeds=whole.seeds[:1], levers=tuple(levers))
+
+
+def _of_baselines(whole: StudyConfig) -> Iterator[Lever]:
+    for name in BASELINES:
+        stage: BaselineStage | None = getattr(whole, name)
+        if stage is None:
+            continue
+        variants = {
+            "lr-double": replace(stage, train=_times(stage.train, 2.0)),
+            "lr-half": replace(stage, train=_times(stage.train, 0.5)),
+            "batch-half": replace(stage, train=_halved(stage.train)),
+        }
+        if isinstance(stage.loss, EsrganLoss):
+            del variants["batch-half"]
+            variants["perceptual-1"] = replace(stage, loss=replace(stage.loss, perceptual_weight=1.0))
+        yield from (Lever(name=f"{name}-{what}", parts=parts, of=name) for what, parts in variants.items())
+
+
+def _of_published(parts: LatentParts) -> Iterator[Lever]:
+    """A stays as published in all but its optimiser."""
+    for what, factor in (("lr-double", 2.0), ("lr-half", 0.5)):
+        stages = {stage: getattr(parts, stage) for stage in LATENT_STAGES}
+        faster = {name: replace(stage, train=_times(stage.train, factor)) for name, stage in stages.items()}
+        yield Lever(name=f"published-{what}", parts=replace(parts, **faster), of="published")
+    denoise = replace(parts.denoise, train=_halved(parts.denoise.train))
+    yield Lever(name="published-batch-half", parts=replace(parts, denoise=denoise), of="published")
+
+
+def _of_ours(whole: StudyConfig) -> Iterator[Lever]:
+    """LPIPS at weight 1 trains the decoder and the joint stage; then with each of two more levers."""
+    parts = parts_of(whole.ours)
+    loss = parts.joint.loss
+    terms = replace(loss.picture, perceptual=1.0)
+    decoder = replace(parts.decoder, loss=replace(parts.decoder.loss, scales=loss.scales, picture=terms))
+    perceptual = replace(parts, decoder=decoder, joint=replace(parts.joint, loss=replace(loss, picture=terms)))
+    conv = replace(decoder, renderer=RendererConfig(kind="conv", channels=64))
+    yield Lever(name="ours-perceptual", parts=perceptual)
+    yield Lever(name="ours-perceptual-conv", parts=replace(perceptual, decoder=conv))
+    yield Lever(name="ours-perceptual-long", parts=moved(perceptual, "decoder"))
+
+
+def _times(train: TrainConfig, factor: float) -> TrainConfig:
+    return replace(train, lr=train.lr * factor)
+
+
+def _halved(train: TrainConfig) -> TrainConfig:
+    """Twice as many steps of half the batch."""
+    return replace(train, batch=train.batch // 2, steps=train.steps * 2)
