@@ -35,7 +35,10 @@ def shards_in(cache: Path) -> Path:
 def check_file(path: Path, row: ShardRow, where: str) -> None:
     """Raises IntegrityError, naming `where`, when the file is not the shard; FileNotFoundError without one."""
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        _check(hashlib.file_digest(file, "sha256").hexdigest(), row, where)
+
+
+def _check(found: str, row: ShardRow, where: str) -> None:
     if found != row.sha256:
         raise IntegrityError(
             f"Shard {where} is corrupt: its sha256 is {found}, not the one in its name; "
@@ -101,8 +104,7 @@ class ShardCache:
     def _download(self, store: Store, row: ShardRow, path: Path) -> None:
         part = self.folder / f"{process_token()}-{secrets.token_hex(8)}.tmp"
         try:
-            store.download(row.path, part)
-            check_file(part, row, f"{store.uri}/{row.path}")
+            _check(store.download(row.path, part), row, f"{store.uri}/{row.path}")
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)

@@ -154,7 +154,7 @@ class StudyConfig:
     def _lever_faults(self) -> list[str]:
         names = ["published", "ours", *BASELINES, *(lever.name for lever in self.levers)]
         out = [f"lever {name} has the name of another row." for name in names if names.count(name) > 1][:1]
-        kinds = {"published": LatentParts, "ours": LatentParts}
+        kinds: dict[str, type] = {"published": LatentParts, "ours": LatentParts}
         kinds |= {name: BaselineStage for name in BASELINES if getattr(self, name) is not None}
         for lever in self.levers:
             if lever.of not in kinds:

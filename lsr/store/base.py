@@ -55,8 +55,11 @@ class Store(Protocol):
     def write_file(self, key: str, path: Path) -> None:
         """Put the file's bytes under `key`, whatever is there; in parts where it is large."""
 
-    def download(self, key: str, path: Path) -> None:
-        """Copy the object to a local file, which appears complete or not at all. Raises NotFoundError."""
+    def download(self, key: str, path: Path) -> str:
+        """Copy the object to a local file, which appears complete or not at all; the sha256 of what was received.
+
+        The file may be lost or torn when the machine loses power. Raises NotFoundError.
+        """
 
     def create(self, key: str, data: bytes) -> bool:
         """Put `data` under `key` only if nothing is there: of any number of makers exactly one succeeds.

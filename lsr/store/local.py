@@ -22,6 +22,8 @@ from lsr.core.errors import ConflictError, NotFoundError
 from lsr.store.base import RESERVED, ObjectInfo, changed, check_key, check_prefix, check_range
 from lsr.store.files import explained, finish, make_folder, sweep, sync_folder, unfinished
 
+_CHUNK = 1 << 20
+
 
 def _etag(status: os.stat_result) -> str:
     return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
@@ -67,18 +69,22 @@ class LocalStore:
 
     def write_file(self, key: str, path: Path) -> None:
         with open(path, "rb") as source, self._staged(key, "write") as (file, temp, target):
-            shutil.copyfileobj(source, file, 1 << 20)
+            shutil.copyfileobj(source, file, _CHUNK)
             finish(file)
             with self._locked(key):
                 self._move(temp, target)
 
-    def download(self, key: str, path: Path) -> None:
+    def download(self, key: str, path: Path) -> str:
         with self._open(key) as source, explained("download to", str(path)):
             make_folder(path.parent)
             with unfinished(path.parent) as (file, temp):
-                shutil.copyfileobj(source, file, 1 << 20)
-                finish(file)
+                digest = hashlib.sha256()
+                while chunk := source.read(_CHUNK):
+                    file.write(chunk)
+                    digest.update(chunk)
+                file.flush()
                 os.replace(temp, path)
+        return digest.hexdigest()
 
     def create(self, key: str, data: bytes) -> bool:
         if self.head(key) is not None:

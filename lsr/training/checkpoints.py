@@ -139,8 +139,7 @@ class Checkpoints:
         where = f"{self.store.uri}/{key}"
         with _temporary() as folder:
             path = Path(folder) / "part.safetensors"
-            self.store.download(key, path)
-            if _sha256(path) != Path(key).stem:
+            if self.store.download(key, path) != Path(key).stem:
                 raise IntegrityError(f"{where} does not have the sha256 in its name.")
             try:
                 loaded: dict[str, Tensor] = safetensors.torch.load_file(path)

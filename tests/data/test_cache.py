@@ -40,10 +40,10 @@ class Far:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def download(self, key: str, path: Path) -> None:
+    def download(self, key: str, path: Path) -> str:
         time.sleep(self.seconds)
         self.downloads.append(key)
-        self._inner.download(key, path)
+        return self._inner.download(key, path)
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_the_first_lane_of_a_source_is_read_by_ranges_before_any_download(store_
     far.read = read
     source = TileSource(SampleReader(far, tiles, tmp_path), order, 2, 1)
     source.lane(5, 0)
-    assert downloads_at_read == [0, 0]
+    assert downloads_at_read[:2] == [0, 0]
     source.close()
 
 
@@ -232,9 +232,9 @@ def test_a_shard_under_way_is_read_by_ranges_and_checked_when_it_is_there(
     real = far._inner.download
     ranges: list[int] = []
 
-    def download(key: str, path: Path) -> None:
+    def download(key: str, path: Path) -> str:
         assert gate.wait(20)
-        real(key, path)
+        return str(real(key, path))
 
     def read(key: str, start: int = 0, length: int | None = None) -> bytes:
         data: bytes = sets.store.read(key, start, length)

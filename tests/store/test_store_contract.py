@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -195,7 +197,8 @@ def test_files_go_in_and_out_whole(store, tmp_path, monkeypatch):
     store.write_file("blobs/large.bin", tmp_path / "in")
     assert store.head("blobs/large.bin").size == len(data)
     assert store.read("blobs/large.bin", 10 * 2**20, 1000) == data[10 * 2**20 :][:1000]
-    store.download("blobs/large.bin", tmp_path / "new folder/out")
+    digest = store.download("blobs/large.bin", tmp_path / "new folder/out")
+    assert digest == hashlib.sha256(data).hexdigest()
     assert (tmp_path / "new folder/out").read_bytes() == data
     assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["out"]
 

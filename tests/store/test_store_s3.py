@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import socket
@@ -21,6 +22,7 @@ from lsr.store.pointers import read_pointer, write_pointer
 from lsr.store.s3 import S3Store
 from lsr.store.s3_errors import explain
 from lsr.store.s3_options import S3Options, load_options
+from tests.services.proxy import counting_proxy
 
 IMPATIENT = S3Options(connect_timeout=0.5, read_timeout=0.3, attempts=2)
 
@@ -239,6 +241,57 @@ def test_an_answer_that_breaks_off_is_asked_for_again(monkeypatch, s3_uri, bad):
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@pytest.fixture
+def cuts(monkeypatch, store):
+    """A function: the proxy to `store`'s server that cuts so many of the next answers in half, a store behind it, and
+    the Range of each GetObject that it sends, None for the whole. before: called with the number of each.
+    """
+    with counting_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
+
+        def make(faults, before=lambda number: None, **options):
+            left = ["cut"] * faults
+            monkeypatch.setattr(proxy, "fault", lambda: left.pop() if left else "")
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+            behind, ranges = S3Store(store.uri, S3Options(part_bytes=5 * 2**20, **options)), []
+
+            def note(request, **_):
+                before(len(ranges))
+                asked = request.headers.get("Range")
+                ranges.append(asked if asked is None else asked.decode())
+
+            behind._client().meta.events.register("before-send.s3.GetObject", note)
+            return behind, ranges
+
+        yield make
+
+
+def test_a_download_goes_on_where_its_answer_broke_off(store, cuts, tmp_path):
+    data = os.urandom(16 * 2**20)
+    store.write("large", data)
+    behind, ranges = cuts(2, attempts=3)
+    assert behind.download("large", tmp_path / "file") == hashlib.sha256(data).hexdigest()
+    assert (tmp_path / "file").read_bytes() == data
+    assert ranges == [None, f"bytes={8 * 2**20}-", f"bytes={12 * 2**20}-"]
+
+
+def test_a_download_gives_up_when_its_tries_do_not_bring_a_part(store, cuts, tmp_path):
+    """20 MiB, each answer half of what is missing: 10 and 5 MiB are more than a part, 2.5 and 1.25 are not."""
+    store.write("large", bytes(20 * 2**20))
+    behind, ranges = cuts(99, attempts=2)
+    with pytest.raises(StoreError, match="no complete answer in 2 tries"):
+        behind.download("large", tmp_path / "file")
+    assert len(ranges) == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_download_never_mixes_two_versions_of_an_object(store, cuts, tmp_path):
+    store.write("k", b"old" * 1000)
+    behind, ranges = cuts(1, before=lambda number: number == 1 and store.write("k", b"new" * 1000), attempts=3)
+    assert behind.download("k", tmp_path / "file") == hashlib.sha256(b"new" * 1000).hexdigest()
+    assert (tmp_path / "file").read_bytes() == b"new" * 1000
+    assert ranges == [None, "bytes=1500-", None]
 
 
 def test_large_files_go_in_parts_with_checksums(store, tmp_path):
