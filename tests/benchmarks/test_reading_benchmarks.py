@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.data import resume, shard_memory, versus
+from benchmarks.data import download, resume, shard_memory, versus
 from benchmarks.data.figures import rows_of, verdicts_of
+from benchmarks.data.server import s3_server
 from benchmarks.data.sets import Sizes, draw
 from benchmarks.data.sides import MEMBERS, SIDES, Pass
 from benchmarks.data.worker import timed, together
@@ -126,3 +127,11 @@ def test_memory_of_sharding_is_that_of_real_shards(tmp_path: Path) -> None:
     found = shard_memory.shard(tmp_path / "raw", f"file://{tmp_path}/store")
     assert (found["pictures"], found["shards"]) == (5, 1)
     assert found["peak_mib"] >= found["before_mib"] > 0
+
+
+def test_downloads_take_turns_and_bring_the_same_bytes(tmp_path: Path) -> None:
+    with s3_server(moto=True) as server:
+        row = download.compare(server.remote, 300_000, 2, tmp_path)
+    assert set(row["cpu_ms_per_mib"]) == set(row["wall_ms_per_mib"]) == {"ours", "boto3", "body"}
+    with pytest.raises(RuntimeError, match="Expected bytes of digest 00, received ff"):
+        download.timed(lambda: "ff", 1.0, "00")
