@@ -9,13 +9,11 @@ import fcntl
 import hashlib
 import os
 import secrets
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lsr.core.errors import IntegrityError, LsrError
+from lsr.core.errors import IntegrityError
 from lsr.core.settings import load_settings
 from lsr.data.manifest import ShardRow
 from lsr.store import Store
@@ -23,8 +21,6 @@ from lsr.store.files import make_folder, sweep
 from lsr.store.owner import process_token
 
 LOCKS = "locks"
-DOWNLOADS = 4
-HOLD_SECONDS = 1.0
 
 
 def shards_in(cache: Path) -> Path:
@@ -135,56 +131,3 @@ class ShardCache:
         with open(self.folder / LOCKS / digest[:2], "w") as lock:
             fcntl.flock(lock, how)
             yield
-
-
-class Fetcher:
-    """Downloads shards into a cache in background threads, ahead of those who read them.
-
-    The first downloads wait until shards are wanted again, at most HOLD_SECONDS: what is read in between, by ranges, is
-    the lane a resumed run waits for, and whole shards would take the network and the processor from it.
-    """
-
-    def __init__(self, store: Store, cache: ShardCache) -> None:
-        self._store, self._cache = store, cache
-        self._threads = ThreadPoolExecutor(max_workers=DOWNLOADS, thread_name_prefix="shards")
-        self._coming: dict[str, Future[None]] = {}
-        self._wanted: list[str] | None = None
-        self._go = threading.Event()
-        self._closed = False
-
-    def want(self, rows: Sequence[ShardRow]) -> None:
-        """Fetch these, in this order, as far as the cache holds them together; forget what was wanted before."""
-        names = [row.sha256 for row in rows]
-        if self._wanted is not None:
-            self._go.set()
-        if names == self._wanted:
-            return
-        self._wanted = names
-        for name in self._coming.keys() - set(names):
-            self._coming.pop(name).cancel()
-        room = self._cache.limit
-        for row in rows:
-            room -= row.bytes
-            if room < 0:
-                return
-            if row.sha256 not in self._coming:
-                self._coming[row.sha256] = self._threads.submit(self._fetch, row)
-
-    def under_way(self, row: ShardRow) -> bool:
-        """Whether the shard is wanted and neither there nor lost yet."""
-        coming = self._coming.get(row.sha256)
-        return coming is not None and not coming.done()
-
-    def _fetch(self, row: ShardRow) -> None:
-        self._go.wait(HOLD_SECONDS)
-        if self._closed:
-            return
-        # Who reads the shard meets the same error, in its own thread.
-        with suppress(LsrError):
-            os.close(self._cache.open(self._store, row))
-
-    def close(self) -> None:
-        """End the threads; waits for the downloads that are under way."""
-        self._closed = True
-        self._go.set()
-        self._threads.shutdown(wait=True, cancel_futures=True)

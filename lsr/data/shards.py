@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lsr.core.errors import InputError, IntegrityError
-from lsr.data.cache import Fetcher, ShardCache, check_file
+from lsr.data.ahead import Checker, Fetcher
+from lsr.data.cache import ShardCache, check_file
 from lsr.data.index import IndexRow, read_index
 from lsr.data.manifest import Manifest, ShardRow
 from lsr.store import Store
@@ -144,9 +145,10 @@ class SampleReader:
         self._ends = list(accumulate(row.samples for row in manifest.shards))
         self._open: OrderedDict[int, _Shard] = OrderedDict()
         self._indices: OrderedDict[int, list[IndexRow]] = OrderedDict()
-        self._checked: set[str] = set()
+        self._right: set[str] = set()
         self._lock = threading.RLock()
         self._ahead: Fetcher | None = None
+        self._checks: Checker | None = None
         self._pieces: dict[int, list[_Piece]] = {}
 
     def __len__(self) -> int:
@@ -168,15 +170,18 @@ class SampleReader:
             return shard.members(shard.rows[inside])
 
     def expect(self, numbers: Sequence[int]) -> None:
-        """Say which shards will be read next: those that must come from afar are downloaded in the background, in this
-        order and no more of them than the cache holds. An error of such a download is raised when its shard is read.
+        """Say which shards will be read next: in the background and in this order, those that must come from afar are
+        downloaded, no more of them than the cache holds, and local ones have their digests checked. An error of that is
+        raised when its shard is read.
         """
-        if self._cache is None:
-            return
+        rows = [self.manifest.shards[number] for number in numbers]
         with self._lock:
+            if self._cache is None:
+                self._checker().want(rows)
+                return
             if self._ahead is None:
                 self._ahead = Fetcher(self.store, self._cache)
-            self._ahead.want([self.manifest.shards[number] for number in numbers])
+            self._ahead.want(rows)
 
     def describe(self, index: int) -> str:
         """Names sample `index` in errors: its key and its shard."""
@@ -184,13 +189,15 @@ class SampleReader:
         return f"Sample {self.row(index).key} of {self._where(self.manifest.shards[number])}"
 
     def close(self) -> None:
-        """Close every open shard and end downloads; the reader can be used again."""
+        """Close every open shard and end what goes on in the background; the reader can be used again."""
         with self._lock:
             ahead, self._ahead = self._ahead, None
+            checks, self._checks = self._checks, None
             while self._open:
                 self._open.popitem()[1].close()
-        if ahead is not None:
-            ahead.close()
+        for background in (ahead, checks):
+            if background is not None:
+                background.close()
 
     def _locate(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
@@ -244,11 +251,25 @@ class SampleReader:
             self._open.popitem(last=False)[1].close()
         return self._open[number]
 
-    def _file(self, row: ShardRow) -> int:
-        path = Path(self._local or ".") / row.path
-        if not path.exists():
+    def _checker(self) -> Checker:
+        if self._checks is None:
+            self._checks = Checker(self._check, self._right)
+        return self._checks
+
+    def _path(self, row: ShardRow) -> Path:
+        return Path(self._local or ".") / row.path
+
+    def _check(self, row: ShardRow) -> None:
+        try:
+            check_file(self._path(row), row, self._where(row))
+        except FileNotFoundError:
             self.store.read(row.path, 0, 1)  # raises the store's own error
-        if row.sha256 not in self._checked:
-            check_file(path, row, self._where(row))
-            self._checked.add(row.sha256)
-        return os.open(path, os.O_RDONLY)
+            raise
+
+    def _file(self, row: ShardRow) -> int:
+        self._checker().require(row)
+        try:
+            return os.open(self._path(row), os.O_RDONLY)
+        except FileNotFoundError:
+            self.store.read(row.path, 0, 1)
+            raise

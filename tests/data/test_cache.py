@@ -15,8 +15,9 @@ import pytest
 
 from lsr.core.errors import ConfigError, IntegrityError, NotFoundError
 from lsr.core.settings import DEFAULT_CACHE_BYTES, load_settings
+from lsr.data.ahead import Fetcher
 from lsr.data.batches import TileSource
-from lsr.data.cache import Fetcher, ShardCache
+from lsr.data.cache import ShardCache
 from lsr.data.manifest import ShardRow
 from lsr.data.order import SampleOrder
 from lsr.data.shards import SampleReader
@@ -167,13 +168,13 @@ def test_shards_come_ahead_of_their_reader_side_by_side(sets: Sets, tmp_path: Pa
 def test_downloads_wait_for_what_is_read_first_but_not_for_ever(
     sets: Sets, far: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lsr.data.cache.HOLD_SECONDS", 30.0)
+    monkeypatch.setattr("lsr.data.ahead.HOLD_SECONDS", 30.0)
     held = Fetcher(far, ShardCache(tmp_path / "held"))
     held.want(sets.tiles.shards)
     assert held.under_way(sets.tiles.shards[0])
     held.close()
     assert far.downloads == []
-    monkeypatch.setattr("lsr.data.cache.HOLD_SECONDS", 0.01)
+    monkeypatch.setattr("lsr.data.ahead.HOLD_SECONDS", 0.01)
     alone = Fetcher(far, ShardCache(tmp_path / "alone"))
     alone.want(sets.tiles.shards)
     while len(far.downloads) < 3:
