@@ -28,6 +28,7 @@ BUILT_IN = {
     "study-gpu": "lsr.recipes.study_gpu:study",
     "study-levers": "lsr.recipes.study_levers:study",
     "study-tuning": "lsr.recipes.study_tuned:tuning",
+    "study-tuned": "lsr.recipes.study_tuned:study",
 }
 
 
