@@ -104,9 +104,21 @@ def scales_in(measured: Measured) -> list[float]:
     return sorted({row.scale for one in measured.values() for evaluation in one for row in evaluation.rows})
 
 
-def converged(measured: Measured, system: str, scale: float, margins: Mapping[str, float], how: Resampling) -> bool:
-    """Whether `system` is better than bicubic at `scale` by the margin of at least one metric, on the mean."""
+def converged(
+    measured: Measured,
+    system: str,
+    scale: float,
+    margins: Mapping[str, float],
+    how: Resampling,
+    floor: float | None = None,
+) -> bool:
+    """Whether `system` is better than bicubic at `scale` by the margin of at least one metric, on the mean, and, with a
+    floor, not more than `floor` dB of PSNR below it.
+    """
     gains = {metric: difference(measured, system, BICUBIC, metric, [scale], how) for metric in margins}
+    psnr = difference(measured, system, BICUBIC, "psnr", [scale], how) if floor is not None else None
+    if floor is not None and psnr is not None and psnr.mean < -floor:
+        return False
     return any(gain is not None and gain.mean >= margins[metric] for metric, gain in gains.items())
 
 

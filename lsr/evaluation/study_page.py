@@ -28,14 +28,15 @@ CONSISTENT = 0.98
 class Asked:
     """What the study was set up to answer.
 
-    own_scale, margins: when a comparator has converged. trained: in-range scales. aligned: pairs (with alignment,
-    without). levers: pairs (a system with one thing changed, that system). few, many: labels of our system with few
-    and many sampler steps; lossless: margin by metric. learned: systems trained here. elsewhere: systems trained on
-    other images.
+    own_scale, margins, floor: when a comparator has converged. trained: in-range scales. aligned: pairs (with
+    alignment, without). levers: pairs (a system with one thing changed, that system). few, many: labels of our system
+    with few and many sampler steps; lossless: margin by metric. learned: systems trained here. elsewhere: systems
+    trained on other images.
     """
 
     own_scale: float
     margins: Mapping[str, float]
+    floor: float | None
     trained: tuple[float, float]
     aligned: Sequence[tuple[str, str]]
     levers: Sequence[tuple[str, str]]
@@ -75,8 +76,9 @@ def _said(metric: str, gain: Interval | None) -> str:
 def answers(measured: Measured, asked: Asked, how: Resampling) -> list[str]:
     """One sentence a finding, good or bad. Differences are signed so that above 0 is better."""
     present = [name for name in asked.learned if name in measured]
-    slow = [name for name in present if not converged(measured, name, asked.own_scale, asked.margins, how)]
+    slow = _not_converged(measured, asked, how)
     margin = " or ".join(f"{value:g} {metric}" for metric, value in asked.margins.items())
+    margin += "" if asked.floor is None else f", or more than {asked.floor:g} dB below it"
     out = [
         f"Not converged (not better than bicubic at x{asked.own_scale:g} by {margin}): {', '.join(slow) or 'none'}. "
         "No win over these is claimed."
@@ -98,6 +100,14 @@ def answers(measured: Measured, asked: Asked, how: Resampling) -> list[str]:
             pair = f"{asked.few} against {asked.many}"
             out.append(f"{pair}, {metric}: {_said(metric, gain)}; margin {allowed:g}: {word}.")
     return [*out, *_consistency(measured, how)]
+
+
+def _not_converged(measured: Measured, asked: Asked, how: Resampling) -> list[str]:
+    return [
+        name
+        for name in asked.learned
+        if name in measured and not converged(measured, name, asked.own_scale, asked.margins, how, asked.floor)
+    ]
 
 
 def _ours_against(measured: Measured, ours: str, others: Sequence[str], how: Resampling) -> list[str]:
@@ -171,11 +181,7 @@ def page(
     speed: str = "",
 ) -> str:
     """The whole page. facts: lines about data, protocol, hardware and commit. speed: a markdown table."""
-    slow = [
-        name
-        for name in asked.learned
-        if name in measured and not converged(measured, name, asked.own_scale, asked.margins, how)
-    ]
+    slow = _not_converged(measured, asked, how)
     notes = {**dict.fromkeys(slow, " (not converged)"), **dict.fromkeys(asked.elsewhere, " (trained elsewhere)")}
     systems = [BICUBIC, *measured]
     tables = "\n".join(table(measured, metric, systems, notes, how) for metric in metrics_in(measured))

@@ -77,7 +77,8 @@ class StudyConfig:
     every part must add up to it.
 
     A learned comparator has converged when it is better than bicubic at `own_scale`, on the mean over photographs and
-    seeds, by margin_psnr dB or by margin_lpips; else no win over it is claimed. few_steps, many_steps: our system of
+    seeds, by margin_psnr dB or by margin_lpips, and, unless floor_psnr is None, not more than floor_psnr dB worse than
+    it: noise can have a low LPIPS. Else no win over it is claimed. few_steps, many_steps: our system of
     the first seed is also sampled with so few and so many steps, and the few lose nothing against the many when the
     interval of the difference lies above -lossless_psnr dB and -lossless_lpips (sign turned, more is better).
     """
@@ -98,6 +99,7 @@ class StudyConfig:
     own_scale: float = 4.0
     margin_psnr: float = 0.1
     margin_lpips: float = 0.01
+    floor_psnr: float | None = None
     few_steps: int = 10
     many_steps: int = 200
     lossless_psnr: float = 0.1

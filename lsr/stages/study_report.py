@@ -64,6 +64,7 @@ def asked(study: StudyConfig) -> Asked:
     return Asked(
         own_scale=study.own_scale,
         margins={"psnr": study.margin_psnr, "lpips": study.margin_lpips},
+        floor=study.floor_psnr,
         trained=study.evaluate.trained,
         aligned=[(name, name + UNALIGNED) for name in study.twins()],
         levers=[(lever.name, lever.of) for lever in study.levers],

@@ -38,6 +38,7 @@ MEASURED = {
 ASKED = Asked(
     own_scale=4.0,
     margins={"psnr": 0.1, "lpips": 0.01},
+    floor=None,
     trained=(1.0, 4.0),
     aligned=[("ours", "ours-unaligned")],
     levers=[],
@@ -100,6 +101,17 @@ def test_the_page_claims_no_win_over_what_did_not_converge() -> None:
     text = page("Study", MEASURED, ASKED, HOW, ["facts"])
     assert "| sr3 (not converged) |" in text
     assert "| ours | 25.95" in text
+
+
+def test_a_floor_keeps_noise_with_a_low_lpips_from_counting_as_converged() -> None:
+    measured = {**MEASURED, "noise": [evaluation("noise", -6.0, lpips=0.1)]}
+    asked = replace(ASKED, learned=[*ASKED.learned, "noise"])
+    assert "0.01 lpips): sr3." in answers(measured, asked, HOW)[0]
+    (first, *rest) = answers(measured, replace(asked, floor=3.0), HOW)
+    assert first.startswith("Not converged (not better than bicubic at x4 by 0.1 psnr or 0.01 lpips, or more than 3 dB")
+    assert "sr3, noise." in first
+    assert not any("noise" in line for line in rest if line.startswith(("Best", "ours against")))
+    assert converged(measured, "noise", 4.0, ASKED.margins, HOW, floor=6.5)
 
 
 def test_a_lever_is_held_against_ours_in_and_out_of_range_and_ours_against_no_lever() -> None:
