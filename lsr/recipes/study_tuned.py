@@ -1,8 +1,9 @@
 """`study-2core` once more with every system tuned: first `tuning`, then `study` on photographs nobody has looked at.
 
-Each learned system has three levers in `tuning`, one seed, on the photographs of `study-2core`. The row with the lowest
-mean LPIPS over all scales, the system's own or a lever's, is what `study` takes: named in CHOSEN. Ours has had nine
-more before (`study-levers`), whose findings its three levers put together; no other system has had those.
+Each learned system has four levers in `tuning`, one seed, on the photographs of `study-2core`: three, and when those had
+been read a fourth that puts two of them together. The row with the lowest mean LPIPS over all scales, the system's own or
+a lever's, is what `study` takes: named in CHOSEN. Ours has had nine more before (`study-levers`), whose findings its four
+levers put together; no other system has had those.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def study() -> StudyConfig:
 
 
 def tuning() -> StudyConfig:
-    """Every system and three levers of each; one seed."""
+    """Every system and four levers of each; one seed."""
     whole = base()
     levers = [*_of_baselines(whole), *_of_published(whole.published), *_of_ours(whole)]
     return replace(whole, name="study-tuning", realesrgan=False, seeds=whole.seeds[:1], levers=tuple(levers))
@@ -54,25 +55,31 @@ def _of_baselines(whole: StudyConfig) -> Iterator[Lever]:
             "lr-double": replace(stage, train=_times(stage.train, 2.0)),
             "lr-half": replace(stage, train=_times(stage.train, 0.5)),
             "batch-half": replace(stage, train=_halved(stage.train)),
+            "both": replace(stage, train=_times(_halved(stage.train), 2.0)),
         }
         if isinstance(stage.loss, EsrganLoss):
+            strong = replace(stage.loss, perceptual_weight=1.0)
             del variants["batch-half"]
-            variants["perceptual-1"] = replace(stage, loss=replace(stage.loss, perceptual_weight=1.0))
+            variants["perceptual-1"] = replace(stage, loss=strong)
+            variants["both"] = replace(variants["lr-double"], loss=strong)
         yield from (Lever(name=f"{name}-{what}", parts=parts, of=name) for what, parts in variants.items())
 
 
 def _of_published(parts: LatentParts) -> Iterator[Lever]:
     """A stays as published in all but its optimiser."""
-    for what, factor in (("lr-double", 2.0), ("lr-half", 0.5)):
-        stages = {stage: getattr(parts, stage) for stage in LATENT_STAGES}
-        faster = {name: replace(stage, train=_times(stage.train, factor)) for name, stage in stages.items()}
-        yield Lever(name=f"published-{what}", parts=replace(parts, **faster), of="published")
     denoise = replace(parts.denoise, train=_halved(parts.denoise.train))
-    yield Lever(name="published-batch-half", parts=replace(parts, denoise=denoise), of="published")
+    smaller = replace(parts, denoise=denoise)
+    variants = {
+        "lr-double": _all_times(parts, 2.0),
+        "lr-half": _all_times(parts, 0.5),
+        "batch-half": smaller,
+        "both": _all_times(smaller, 2.0),
+    }
+    yield from (Lever(name=f"published-{what}", parts=found, of="published") for what, found in variants.items())
 
 
 def _of_ours(whole: StudyConfig) -> Iterator[Lever]:
-    """LPIPS at weight 1 trains the decoder and the joint stage; then with each of two more levers."""
+    """LPIPS at weight 1 trains the decoder and the joint stage; then with each of three more levers."""
     parts = parts_of(whole.ours)
     loss = parts.joint.loss
     terms = replace(loss.picture, perceptual=1.0)
@@ -82,6 +89,12 @@ def _of_ours(whole: StudyConfig) -> Iterator[Lever]:
     yield Lever(name="ours-perceptual", parts=perceptual)
     yield Lever(name="ours-perceptual-conv", parts=replace(perceptual, decoder=conv))
     yield Lever(name="ours-perceptual-long", parts=moved(perceptual, "decoder"))
+    yield Lever(name="ours-perceptual-joint", parts=moved(perceptual, "joint"))
+
+
+def _all_times(parts: LatentParts, factor: float) -> LatentParts:
+    stages = {name: getattr(parts, name) for name in LATENT_STAGES}
+    return replace(parts, **{name: replace(stage, train=_times(stage.train, factor)) for name, stage in stages.items()})
 
 
 def _times(train: TrainConfig, factor: float) -> TrainConfig:
