@@ -1,9 +1,9 @@
 """`study-2core` once more with every system tuned: first `tuning`, then `study` on photographs nobody has looked at.
 
-Each learned system has four levers in `tuning`, one seed, on the photographs of `study-2core`: three, and when those had
-been read a fourth that puts two of them together. The row with the lowest mean LPIPS over all scales, the system's own or
-a lever's, is what `study` takes: named in CHOSEN. Ours has had nine more before (`study-levers`), whose findings its four
-levers put together; no other system has had those.
+Each learned system has four levers in `tuning`, one seed, on the photographs of `study-2core`: three, and when those
+had been read a fourth that puts two things together. The row with the lowest mean LPIPS over all scales, the system's
+own or a lever's, is what `study` takes: named in CHOSEN. Ours has had nine more before (`study-levers`), whose findings
+its four levers put together; no other system has had those.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _of_ours(whole: StudyConfig) -> Iterator[Lever]:
     yield Lever(name="ours-perceptual", parts=perceptual)
     yield Lever(name="ours-perceptual-conv", parts=replace(perceptual, decoder=conv))
     yield Lever(name="ours-perceptual-long", parts=moved(perceptual, "decoder"))
-    yield Lever(name="ours-perceptual-joint", parts=moved(perceptual, "joint"))
+    yield Lever(name="ours-perceptual-conv-joint", parts=moved(replace(perceptual, decoder=conv), "joint"))
 
 
 def _all_times(parts: LatentParts, factor: float) -> LatentParts:

@@ -59,7 +59,7 @@ def test_a_lever_is_of_a_row_of_its_kind() -> None:
     crossed = (replace(of_edsr, of="ours"), replace(of_ours, of="idm"))
     assert replace(study, levers=crossed).faults() == [
         "lever edsr-lr-double is of ours and needs parts of kind LatentParts.",
-        "lever ours-perceptual-joint is of idm and needs parts of kind BaselineStage.",
+        "lever ours-perceptual-conv-joint is of idm and needs parts of kind BaselineStage.",
     ]
     assert "is held against 'edsr'" in replace(study, edsr=None).faults()[0]
 
