@@ -1,9 +1,9 @@
 """`study-2core` once more with every system tuned: first `tuning`, then `study` on photographs nobody has looked at.
 
-Each learned system has five levers in `tuning`, one seed, on the photographs of `study-2core`: three, and when those had
-been read a fourth that puts two things together, and then a fifth with that one's learning rate raised. The row with the
-lowest mean LPIPS over all scales, the system's own or a lever's, is what `study` takes: named in CHOSEN. Ours has had
-nine more before (`study-levers`), whose findings its levers put together; no other system has had those.
+Each learned system has five levers in `tuning`, one seed, on the photographs of `study-2core`: three, and when those
+had been read a fourth that puts two things together, and then a fifth with that one's learning rate raised. The row
+with the lowest mean LPIPS over all scales, the system's own or a lever's, is what `study` takes: named in CHOSEN.
+Ours has had nine more before (`study-levers`), whose findings its levers put together; no other system has had those.
 """
 
 from __future__ import annotations
