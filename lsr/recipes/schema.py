@@ -161,6 +161,11 @@ class Recipe:
                 "decoder.residual must be the degradation in latents.degradations, or null to render whole pictures, "
                 f"found {self.decoder.residual}."
             )
+        if self.decoder.loss.lr_share > 0 and self.decoder.residual is None:
+            out.append(
+                "decoder.loss.lr_share needs decoder.residual, whose degradation makes the LR pictures; set it, or "
+                "leave the share at 0."
+            )
         lanes = (self.autoencoder, self.decoder, self.denoise, self.joint)
         if any(stage.train.lanes < self.compute.workers for stage in lanes):
             out.append(f"every train.lanes must be at least compute.workers, found {self.compute.workers} workers.")

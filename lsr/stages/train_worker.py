@@ -20,7 +20,7 @@ from lsr.core.randomness import derive_seed
 from lsr.core.refs import Ref
 from lsr.data.batches import LatentSource, TileSource
 from lsr.data.cache import shards_in
-from lsr.data.degrade import degrade
+from lsr.data.degrade import degrade, restore_size
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.data.order import SampleOrder
 from lsr.data.shards import SampleReader
@@ -110,8 +110,9 @@ class _Workshop:
         if config.residual is not None:
             system["residual"] = True
         lr_of = None if config.residual is None else partial(degrade, config.residual)
+        restore = None if config.residual is None else partial(restore_size, config.residual)
         perceptual = perceptual_for(config.loss.picture, self.cache)
-        objective: Objective = DecoderObjective(autoencoder.encoder, decoder, config.loss, lr_of, perceptual)
+        objective: Objective = DecoderObjective(autoencoder.encoder, decoder, config.loss, lr_of, perceptual, restore)
         if config.residual is not None and config.residual.sampled:
             objective = ConditionInLoop(objective, config.residual)
         return Bench(objective=objective, source=self.tiles(config.train), system=system)

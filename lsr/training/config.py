@@ -124,16 +124,22 @@ class AutoencoderLoss:
 class DecoderLoss:
     """Stage *decoder*: the terms of `picture` between the render and the antialiased resize of the tile at a random
     scale, one a global batch. scales: (min, max) of output side / tile side, drawn uniformly. freeze_encoder: keep E
-    fixed.
+    fixed. lr_share: share of the samples whose latent is the LR condition's instead of the tile's, for a residual
+    decoder: it then renders well from what the U-Net is given, too, and not only from what it is to predict; 0 as
+    published.
     """
 
     scales: tuple[float, float] = (0.25, 1.0)
     freeze_encoder: bool = False
     picture: PictureTerms = PictureTerms()
+    lr_share: float = 0.0
 
     def faults(self) -> list[str]:
         low, high = self.scales
-        return [] if 0 < low <= high else [f"scales must satisfy 0 < min <= max, found {self.scales}."]
+        out = [] if 0 < low <= high else [f"scales must satisfy 0 < min <= max, found {self.scales}."]
+        if not 0 <= self.lr_share <= 1:
+            out.append(f"lr_share must lie in [0, 1], found {self.lr_share}.")
+        return out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -40,6 +40,11 @@ class Draws:
         draws = (uniform(derive_seed(self.seed, self.stage, "timestep", p)) for p in position.tolist())
         return torch.tensor([int(u * total) for u in draws], device=position.device)
 
+    def chance(self, position: Tensor, share: float) -> Tensor:
+        """True with probability `share`, bool [b] on the device of `position`, by sample position."""
+        draws = (uniform(derive_seed(self.seed, self.stage, "chance", p)) for p in position.tolist())
+        return torch.tensor([u < share for u in draws], device=position.device)
+
     def scale(self, low: float, high: float) -> float:
         """Output scale uniform in [low, high): one a global batch, so equal on all lanes and ranks."""
         return low + (high - low) * uniform(derive_seed(self.seed, self.stage, "scale", self.step))

@@ -116,6 +116,10 @@ def small(x: Tensor) -> Tensor:
     return resize(x, (x.shape[-2] // 4, x.shape[-1] // 4)).clamp(-1, 1)
 
 
+def nearest(lr: Tensor, size: tuple[int, int]) -> Tensor:
+    return resize(lr, size, "nearest")
+
+
 def test_a_residual_decoder_is_compared_after_the_bicubic_picture_is_added() -> None:
     plain = first_stage(scales=(0.5, 0.5))
     residual = DecoderObjective(plain.model.encoder, plain.model.decoder, plain.config, small)
@@ -127,6 +131,53 @@ def test_a_residual_decoder_is_compared_after_the_bicubic_picture_is_added() -> 
         found = residual.loss(batch, DRAWS)[0]
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     assert found.item() != pytest.approx(plain.loss(batch, DRAWS)[0].item(), rel=1e-2)
+
+
+def test_a_share_of_the_samples_is_rendered_from_the_condition() -> None:
+    """lr_share 1: the loss of rendering from the mode of the restored LR pictures; between, each sample is either."""
+    plain = first_stage(scales=(0.5, 0.5))
+    batch = latent_lane(count=6)
+    x = to_float(batch["tile"])
+
+    def objective(share: float) -> DecoderObjective:
+        config = replace(plain.config, lr_share=share)
+        return DecoderObjective(plain.model.encoder, plain.model.decoder, config, small, None, nearest)
+
+    with torch.no_grad():
+        from_lr = plain.model.encoder(nearest(small(x), (16, 16))).mode()
+        added = plain.model.decoder(from_lr, (8, 8)) + resize(small(x), (8, 8))
+        expected = (added.double() - truth_at(x, (8, 8)).double()).abs().mean()
+        whole, none, half = (objective(share).loss(batch, DRAWS)[0] for share in (1.0, 0.0, 0.5))
+        residual = DecoderObjective(plain.model.encoder, plain.model.decoder, plain.config, small)
+        assert none == residual.loss(batch, DRAWS)[0]
+        z = objective(0.5)._latents(batch["position"], x, small(x), DRAWS)
+        from_tile = plain.model.encoder(x).mode()
+    assert whole.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert half.item() not in (whole.item(), none.item())
+    given = DRAWS.chance(batch["position"], 0.5)
+    assert 0 < given.sum() < len(given)
+    for n, condition in enumerate(given.tolist()):
+        assert torch.allclose(z[n], (from_lr if condition else from_tile)[n], atol=1e-6)
+
+
+def test_the_condition_is_never_sampled() -> None:
+    made = autoencoder(gaussian())
+    decoder = NeuralDecoder(gaussian(), RENDERER)
+    objective = DecoderObjective(made.encoder, decoder, DecoderLoss(lr_share=1.0), small, None, nearest)
+    batch = latent_lane(count=2)
+    x = to_float(batch["tile"])
+    with torch.no_grad():
+        z = objective._latents(batch["position"], x, small(x), DRAWS)
+        mode = made.encoder(nearest(small(x), (16, 16))).mode()
+    assert torch.equal(z, mode)
+
+
+def test_chances_follow_the_share_and_the_position_alone() -> None:
+    positions = torch.arange(4000)
+    given = DRAWS.chance(positions, 0.3)
+    assert given.float().mean().item() == pytest.approx(0.3, abs=0.03)
+    later = Draws(seed=DRAWS.seed, stage=DRAWS.stage, step=9, lane=0)
+    assert torch.equal(later.chance(positions[::7], 0.3), given[::7])
 
 
 @pytest.mark.parametrize("frozen", [True, False])

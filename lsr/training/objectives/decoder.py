@@ -49,7 +49,8 @@ class DecoderObjective:
     """The picture terms of resize(x, s) and ND(z, s) over the full output grid, at one random scale s a global batch.
 
     degrade: makes the LR picture of a tile; given for a residual decoder, whose render is added to the bicubic
-    enlargement of LR before it is compared. perceptual: the distance that the terms need.
+    enlargement of LR before it is compared. perceptual: the distance that the terms need. restore: brings LR pictures
+    [B, 3, h, w] to a size, as the condition is before it is encoded; config.lr_share needs it.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class DecoderObjective:
         config: DecoderLoss,
         degrade: Callable[[Tensor], Tensor] | None = None,
         perceptual: Perceptual | None = None,
+        restore: Callable[[Tensor, tuple[int, int]], Tensor] | None = None,
     ):
+        self.restore = restore
         self.model = FirstStage(encoder, decoder, freeze_encoder=config.freeze_encoder)
         self.config, self.degrade = config, degrade
         self.compare = PictureLoss(config.picture, perceptual)
@@ -72,14 +75,24 @@ class DecoderObjective:
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         x = to_float(batch["tile"])
-        moments = self.model.encode(x)
-        z = moments.sample(draws.noise(batch["position"], moments.mean, "posterior"))
+        lr = self._lr(batch, x)
+        z = self._latents(batch["position"], x, lr, draws)
         scale = draws.scale(*self.config.scales)
         size = scaled_size(x, scale)
-        image = self._render(self.model.decoder.features(z), self._lr(batch, x), size)
+        image = self._render(self.model.decoder.features(z), lr, size)
         last = self.model.decoder.renderer.last.weight
         found = self.compare(image, truth_at(x, size), step=draws.step, last=last)
         return found.total, {"scale": x.new_tensor(scale), **found.terms}
+
+    def _latents(self, position: Tensor, x: Tensor, lr: Tensor | None, draws: Draws) -> Tensor:
+        """Samples of the tiles' posteriors; of `lr_share` of the positions the condition, which is a mode."""
+        if self.config.lr_share == 0 or lr is None or self.restore is None:
+            moments = self.model.encode(x)
+            return moments.sample(draws.noise(position, moments.mean, "posterior"))
+        given = draws.chance(position, self.config.lr_share)[:, None, None, None]
+        moments = self.model.encode(torch.where(given, self.restore(lr, (x.shape[-2], x.shape[-1])), x))
+        noise = draws.noise(position, moments.mean, "posterior")
+        return moments.sample(noise.masked_fill(given, 0.0))
 
     def _lr(self, batch: Batch, x: Tensor) -> Tensor | None:
         return None if self.degrade is None else lr_picture(batch, x, self.degrade)
