@@ -63,3 +63,11 @@ def test_a_residual_is_of_the_degradation_whose_latents_are_cached() -> None:
         load_recipe("demo", {"decoder.residual": '{"factor": 8}'})
     with pytest.raises(ConfigError, match=r"decoder\.residual must be the degradation"):
         load_recipe("demo-generate", {"decoder.residual": '{"factor": 4}'})
+
+
+def test_only_a_residual_decoder_knows_a_condition_to_render_from() -> None:
+    assert load_recipe("demo", {"decoder.loss.lr_share": "0.5"}).decoder.loss.lr_share == 0.5
+    with pytest.raises(ConfigError, match=r"lr_share needs decoder\.residual"):
+        load_recipe("demo", {"decoder.loss.lr_share": "0.5", "decoder.residual": "null"})
+    with pytest.raises(ConfigError, match=r"lr_share must lie in \[0, 1\], found 1.5"):
+        load_recipe("demo", {"decoder.loss.lr_share": "1.5"})
