@@ -88,14 +88,28 @@ def _of_ours(whole: StudyConfig) -> Iterator[Lever]:
     terms = replace(loss.picture, perceptual=1.0)
     decoder = replace(parts.decoder, loss=replace(parts.decoder.loss, scales=loss.scales, picture=terms))
     perceptual = replace(parts, decoder=decoder, joint=replace(parts.joint, loss=replace(loss, picture=terms)))
-    conv = replace(decoder, renderer=RendererConfig(kind="conv", channels=64))
+    conv = replace(perceptual, decoder=replace(decoder, renderer=RendererConfig(kind="conv", channels=64)))
+    longer = moved(conv, "joint")
     yield Lever(name="ours-perceptual", parts=perceptual)
-    yield Lever(name="ours-perceptual-conv", parts=replace(perceptual, decoder=conv))
+    yield Lever(name="ours-perceptual-conv", parts=conv)
     yield Lever(name="ours-perceptual-long", parts=moved(perceptual, "decoder"))
-    longer = moved(replace(perceptual, decoder=conv), "joint")
     yield Lever(name="ours-perceptual-conv-joint", parts=longer)
     faster = replace(longer.joint, train=_times(longer.joint.train, 4.0))
     yield Lever(name="ours-perceptual-conv-joint-lr-four", parts=replace(longer, joint=faster))
+    yield from _shared(moved(conv, "decoder"))
+
+
+def _shared(long: LatentParts) -> Iterator[Lever]:
+    """After the fifth, for ours alone: the decoder also renders from the condition."""
+
+    def decoder(share: float, factor: float = 1.0) -> LatentParts:
+        stage = long.decoder
+        loss = replace(stage.loss, lr_share=share)
+        return replace(long, decoder=replace(stage, loss=loss, train=_times(stage.train, factor)))
+
+    yield Lever(name="ours-share-half", parts=decoder(0.5))
+    yield Lever(name="ours-share", parts=decoder(0.8))
+    yield Lever(name="ours-share-lr-double", parts=decoder(0.8, 2.0))
 
 
 def _all_times(parts: LatentParts, factor: float) -> LatentParts:
