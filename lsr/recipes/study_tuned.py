@@ -1,9 +1,11 @@
 """`study-2core` once more with every system tuned: first `tuning`, then `study` on photographs nobody has looked at.
 
 Each learned system has five levers in `tuning`, one seed, on the photographs of `study-2core`: three, and when those
-had been read a fourth that puts two things together, and then a fifth with that one's learning rate raised. The row
-with the lowest mean LPIPS over all scales, the system's own or a lever's, is what `study` takes: named in CHOSEN.
-Ours has had nine more before (`study-levers`), whose findings its levers put together; no other system has had those.
+had been read a fourth that puts two things together, and then a fifth with that one's learning rate raised. After them
+ours has five more, of which the first three and, together, the last two had been run and read before they were written
+here, and ESRGAN, the strongest comparator, three more. The row with the lowest mean LPIPS over all scales, the system's
+own or a lever's, is what `study` takes: named in CHOSEN. Ours has had nine more before (`study-levers`), whose findings
+its levers put together; no other system has had those.
 """
 
 from __future__ import annotations
@@ -64,7 +66,18 @@ def _of_baselines(whole: StudyConfig) -> Iterator[Lever]:
             variants["perceptual-1"] = replace(stage, loss=strong)
             variants["both"] = replace(variants["lr-double"], loss=strong)
             variants["both-lr-four"] = replace(stage, train=_times(stage.train, 4.0), loss=strong)
+            variants |= _more_of_esrgan(stage, stage.loss)
         yield from (Lever(name=f"{name}-{what}", parts=parts, of=name) for what, parts in variants.items())
+
+
+def _more_of_esrgan(stage: BaselineStage, loss: EsrganLoss) -> dict[str, BaselineStage]:
+    """After the fifth, for the strongest comparator: what was new in ours by then, as far as it applies."""
+    four, two = _times(stage.train, 4.0), replace(loss, perceptual_weight=2.0)
+    return {
+        "perceptual-2-lr-four": replace(stage, train=four, loss=two),
+        "perceptual-2-lr-eight": replace(stage, train=_times(stage.train, 8.0), loss=two),
+        "perceptual-2-no-pretrain": replace(stage, train=four, loss=replace(two, pretrain=0)),
+    }
 
 
 def _of_published(parts: LatentParts) -> Iterator[Lever]:
@@ -110,6 +123,19 @@ def _shared(long: LatentParts) -> Iterator[Lever]:
     yield Lever(name="ours-share-half", parts=decoder(0.5))
     yield Lever(name="ours-share", parts=decoder(0.8))
     yield Lever(name="ours-share-lr-double", parts=decoder(0.8, 2.0))
+    yield Lever(name="ours-share-narrow", parts=_near_its_side(decoder(0.8), perceptual=1.0))
+    yield Lever(name="ours-share-narrow-perceptual-2", parts=_near_its_side(decoder(0.8), perceptual=2.0))
+
+
+def _near_its_side(parts: LatentParts, *, perceptual: float) -> LatentParts:
+    """Pictures are rendered and compared at 0.85 to 1 of the tile's side only: near x4."""
+    picture = replace(parts.joint.loss.picture, perceptual=perceptual)
+    near = (0.85, 1.0)
+    return replace(
+        parts,
+        decoder=replace(parts.decoder, loss=replace(parts.decoder.loss, scales=near, picture=picture)),
+        joint=replace(parts.joint, loss=replace(parts.joint.loss, scales=near, picture=picture)),
+    )
 
 
 def _all_times(parts: LatentParts, factor: float) -> LatentParts:

@@ -59,16 +59,16 @@ def test_a_lever_is_of_a_row_of_its_kind() -> None:
     crossed = (replace(of_edsr, of="ours"), replace(of_ours, of="idm"))
     assert replace(study, levers=crossed).faults() == [
         "lever edsr-lr-double is of ours and needs parts of kind LatentParts.",
-        "lever ours-share-lr-double is of idm and needs parts of kind BaselineStage.",
+        "lever ours-share-narrow-perceptual-2 is of idm and needs parts of kind BaselineStage.",
     ]
     assert "is held against 'edsr'" in replace(study, edsr=None).faults()[0]
 
 
-def test_tuning_gives_every_learned_system_five_levers_and_ours_three_more() -> None:
+def test_tuning_gives_every_learned_system_five_levers_and_two_of_them_more() -> None:
     study = load_study("study-tuning")
     rows = dict(study.baselines()) | dict(study.latent_systems())
     counts = Counter(lever.of for lever in study.levers)
-    assert counts == {**dict.fromkeys(("published", *BASELINES), 5), "ours": 8}
+    assert counts == {**dict.fromkeys(("published", *BASELINES), 5), "ours": 10, "esrgan": 8}
     for lever in study.levers:
         assert as_plain(rows[lever.name]) != as_plain(rows[lever.of]), f"{lever.name} changes nothing"
 
