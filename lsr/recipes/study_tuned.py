@@ -22,8 +22,16 @@ from lsr.recipes.study_levers import moved, parts_of
 from lsr.training.baselines import EsrganLoss
 from lsr.training.config import TrainConfig
 
-CHOSEN: dict[str, str] = {}
-"""The row of each system that `study` takes, by the system's name; its own where it is not named."""
+CHOSEN = {
+    "edsr": "edsr-both",
+    "liif": "liif-both-lr-four",
+    "esrgan": "esrgan-perceptual-2-no-pretrain",
+    "sr3": "sr3-both-lr-four",
+    "idm": "idm-both-lr-four",
+    "published": "published-batch-half",
+    "ours": "ours-share-narrow-perceptual-2",
+}
+"""The row of each system that `study` takes."""
 
 LATENT_STAGES = ("autoencoder", "decoder", "denoise", "joint")
 
@@ -37,7 +45,7 @@ def study() -> StudyConfig:
     whole, levers = base(), {lever.name: lever.parts for lever in tuning().levers}
     parts: dict[str, Any] = {system: levers[row] for system, row in CHOSEN.items()}
     evaluate = replace(whole.evaluate, skip=whole.evaluate.photos, photos=16, steps=50)
-    parts["ours"] = replace(parts.get("ours", parts_of(whole.ours)).of(whole.ours), evaluate=evaluate)
+    parts["ours"] = replace(parts["ours"].of(whole.ours), evaluate=evaluate)
     return replace(whole, name="study-tuned", evaluate=evaluate, floor_psnr=3.0, **parts)
 
 

@@ -17,6 +17,7 @@ from lsr.models.baselines.build import build
 from lsr.models.config import SystemConfig
 from lsr.models.system import LatentSystem
 from lsr.recipes.study import BASELINES, BUILT_IN, StudyConfig, load_study
+from lsr.recipes.study_tuned import CHOSEN
 from lsr.training.config import DecoderLoss, PictureTerms
 
 
@@ -71,6 +72,20 @@ def test_tuning_gives_every_learned_system_five_levers_and_two_of_them_more() ->
     assert counts == {**dict.fromkeys(("published", *BASELINES), 5), "ours": 10, "esrgan": 8}
     for lever in study.levers:
         assert as_plain(rows[lever.name]) != as_plain(rows[lever.of]), f"{lever.name} changes nothing"
+
+
+def test_the_tuned_study_takes_the_chosen_rows_and_photographs_that_were_not_looked_at() -> None:
+    tuning, tuned, base = (load_study(name) for name in ("study-tuning", "study-tuned", "study-2core"))
+    rows = {lever.name: (lever.of, as_plain(lever.parts)) for lever in tuning.levers}
+    found = dict(tuned.baselines()) | {"published": tuned.published}
+    assert set(CHOSEN) == {*found, "ours"}
+    for system, row in CHOSEN.items():
+        if system != "ours":
+            assert rows[row] == (system, as_plain(found[system]))
+    for stage in ("autoencoder", "decoder", "latents", "denoise", "joint"):
+        assert as_plain(getattr(tuned.ours, stage)) == rows[CHOSEN["ours"]][1][stage]
+    assert tuned.evaluate.skip >= base.evaluate.photos
+    assert tuned.ours.tile == base.ours.tile, "the same tiles"
 
 
 def test_every_system_must_see_as_many_tiles() -> None:
