@@ -146,8 +146,8 @@ def untrained(line: Line, ctx: Context) -> Callable[[str, torch.Tensor], torch.T
 
 
 def noisy(line: Line, ctx: Context) -> Callable[[str, torch.Tensor], torch.Tensor]:
-    """Every weight with Gaussian noise of three times the standard deviation of its tensor: the decoder of `small` renders
-    from the condition too, and forgives a U-Net that is wrong by one.
+    """Every weight with Gaussian noise of three times the standard deviation of its tensor: the decoder of `small`
+    renders from the condition too, and forgives a U-Net that is wrong by one.
     """
     draw = torch.Generator().manual_seed(2)
 
