@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import subprocess
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from data_prep.config import ShardConfig
-from data_prep.soundness import Refused, Sound, inspect
+from data_prep.soundness import Refused, Sound, content_hash, inspect
 
 from .conftest import WIDE, deep_png, encode, hostile, icc_profile, picture, raw_png
 
@@ -176,6 +177,16 @@ def test_equal_pictures_have_equal_content_in_any_file() -> None:
     assert len({sound(data).content for data in same}) == 1
     assert sound(encode(grey)).content == sound(encode(grey[..., 0])).content
     assert sound(encode(rgb)).content != sound(encode(rgb.reshape(64, 48, 3))).content
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 40_000), (40_000, 2), (300, 219), (512, 64), (512, 65)])
+def test_content_is_the_digest_of_size_and_pixels(size: tuple[int, int], mode: str) -> None:
+    width, height = size
+    levels = np.random.default_rng(1).integers(0, 256, (height, width, 3 if mode == "RGB" else 1), dtype=np.uint8)
+    image = Image.fromarray(levels if mode == "RGB" else levels[..., 0])
+    rgb = np.broadcast_to(levels, (height, width, 3))
+    assert content_hash(image) == hashlib.sha256(f"{width}x{height}:".encode() + rgb.tobytes()).hexdigest()
 
 
 def test_the_limit_is_exact_and_holds_before_decoding() -> None:
