@@ -1,11 +1,13 @@
 """`study-2core` once more with every system tuned: first `tuning`, then `study` on photographs nobody has looked at.
 
 Each learned system has five levers in `tuning`, one seed, on the photographs of `study-2core`: three, and when those
-had been read a fourth that puts two things together, and then a fifth with that one's learning rate raised. After them
-ours has five more, of which the first three and, together, the last two had been run and read before they were written
-here, and ESRGAN, the strongest comparator, three more. The row with the lowest mean LPIPS over all scales, the system's
-own or a lever's, is what `study` takes: named in CHOSEN. Ours has had nine more before (`study-levers`), whose findings
-its levers put together; no other system has had those.
+had been read a fourth that puts two things together, and then a fifth with that one's learning rate raised. Of a
+system's own row and those five, the one with the lowest mean LPIPS over all scales is what `study` takes: CHOSEN. Ours
+has had nine levers before (`study-levers`), whose findings its five put together; no other system has had those.
+
+After the five, ours had more in `tuning` (the first three, and the last two together, had been run and read before they
+were written here), and ESRGAN, the strongest comparator, three more. The best rows of these two are in `study` as rows
+of their own, FURTHER, so that equal tuning can be told from what more of it gave.
 """
 
 from __future__ import annotations
@@ -25,13 +27,16 @@ from lsr.training.config import TrainConfig
 CHOSEN = {
     "edsr": "edsr-both",
     "liif": "liif-both-lr-four",
-    "esrgan": "esrgan-perceptual-2-no-pretrain",
+    "esrgan": "esrgan-both-lr-four",
     "sr3": "sr3-both-lr-four",
     "idm": "idm-both-lr-four",
     "published": "published-batch-half",
-    "ours": "ours-share-narrow-perceptual-2",
+    "ours": "ours-perceptual-conv-joint",
 }
-"""The row of each system that `study` takes."""
+"""The row of each system that `study` takes: the best of six."""
+
+FURTHER = {"ours-further": "ours-share-narrow-perceptual-2", "esrgan-further": "esrgan-perceptual-2-no-pretrain"}
+"""The best rows of the two systems that were tuned further, by the name they have in `study`."""
 
 LATENT_STAGES = ("autoencoder", "decoder", "denoise", "joint")
 
@@ -42,11 +47,12 @@ def study() -> StudyConfig:
     A system more than 3 dB below bicubic has not converged: in `study-2core` IDM counted as converged by the LPIPS of
     pictures that are noise.
     """
-    whole, levers = base(), {lever.name: lever.parts for lever in tuning().levers}
-    parts: dict[str, Any] = {system: levers[row] for system, row in CHOSEN.items()}
+    whole, levers = base(), {lever.name: lever for lever in tuning().levers}
+    parts: dict[str, Any] = {system: levers[row].parts for system, row in CHOSEN.items()}
     evaluate = replace(whole.evaluate, skip=whole.evaluate.photos, photos=16, steps=50)
     parts["ours"] = replace(parts["ours"].of(whole.ours), evaluate=evaluate)
-    return replace(whole, name="study-tuned", evaluate=evaluate, floor_psnr=3.0, **parts)
+    further = tuple(replace(levers[row], name=name) for name, row in FURTHER.items())
+    return replace(whole, name="study-tuned", evaluate=evaluate, floor_psnr=3.0, levers=further, **parts)
 
 
 def tuning() -> StudyConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,9 @@ def shard(request: Request, config: ShardConfig, ctx: Context, lease: Lease) -> 
     shared: dict[str, Any] = {"store": ctx.store.uri, "root": root, "config": config}
     chunks = list(chunks_of(listed.items))
     inspected = ctx.map(partial(_inspect, **shared), chunks, "inspect", "chunks of files")
+    for chunk, part in zip(chunks, inspected, strict=True):
+        # What came back from a worker brought its names with it; the snapshot's are here already.
+        part[:] = [replace(found, item=item) for item, found in zip(chunk, part, strict=True)]
     planned = plan((found for chunk in inspected for found in chunk), config)
     grown = grow(planned, load_base(ctx.store, config), config)
     missing = [part for part in grown if isinstance(part, tuple)]
