@@ -39,6 +39,11 @@ class Item:
     caption: str | None = None
     label: str | None = None
 
+    def __post_init__(self) -> None:
+        # Mostly equal: one string for both is a fifth less for a listing of millions.
+        if self.path == self.key:
+            object.__setattr__(self, "path", self.key)
+
     def plain(self) -> dict[str, Any]:
         """Plain JSON data; `Item(**plain)` reads it back. What is not said is left out."""
         return plain_item(asdict(self))

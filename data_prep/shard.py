@@ -8,6 +8,7 @@ held-out photographs and packs, all by source key order and content, so that one
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -66,8 +67,12 @@ class Planned:
     """One picture of one shard."""
 
     found: Inspected
-    key: str
     split: str
+
+    @property
+    def key(self) -> str:
+        """What its members are called."""
+        return self.found.content[:KEY_DIGITS]
 
     def description(self) -> bytes:
         """The member `<key>.json`."""
@@ -138,7 +143,10 @@ def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: Shar
         lasting=lambda: not web.failed,
     )
     # The items themselves, not equal ones: of millions of pictures the names are most of what the planner holds.
-    return [Inspected(**{**row, "item": item}) for item, row in zip(items, result["found"], strict=True)]
+    return [
+        Inspected(**{**row, "item": item, "ext": sys.intern(row["ext"])})
+        for item, row in zip(items, result["found"], strict=True)
+    ]
 
 
 def _inspect_each(root: str, items: Sequence[Item], config: ShardConfig, web: Fetched) -> Iterator[Inspected]:
@@ -199,7 +207,7 @@ def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
         if found.reason is not None:
             left_out.append(LeftOut(found.item.key, "refused", found.reason))
         elif key not in chosen:
-            chosen[key] = Planned(found, key, split_of(found.content, config))
+            chosen[key] = Planned(found, split_of(found.content, config))
         elif chosen[key].found.content == found.content:
             text = f"{SAME_AS}{chosen[key].found.item.key}."
             left_out.append(LeftOut(found.item.key, "duplicate", text))
@@ -214,7 +222,7 @@ def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
     return Plan(
         shards=pack_images(images, config),
         left_out=tuple(left_out),
-        sources=sha256_hex(canonical_json([[found.item.key, found.sha256] for found in files])),
+        sources=_digest_of(files),
         counts={
             "samples": len(images),
             "train": len(images) - evals,
@@ -226,6 +234,15 @@ def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
             **{name: count for name, count in said.items() if count},
         },
     )
+
+
+def _digest_of(files: Iterable[Inspected]) -> str:
+    """sha256 of the canonical JSON [[key, sha256], ...], of which there is never more than a pair in memory."""
+    digest = hashlib.sha256(b"[")
+    for number, found in enumerate(files):
+        digest.update((b"," if number else b"") + canonical_json([found.item.key, found.sha256]))
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def pack_images(images: Sequence[Planned], config: ShardConfig) -> tuple[tuple[Planned, ...], ...]:

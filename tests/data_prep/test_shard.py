@@ -22,7 +22,7 @@ from data_prep.config import ShardConfig, SourceConfig
 from data_prep.items import Item
 from data_prep.shard import Inspected, Plan, build_shard_to_store, inspect_items, plan, split_of
 from data_prep.sources import list_source
-from lsr.core.canonical import sha256_hex
+from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import InputError, IntegrityError
 from lsr.data.manifest import Manifest
 from lsr.data.shards import SampleReader
@@ -187,6 +187,23 @@ def test_the_plan_does_not_depend_on_the_order_of_inspection(digests, random) ->
     assert {image.found.content for image in placed} == {file.content for file in files}
     assert len(placed) + len(planned.left_out) == len(files)
     assert [image.found.item.key for image in placed] == sorted(image.found.item.key for image in placed)
+
+
+@given(st.sets(st.text(min_size=1, max_size=9), min_size=1, max_size=9))
+def test_a_plan_pins_the_name_and_content_of_every_file_refused_or_not(names) -> None:
+    files = [inspected(name, "a" * 64, None if n % 2 == 0 else "Broken.") for n, name in enumerate(names)]
+    pairs = sorted([file.item.key, file.sha256] for file in files)
+    assert plan(files, ShardConfig(max_refused=1.0)).sources == sha256_hex(canonical_json(pairs))
+
+
+def test_what_is_inspected_keeps_the_items_it_was_given(store_uri, folder) -> None:
+    """Fresh and remembered: a second copy of every name would be most of the planner's memory."""
+    root = folder({f"{n}.png": encode(picture(n)) for n in range(3)})
+    items = list_source(SourceConfig(uri=str(root), name="demo"), root).items
+    assert all(item.path is item.key for item in items)
+    for _ in range(2):
+        found = inspect_items(store_uri, str(root), items, CONFIG)
+        assert all(one.item is item for one, item in zip(found, items, strict=True))
 
 
 @given(contents, st.floats(0, 1))
