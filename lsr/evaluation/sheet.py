@@ -18,6 +18,10 @@ from lsr.evaluation.rows import Evaluation, systems_of
 PANEL = 192
 LABEL = 16
 GAP = 4
+WIDEST = 9
+COLOURS = 10
+"""Lines that matplotlib draws before it begins again with the first colour."""
+LINE_STYLES = ("-", "--", ":", "-.")
 
 
 def _panel(pixels: Image, label: str) -> Pillow.Image:
@@ -39,33 +43,32 @@ def _panels(exhibit: Exhibit) -> list[Pillow.Image]:
 
 
 def contact_sheet(exhibits: Sequence[Exhibit]) -> bytes:
-    """PNG with one line a picture: LR (nearest), each system with its PSNR, truth; all at one size on paper.
+    """PNG with one line a picture: LR (nearest), each system with its PSNR, truth; all at one size on paper. A line of
+    more than WIDEST panels goes on below.
 
     Raises InputError without exhibits.
     """
     if not exhibits:
         raise InputError("A contact sheet needs at least one picture; the evaluation showed none.")
-    lines = [_panels(exhibit) for exhibit in exhibits]
-    columns = max(len(line) for line in lines)
-    step_x, step_y = PANEL + GAP, PANEL + LABEL + GAP
-    sheet = Pillow.new("RGB", (columns * step_x + GAP, len(lines) * step_y + GAP), "white")
-    for y, line in enumerate(lines):
-        for x, panel in enumerate(line):
-            sheet.paste(panel, (GAP + x * step_x, GAP + y * step_y))
-    return png(sheet)
+    return _sheet([_panels(exhibit) for exhibit in exhibits])
 
 
 def image_sheet(images: Sequence[Sequence[Image]]) -> bytes:
     """PNG with one line a sample: its pictures at every size, each at its own size on the same panel."""
     if not images:
         raise InputError("A sheet of samples needs at least one sample.")
-    step_y = PANEL + LABEL + GAP
-    width = max(len(line) for line in images) * (PANEL + GAP) + GAP
-    sheet = Pillow.new("RGB", (width, len(images) * step_y + GAP), "white")
-    for y, line in enumerate(images):
-        for x, pixels in enumerate(line):
-            label = f"{pixels.shape[1]} x {pixels.shape[0]}"
-            sheet.paste(_panel(pixels, label), (GAP + x * (PANEL + GAP), GAP + y * step_y))
+    return _sheet([[_panel(pixels, f"{pixels.shape[1]} x {pixels.shape[0]}") for pixels in line] for line in images])
+
+
+def _sheet(lines: Sequence[Sequence[Pillow.Image]]) -> bytes:
+    """PNG of panels, line by line."""
+    lines = [line[start : start + WIDEST] for line in lines for start in range(0, len(line), WIDEST)]
+    step_x, step_y = PANEL + GAP, PANEL + LABEL + GAP
+    columns = max(len(line) for line in lines)
+    sheet = Pillow.new("RGB", (columns * step_x + GAP, len(lines) * step_y + GAP), "white")
+    for y, line in enumerate(lines):
+        for x, panel in enumerate(line):
+            sheet.paste(panel, (GAP + x * step_x, GAP + y * step_y))
     return png(sheet)
 
 
@@ -97,14 +100,17 @@ def curve(evaluation: Evaluation, metric: str = "psnr") -> bytes:
     found = [m for m in means(evaluation) if m.metric == metric and m.value is not None]
     if not found:
         raise InputError(f"{metric} was not computed in this evaluation, so there is no curve of it.")
-    figure, axes = _plot(height=4)
-    for system in systems_of(evaluation.rows):
+    systems = systems_of(evaluation.rows)
+    # One column of names beside the axes, however many there are.
+    figure, axes = _plot(width=8, height=max(4.0, 1 + len(systems) / 5))
+    for number, system in enumerate(systems):
         points = [(m.scale, m.value) for m in found if m.system == system and m.value is not None]
-        axes.plot([p[0] for p in points], [p[1] for p in points], marker="o", label=system)
+        style = LINE_STYLES[number // COLOURS % len(LINE_STYLES)]
+        axes.plot([p[0] for p in points], [p[1] for p in points], style, marker="o", label=system)
     if trained := evaluation.facts.get("trained"):
         axes.axvspan(trained[0], trained[1], alpha=0.1, label="trained range")
     axes.set(xlabel="scale", ylabel=metric, title=f"{metric} by scale")
-    axes.legend()
+    figure.legend(loc="outside right upper")
     return _plotted(figure)
 
 
@@ -116,12 +122,12 @@ def histogram(counts: Sequence[float], edges: Sequence[float], label: str) -> by
     return _plotted(figure)
 
 
-def _plot(height: float) -> tuple[Any, Any]:
-    """A figure of its own, without pyplot's global state, and its axes. height: in inches."""
+def _plot(*, width: float = 6, height: float) -> tuple[Any, Any]:
+    """A figure of its own, without pyplot's global state, and its axes. width, height: in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots()
 

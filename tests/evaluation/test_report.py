@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from PIL import Image as Pillow
 from rich.console import Console
 
 from lsr.core.errors import InputError
+from lsr.evaluation import sheet
 from lsr.evaluation.protocol import Exhibit, bicubic
 from lsr.evaluation.report import markdown, means, rich_table, where_bicubic_wins
 from lsr.evaluation.rows import Evaluation, Row
-from lsr.evaluation.sheet import PANEL, contact_sheet, curve, image_sheet
+from lsr.evaluation.sheet import GAP, LABEL, PANEL, WIDEST, contact_sheet, curve, image_sheet
 
 
 def row(photo: str, crop: int, scale: float, system: str, psnr: float, lpips: float | None = None) -> Row:
@@ -71,10 +73,10 @@ def test_the_contact_sheet_has_a_line_a_picture() -> None:
     truth, lr = (rng.integers(0, 256, (s, s, 3), dtype=np.uint8) for s in (48, 24))
     (up,) = bicubic(lr, [(48, 48)])
     exhibit = Exhibit(photo="p", crop=0, scale=2.0, lr=lr, truth=truth, outputs={"ours": truth, "bicubic": up})
-    sheet = Pillow.open(io.BytesIO(contact_sheet([exhibit, exhibit])))
-    assert sheet.width > 4 * PANEL
-    assert sheet.height > 2 * PANEL
-    pixels = np.asarray(sheet)
+    whole = Pillow.open(io.BytesIO(contact_sheet([exhibit, exhibit])))
+    assert whole.width > 4 * PANEL
+    assert whole.height > 2 * PANEL
+    pixels = np.asarray(whole)
     nearest = np.asarray(Pillow.fromarray(truth).resize((PANEL, PANEL), Pillow.Resampling.NEAREST))
     step = PANEL + 4
     for column in (2, 3):
@@ -84,6 +86,32 @@ def test_the_contact_sheet_has_a_line_a_picture() -> None:
         contact_sheet([])
     drawn = Pillow.open(io.BytesIO(image_sheet([[truth, lr]])))
     assert drawn.width > 2 * PANEL
+
+
+def test_a_line_of_many_systems_goes_on_below() -> None:
+    truth, lr = (np.full((s, s, 3), s, dtype=np.uint8) for s in (48, 24))
+    levels = {f"s{n:02}": np.full((48, 48, 3), 100 + n, dtype=np.uint8) for n in range(12)}
+    exhibit = Exhibit(photo="p", crop=0, scale=2.0, lr=lr, truth=truth, outputs=levels)
+    pixels = np.asarray(Pillow.open(io.BytesIO(contact_sheet([exhibit]))))
+    step_x, step_y = PANEL + GAP, PANEL + LABEL + GAP
+    assert pixels.shape == (2 * step_y + GAP, WIDEST * step_x + GAP, 3)
+    found = [int(pixels[y * step_y + GAP, x * step_x + GAP, 0]) for y in range(2) for x in range(WIDEST)]
+    assert found == [24, *(100 + n for n in range(12)), 48, *[255] * 4]
+
+
+def test_each_of_many_curves_has_a_look_and_a_name_beside_the_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    monkeypatch.setattr(sheet, "_plotted", lambda figure: figures.append(figure) or b"")
+    rows = tuple(row("p", 0, scale, f"s{n:02}", n + scale) for n in range(23) for scale in (2.0, 4.0))
+    curve(replace(EVALUATION, rows=rows, facts={"trained": None}))
+    (figure,) = figures
+    figure.draw_without_rendering()
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 23
+    assert [text.get_text() for text in legend.get_texts()] == [f"s{n:02}" for n in range(23)]
+    names, plot = legend.get_window_extent(), axes.get_window_extent()
+    assert names.x0 >= plot.x1
+    assert names.y0 >= 0
 
 
 def test_the_curve_is_a_picture_of_what_was_computed() -> None:
