@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.data import download, resume, shard_memory, versus
+from benchmarks.data import blind, download, resume, shard_memory, versus
 from benchmarks.data.figures import rows_of, verdicts_of
 from benchmarks.data.server import s3_server
 from benchmarks.data.sets import Sizes, draw
@@ -135,3 +135,12 @@ def test_downloads_take_turns_and_bring_the_same_bytes(tmp_path: Path) -> None:
     assert set(row["cpu_ms_per_mib"]) == set(row["wall_ms_per_mib"]) == {"ours", "boto3", "body"}
     with pytest.raises(RuntimeError, match="Expected bytes of digest 00, received ff"):
         download.timed(lambda: "ff", 1.0, "00")
+
+
+def test_the_fixed_condition_is_the_same_from_the_cache_and_in_the_loop_and_a_blind_one_is_not() -> None:
+    steps = {name: step() for name, step in blind.Steps(3).by_name().items()}
+    assert steps["fixed"] == pytest.approx(steps["cached"], rel=1e-5)
+    assert steps["blind"] != pytest.approx(steps["cached"], rel=1e-5)
+    row = blind.compare(batch=2, turns=1)
+    assert set(row["over_cached"]) == {"fixed", "blind"}
+    assert min(row["cpu_ms_per_sample"].values()) > 0
