@@ -85,7 +85,7 @@ class Steps:
     def _step(self, objective: Objective, batch: Batch) -> float:
         loss, _ = objective.loss(batch, self.draws)
         torch.autograd.backward(loss)
-        return float(loss)
+        return float(loss.detach())
 
     def cached(self) -> float:
         """The loss with the condition that comes with the latents; gradients are made."""
