@@ -1,24 +1,23 @@
 """Stage *shard*: raw pictures -> image shards of sound originals. May import lsr.data, lsr.store, lsr.core; no Ray.
 
-Inspect chunks of files anywhere, plan once, build shards anywhere. The plan removes duplicates, splits train from
-held-out photographs and packs, all by source key order and content, so that one source gives the same shards always.
-`data_prep.grow` lays the plan over an earlier set.
+Files are inspected in chunks anywhere (`data_prep.inspection`), planned once and built into shards anywhere. The plan
+removes duplicates, splits train from held-out photographs and packs, all by source key order and content, so that one
+source gives the same shards always. `data_prep.grow` lays the plan over an earlier set.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from data_prep.config import ShardConfig
 from data_prep.fetch import UnfetchedError
 from data_prep.fetched import Fetched, is_web
-from data_prep.items import ABSENT, Item, plain_item, read_item
+from data_prep.inspection import Inspected
+from data_prep.items import Item, read_item
 from data_prep.likeness import reached
 from data_prep.parts import once
 from data_prep.soundness import Refused, inspect
@@ -31,35 +30,10 @@ from lsr.data.manifest import ShardRow
 from lsr.store import Store, open_store
 
 VERSION = 1
-INSPECTION = 2
 KEY_DIGITS = 16
 REASONS_SHOWN = 5
 SAME_AS = "The same picture as "
 OTHER_FETCH = "Run the command again, or give source.fetch another name to take what is there now."
-CHUNK, LONGEST_CHUNK = 16, 64
-
-
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """What is known of one file. sha256: of its bytes. reason: why it is refused, None for a sound picture, of which
-    content, width, height are those of the archived pixels, and ext, bytes, changed those of the archived file. look:
-    perceptual hash, where near duplicates are asked for."""
-
-    item: Item
-    sha256: str
-    reason: str | None
-    content: str = ""
-    width: int = 0
-    height: int = 0
-    ext: str = ""
-    bytes: int = 0
-    changed: bool = False
-    look: str = ""
-
-    def plain(self) -> dict[str, Any]:
-        """Plain JSON data for requests; what is not known is left out."""
-        fields = asdict(self)
-        return {n: v for n, v in {**fields, "item": plain_item(fields["item"])}.items() if n != "look" or v}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,85 +81,6 @@ class Plan:
     left_out: tuple[LeftOut, ...]
     sources: str
     counts: dict[str, int]
-
-
-def chunks_of(items: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
-    """`items` in runs of about CHUNK, cut by their names alone: one that comes or goes changes only its own run, and
-    `inspect_items` remembers the others.
-    """
-    run: list[Item] = []
-    for item in items:
-        run.append(item)
-        if hashlib.sha256(item.key.encode()).digest()[0] % CHUNK == 0 or len(run) == LONGEST_CHUNK:
-            yield tuple(run)
-            run = []
-    if run:
-        yield tuple(run)
-
-
-def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: ShardConfig) -> list[Inspected]:
-    """Read and check a chunk of a snapshot's items; remembered in the store, unless a web address may do better another
-    time. root: from `source_root`.
-
-    Raises InputError when a file changed since it was listed. Unsound pictures do not raise.
-    """
-    store = open_store(store_uri)
-    web = Fetched(store, config.max_file_bytes)
-    plain = [item.plain() for item in items]
-    request = {"items": sha256_hex(canonical_json(plain)), "root": sha256_hex(root.encode())}
-    result = once(
-        store,
-        "shard.inspect",
-        INSPECTION,
-        request,
-        described(_of_one_file(config)),
-        lambda: {"found": [asdict(found) for found in _inspect_each(root, items, config, web)]},
-        lasting=lambda: not web.failed,
-    )
-    # The items themselves, not equal ones: of millions of pictures the names are most of what the planner holds.
-    return [
-        Inspected(**{**row, "item": item, "ext": sys.intern(row["ext"])})
-        for item, row in zip(items, result["found"], strict=True)
-    ]
-
-
-def _inspect_each(root: str, items: Sequence[Item], config: ShardConfig, web: Fetched) -> Iterator[Inspected]:
-    fetched = web.ahead([item for item in items if is_web(item)])
-    for item in items:
-        if not is_web(item):
-            yield inspect_item(root, item, config)
-            continue
-        data = next(fetched)
-        yield _unread(item, str(data)) if isinstance(data, UnfetchedError) else _inspected(item, data, config)
-
-
-def _of_one_file(config: ShardConfig) -> ShardConfig:
-    """The rules that a single file is held against; what it was asked for with does not matter to its own record."""
-    return replace(config, base="", near_duplicates=None if config.near_duplicates is None else 0)
-
-
-def inspect_item(root: str, item: Item, config: ShardConfig) -> Inspected:
-    """Read and check one file, which is not at a web address. One that is too large, or that a list names in vain, is
-    refused unread.
-    """
-    if item.pin == ABSENT:
-        return _unread(item, "The list names it, and it is not there.")
-    if item.size > config.max_file_bytes:
-        return _unread(item, f"It has {item.size} bytes, above max_file_bytes = {config.max_file_bytes}.")
-    return _inspected(item, read_item(root, item), config)
-
-
-def _unread(item: Item, reason: str) -> Inspected:
-    return Inspected(item, sha256_hex(f"unread:{item.size}".encode()), reason)
-
-
-def _inspected(item: Item, data: bytes, config: ShardConfig) -> Inspected:
-    found = inspect(data, config)
-    if isinstance(found, Refused):
-        return Inspected(item, sha256_hex(data), found.reason)
-    size, changed = len(found.data), bool(found.changes)
-    about = (found.content, found.width, found.height, found.ext, size, changed, found.look)
-    return Inspected(item, sha256_hex(data), None, *about)
 
 
 def split_of(content: str, config: ShardConfig) -> str:

@@ -21,7 +21,8 @@ from PIL import Image
 from benchmarks.surroundings import load
 from data_prep.assemble import images_manifest
 from data_prep.config import ShardConfig, SourceConfig
-from data_prep.shard import build_shard_to_store, chunks_of, inspect_items, plan
+from data_prep.inspection import chunks_of, inspect_items
+from data_prep.shard import build_shard_to_store, plan
 from data_prep.sources import list_source
 from lsr.store import open_store
 

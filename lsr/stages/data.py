@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from data_prep.assemble import images_manifest, latents_manifest, tiles_manifest
 from data_prep.config import LatentsConfig, ShardConfig, TileConfig
 from data_prep.grow import grow, load_base
+from data_prep.inspection import Inspected, chunks_of, inspect_items
 from data_prep.items import Item
-from data_prep.shard import Inspected, Planned, build_shard_to_store, chunks_of, inspect_items, plan
+from data_prep.shard import Planned, build_shard_to_store, plan
 from data_prep.sources import Snapshot, source_root
 from data_prep.tile import cut_shard_to_store
 from lsr.core.refs import Ref

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.config import ShardConfig, SourceConfig
+from data_prep.inspection import Inspected, inspect_item
 from data_prep.items import Item, read_item
-from data_prep.shard import Inspected, inspect_item
 from data_prep.sources import list_source, source_root
 from lsr.core.errors import InputError
 from lsr.core.progress import Progress

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from data_prep.assemble import images_manifest, latents_manifest, tiles_manifest
 from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
 from data_prep.grow import grow, load_base
+from data_prep.inspection import chunks_of, inspect_items
 from data_prep.latents import EncodedShard, encode_shard_to_store, fit_whitening, whitening_for
-from data_prep.shard import build_shard_to_store, chunks_of, inspect_items, plan
+from data_prep.shard import build_shard_to_store, plan
 from data_prep.sources import Item, list_source
 from data_prep.tile import CutShard, cut_shard_to_store
 from lsr.core.errors import ConfigError, InputError, NotFoundError
@@ -96,15 +97,14 @@ def test_a_second_growth_reads_only_new_pictures(store_and_root, folder, monkeyp
     store_uri, root, _, growing = store_and_root
     folder(files(range(500, 502), prefix="new-"))
     read: list[str] = []
-    from data_prep import shard
-
-    real = shard.read_item
+    from data_prep.items import read_item
 
     def counted(where: str, item: Item) -> bytes:
         read.append(item.key)
-        return real(where, item)
+        return read_item(where, item)
 
-    monkeypatch.setattr("data_prep.shard.read_item", counted)
+    for module in ("inspection", "shard"):
+        monkeypatch.setattr(f"data_prep.{module}.read_item", counted)
     sharded(store_uri, root, growing)
     assert len(set(read)) < 40
     assert {"new-0500.png", "new-0501.png"} <= set(read)

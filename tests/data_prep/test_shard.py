@@ -19,8 +19,9 @@ from PIL import Image
 
 from data_prep.assemble import images_manifest
 from data_prep.config import ShardConfig, SourceConfig
+from data_prep.inspection import Inspected, inspect_items
 from data_prep.items import Item
-from data_prep.shard import Inspected, Plan, build_shard_to_store, inspect_items, plan, split_of
+from data_prep.shard import Plan, build_shard_to_store, plan, split_of
 from data_prep.sources import list_source
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import InputError, IntegrityError
@@ -137,7 +138,8 @@ def test_a_second_run_reads_no_picture(store_uri, folder, monkeypatch) -> None:
     def never(*_: object) -> bytes:
         raise AssertionError("read again")
 
-    monkeypatch.setattr("data_prep.shard.read_item", never)
+    for module in ("inspection", "shard"):
+        monkeypatch.setattr(f"data_prep.{module}.read_item", never)
     assert make(store_uri, root)[0] == first
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from data_prep.config import ShardConfig, SourceConfig
+from data_prep.inspection import inspect_item
 from data_prep.items import Item, read_item
-from data_prep.shard import inspect_item
 from data_prep.sources import Snapshot, list_source, source_root
 from data_prep.tar_source import RangedFile
 from lsr.core.errors import InputError, NotFoundError
@@ -73,7 +73,8 @@ def test_three_formats_name_the_same_pictures(root: Path, name: str) -> None:
 
 def test_captions_and_labels_are_members_and_counted(root: Path, store_uri: str, tmp_path: Path) -> None:
     from data_prep.assemble import images_manifest
-    from data_prep.shard import build_shard_to_store, inspect_items, plan
+    from data_prep.inspection import inspect_items
+    from data_prep.shard import build_shard_to_store, plan
 
     config = ShardConfig()
     uri = write(root / "l.jsonl", ROWS)
@@ -207,7 +208,8 @@ def test_an_item_says_only_what_is_known() -> None:
 
 def test_refused_rows_are_accounted_for(root: Path, store_uri: str, tmp_path: Path) -> None:
     from data_prep.assemble import images_manifest
-    from data_prep.shard import build_shard_to_store, inspect_items, plan
+    from data_prep.inspection import inspect_items
+    from data_prep.shard import build_shard_to_store, plan
 
     config = ShardConfig()
     uri = write(root / "l.csv", [{"uri": "plain.jpg"}, {"uri": "gone.jpg"}])

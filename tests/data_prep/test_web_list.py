@@ -16,7 +16,8 @@ from data_prep import fetch as room
 from data_prep.assemble import images_manifest
 from data_prep.config import ShardConfig, SourceConfig
 from data_prep.fetched import Fetched, copies
-from data_prep.shard import Inspected, Plan, build_shard_to_store, inspect_items, plan
+from data_prep.inspection import Inspected, inspect_items
+from data_prep.shard import Plan, build_shard_to_store, plan
 from data_prep.sources import Snapshot, list_source, source_root
 from lsr.core.config import check
 from lsr.core.errors import ConfigError, InputError
