@@ -32,8 +32,8 @@ FORMATS = {
     "AVIF": "avif",
 }
 ORIENTATION = 0x0112
-# Pillow keeps 4 bytes a pixel; a strip of this many stays in cache and is not mapped anew from the system each time.
-HASH_BYTES = 128 << 10
+# Of a strip as Pillow keeps it, 4 bytes a pixel: bounded whatever the width, and no smaller, because strips cost calls.
+HASH_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

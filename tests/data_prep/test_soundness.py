@@ -180,7 +180,7 @@ def test_equal_pictures_have_equal_content_in_any_file() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize("size", [(1, 1), (1, 40_000), (40_000, 2), (300, 219), (512, 64), (512, 65)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 300_000), (300_000, 2), (300, 219), (512, 512), (512, 513)])
 def test_content_is_the_digest_of_size_and_pixels(size: tuple[int, int], mode: str) -> None:
     width, height = size
     levels = np.random.default_rng(1).integers(0, 256, (height, width, 3 if mode == "RGB" else 1), dtype=np.uint8)
