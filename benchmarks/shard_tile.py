@@ -43,8 +43,8 @@ TARGET = Target(sense="at least", limit=0.8)
 CAUSE = (
     "Tiles are compressed without loss, and compressing the tiles of a picture takes many times what decoding it does, "
     "so the target is out of reach for *tile* however it is run; the last figure holds the stages against that work. "
-    "*shard* hashes every pixel to find duplicates: SHA-256 alone, on processors that have instructions for it, takes a "
-    "fifth of the decoding of a large photograph and half of that of a 800 x 600 JPEG. Faster compression (zlib "
+    "*shard* hashes every pixel to find duplicates: SHA-256 alone, on processors that have instructions for it, takes "
+    "a fifth of the decoding of a large photograph and half of that of an 800 x 600 JPEG. Faster compression (zlib "
     "level 1 is about three times faster at 192 px and no larger) was left out: its tiles take an eighth longer to "
     "decode, and a tile is read far more often than it is written."
 )
