@@ -1,4 +1,5 @@
-"""Peak memory of listing, checking, planning and packing 1,000, 10,000 and 100,000 pictures, each in a fresh process.
+"""Peak memory of sharding 1,000, 10,000 and 100,000 pictures, each count in a fresh process: listing, writing and
+reading the snapshot, checking, planning, packing.
 
 `python -m benchmarks.data.shard_memory` writes results/data/shard_memory.json. One process does everything that the
 stage spreads over workers, so the figure is that of the planner and of one worker together.
@@ -23,7 +24,7 @@ from data_prep.assemble import images_manifest
 from data_prep.config import ShardConfig, SourceConfig
 from data_prep.inspection import chunks_of, inspect_items
 from data_prep.shard import build_shard_to_store, plan
-from data_prep.sources import list_source
+from data_prep.sources import Snapshot, list_source
 from lsr.store import open_store
 
 COUNTS = (1_000, 10_000, 100_000)
@@ -49,7 +50,8 @@ def peak_mib() -> float:
 def shard(root: Path, store_uri: str) -> dict[str, float]:
     """Shard the folder here; what it cost."""
     start, before = time.perf_counter(), peak_mib()
-    items = list_source(SourceConfig(uri=str(root), name="memory"), root).items
+    listed = list_source(SourceConfig(uri=str(root), name="memory"), root).to_bytes()
+    items = Snapshot.from_bytes(listed, "this listing").items
     found = [one for chunk in chunks_of(items) for one in inspect_items(store_uri, str(root), chunk, RULES)]
     planned = plan(found, RULES)
     rows = [build_shard_to_store(store_uri, str(root), images, RULES) for images in planned.shards]

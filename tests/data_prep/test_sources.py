@@ -11,12 +11,15 @@ from pathlib import Path
 
 import boto3
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from moto import mock_aws
 
 from data_prep.config import SourceConfig
-from data_prep.items import read_item
+from data_prep.items import Item, read_item
 from data_prep.sources import Snapshot, list_source, source_root
 from data_prep.tars import Sample, write_tar
+from lsr.core.canonical import canonical_json
 from lsr.core.errors import ConfigError, InputError, IntegrityError, NotFoundError, VersionMismatchError
 from lsr.store import open_store
 
@@ -196,3 +199,33 @@ def test_a_snapshot_of_another_format_is_refused(folder) -> None:
         Snapshot.from_bytes(data.replace(b'"format":1', b'"format":2'), "here")
     with pytest.raises(IntegrityError, match="not a snapshot"):
         Snapshot.from_bytes(data[:-5], "here")
+
+    for broken in (b'"pin"', b'"path"', b'"size"'):
+        with pytest.raises(IntegrityError, match="lacks a field"):
+            Snapshot.from_bytes(data.replace(broken, b'"other"'), "here")
+    with pytest.raises(IntegrityError, match="unexpected keyword argument 'other'"):
+        Snapshot.from_bytes(data.replace(b'"offset"', b'"other"'), "here")
+    for other in (b"[]", b"7", b'{"format":1,"uri":"x","ignored":{}}', b'{"key":"","size":1,"pin":"","path":""}'):
+        with pytest.raises(IntegrityError, match="not a snapshot"):
+            Snapshot.from_bytes(other, "here")
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=8)
+items = st.builds(
+    Item,
+    key=texts,
+    size=st.integers(0, 2**40),
+    pin=texts,
+    path=texts,
+    offset=st.none() | st.integers(0, 2**40),
+    caption=st.none() | texts,
+    label=st.none() | texts,
+)
+
+
+@given(texts, st.lists(items, max_size=4), st.dictionaries(texts, st.integers(0, 9), max_size=5))
+def test_a_snapshot_is_the_canonical_json_of_what_it_holds_and_reads_back(uri, found, ignored) -> None:
+    snapshot = Snapshot(uri=uri, items=tuple(found), ignored=ignored)
+    plain = {"format": 1, "uri": uri, "items": [item.plain() for item in found], "ignored": ignored}
+    assert snapshot.to_bytes() == canonical_json(plain)
+    assert Snapshot.from_bytes(snapshot.to_bytes(), "here") == snapshot
