@@ -22,7 +22,7 @@ from data_prep.likeness import reached
 from data_prep.parts import once
 from data_prep.soundness import Refused, inspect
 from data_prep.tars import Sample, pack, store_shard, tar_size, write_tar
-from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.core.canonical import canonical_json, canonical_list, sha256_hex
 from lsr.core.config import described
 from lsr.core.errors import InputError, IntegrityError
 from lsr.data.index import IndexRow
@@ -132,11 +132,10 @@ def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
 
 
 def _digest_of(files: Iterable[Inspected]) -> str:
-    """sha256 of the canonical JSON [[key, sha256], ...], of which there is never more than a pair in memory."""
-    digest = hashlib.sha256(b"[")
-    for number, found in enumerate(files):
-        digest.update((b"," if number else b"") + canonical_json([found.item.key, found.sha256]))
-    digest.update(b"]")
+    """sha256 of the canonical JSON [[key, sha256], ...]."""
+    digest = hashlib.sha256()
+    for piece in canonical_list([found.item.key, found.sha256] for found in files):
+        digest.update(piece)
     return digest.hexdigest()
 
 

@@ -22,7 +22,7 @@ from data_prep.config import SourceConfig
 from data_prep.items import Item, file_item, local_file, remote
 from data_prep.tar_source import list_tar
 from data_prep.uri_list import list_rows, root_of
-from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.core.canonical import canonical_json, canonical_list, sha256_hex
 from lsr.core.errors import ConfigError, InputError, IntegrityError, NotFoundError, VersionMismatchError
 from lsr.data.pixels import IMAGE_SUFFIXES
 
@@ -42,8 +42,8 @@ class Snapshot:
         """Canonical JSON; `from_bytes` reads it back."""
         # In pieces, by RFC 8785's order of names: a listing of millions as plain data is far larger than its bytes.
         head = canonical_json({"format": FORMAT, "ignored": self.ignored})[:-1]
-        items = b",".join(canonical_json(item.plain()) for item in self.items)
-        return b"".join((head, b',"items":[', items, b'],"uri":', canonical_json(self.uri), b"}"))
+        items = canonical_list(item.plain() for item in self.items)
+        return b"".join((head, b',"items":', *items, b',"uri":', canonical_json(self.uri), b"}"))
 
     @property
     def digest(self) -> str:

@@ -13,7 +13,7 @@ import io
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.data.figures import spread
+from benchmarks.data.sets import samples_of
 from benchmarks.surroundings import code, load, machine
 from data_prep.config import DegradationConfig
 from lsr.data.degrade import degrade, restore_size
@@ -43,7 +45,7 @@ Row = dict[str, Any]
 
 
 class Steps:
-    """The steps by name, over one batch of tiles kept as PNG files and as latents."""
+    """The steps by name, over one batch of tiles of the bundled photographs, kept as PNG files and as latents."""
 
     def __init__(self, batch: int, seed: int = 0) -> None:
         recipe = load_recipe("demo")
@@ -60,7 +62,7 @@ class Steps:
             # A U-Net begins with layers of zeros, to which every condition is the same.
             for weight in self.system.unet.parameters():
                 weight.add_(0.02 * torch.randn_like(weight))
-        self.files = [_png(seed + n, recipe.tile.size) for n in range(batch)]
+        self.files = [sample["png"] for sample in samples_of("png", batch, recipe.tile.size, Path())]
         self.draws = Draws(seed=seed, stage="denoise", step=0, lane=0)
         self.latents = self._latents()
         self.standard = DenoiseObjective(self.system, DenoiseLoss())
@@ -101,18 +103,6 @@ class Steps:
         return {"cached": self.cached, "fixed": lambda: self.in_loop(self.fixed), "blind": lambda: self.in_loop(BLIND)}
 
 
-def _png(seed: int, side: int) -> bytes:
-    """A smooth tile with grain: JPEG and PNG cost what they cost for photographs, not for noise."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize(
-        (side, side), Image.Resampling.BICUBIC
-    )
-    grain = rng.normal(0, 4, (side, side, 3))
-    out = io.BytesIO()
-    Image.fromarray(np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8)).save(out, "PNG")
-    return out.getvalue()
-
-
 def compare(batch: int, turns: int) -> Row:
     """Milliseconds of the processor a sample by way, and each over the cached one, turn by turn."""
     steps = Steps(batch).by_name()
@@ -127,13 +117,8 @@ def compare(batch: int, turns: int) -> Row:
     return {
         "batch": batch,
         "cpu_ms_per_sample": {name: round(statistics.median(found), 3) for name, found in spent.items()},
-        "over_cached": {name: _spread(found) for name, found in over.items()},
+        "over_cached": {name: spread(found) for name, found in over.items()},
     }
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    found = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-    return {name: round(value, 3) for name, value in found.items()}
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from typing import Any
 import boto3
 from boto3.s3.transfer import TransferConfig
 
+from benchmarks.data.figures import spread
 from benchmarks.data.server import s3_server
 from benchmarks.surroundings import code, load, machine
 from lsr.store import open_store
@@ -80,16 +81,12 @@ def compare(remote: str, size: int, turns: int, folder: Path) -> Row:
         "mib": mib,
         "cpu_ms_per_mib": {name: _median([cpu for cpu, _ in found]) for name, found in spent.items()},
         "wall_ms_per_mib": {name: _median([wall for _, wall in found]) for name, found in spent.items()},
-        "cpu_of_boto3_over_ours": _spread([b[0] / a[0] for a, b in zip(spent["ours"], spent["boto3"])]),
+        "cpu_of_boto3_over_ours": spread([b[0] / a[0] for a, b in zip(spent["ours"], spent["boto3"])]),
     }
 
 
 def _median(values: Sequence[float]) -> float:
     return round(statistics.median(values), 3)
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": _median(values), "lowest": round(min(values), 3), "highest": round(max(values), 3)}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What is made of the passes of `versus`: medians, rates over memory and over the best other side, verdicts."""
+"""What is made of timings; of the passes of `versus` rates over memory and over the best other side, and verdicts."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ FLOORS = ("memory", "memory_once", "whole")
 
 Case = tuple[str, str, int, str]
 Answers = Mapping[Case, Sequence[Mapping[str, Any]]]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, lowest and highest to three decimals, for records of few turns."""
+    found = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def rate_over(base: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]], what: str) -> Estimate:

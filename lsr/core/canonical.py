@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import rfc8785
@@ -40,6 +40,15 @@ def canonical_json(value: Any) -> bytes:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, TypeError) as error:
         raise ConfigError(f"This value has no canonical JSON form: {error}.") from error
+
+
+def canonical_list(values: Iterable[Any]) -> Iterator[bytes]:
+    """The bytes of `canonical_json(list(values))` in pieces: elements are asked for and spelled one at a time."""
+    before = b"["
+    for value in values:
+        yield before + canonical_json(value)
+        before = b","
+    yield b"[]" if before == b"[" else b"]"
 
 
 def sha256_hex(data: bytes | memoryview) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsr.core.canonical import MAX_SAFE_INT, action_key, canonical_json, sha256_hex
+from lsr.core.canonical import MAX_SAFE_INT, action_key, canonical_json, canonical_list, sha256_hex
 from lsr.core.errors import ConfigError
 
 SAFE_INTS = st.integers(-MAX_SAFE_INT, MAX_SAFE_INT)
@@ -23,6 +23,11 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.di
 def test_canonical_json_is_json_and_reads_back_as_equal(value):
     """Every number is a double: 1e16 is spelled as a whole number, which only a reader of doubles reads back equal."""
     assert json.loads(canonical_json(value), parse_int=float) == value
+
+
+@given(st.lists(VALUES, max_size=5))
+def test_a_list_in_pieces_is_the_list(values):
+    assert b"".join(canonical_list(iter(values))) == canonical_json(values)
 
 
 @given(st.dictionaries(TEXT, VALUES, max_size=5))

@@ -200,6 +200,9 @@ def test_a_snapshot_of_another_format_is_refused(folder) -> None:
     with pytest.raises(IntegrityError, match="not a snapshot"):
         Snapshot.from_bytes(data[:-5], "here")
 
+
+def test_a_snapshot_with_broken_items_or_without_any_is_refused(folder) -> None:
+    data = listed(folder({"a.png": b"x"})).to_bytes()
     for broken in (b'"pin"', b'"path"', b'"size"'):
         with pytest.raises(IntegrityError, match="lacks a field"):
             Snapshot.from_bytes(data.replace(broken, b'"other"'), "here")
