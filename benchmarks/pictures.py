@@ -19,7 +19,8 @@ from data_prep.assemble import images_manifest, latents_manifest, tiles_manifest
 from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
 from data_prep.inspection import inspect_items
 from data_prep.latents import encode_shard_to_store, fit_whitening
-from data_prep.shard import build_shard_to_store, plan
+from data_prep.planning import plan
+from data_prep.shard import build_shard_to_store
 from data_prep.sources import list_source, source_root
 from data_prep.tile import cut_shard_to_store
 from lsr.data.manifest import Manifest

@@ -12,7 +12,7 @@ from typing import Any
 from data_prep import latents, shard, tile
 from data_prep.config import LatentsConfig, ShardConfig, TileConfig
 from data_prep.latents import EncodedShard
-from data_prep.shard import LeftOut, Plan
+from data_prep.planning import LeftOut, Plan
 from data_prep.tile import CutShard
 from lsr.core.config import described
 from lsr.core.errors import InputError, IntegrityError

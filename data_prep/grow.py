@@ -7,22 +7,26 @@ set without base is packed anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from data_prep.config import ShardConfig
-from data_prep.shard import VERSION, Plan, Planned, pack_images
+from data_prep.planning import Plan, Planned, key_number, pack_images
+from data_prep.shard import VERSION
+from data_prep.spool import Part
 from lsr.core.errors import InputError
 from lsr.data.index import IndexRow
 from lsr.data.manifest import ShardRow, load_manifest
 from lsr.data.shards import index_of
 from lsr.store import Store
 
-Base = Sequence[tuple[ShardRow, Sequence[IndexRow]]]
+Base = Iterable[tuple[ShardRow, Sequence[IndexRow]]]
 """The shards of an earlier set, each with its index."""
 
 
 def load_base(store: Store, config: ShardConfig) -> Base:
-    """The set that `config.base` names, empty for none.
+    """The set that `config.base` names, empty for none; indices are read one at a time.
 
     Raises NotFoundError when it is not there, InputError when it holds no image shards of this version.
     """
@@ -35,23 +39,30 @@ def load_base(store: Store, config: ShardConfig) -> Base:
             f"shard.base must name image shards of version {VERSION}, {config.base} holds {manifest.kind} of version "
             f"{version}; leave it empty to shard anew."
         )
-    return [(row, index_of(store, row)) for row in manifest.shards]
+    return ((row, index_of(store, row)) for row in manifest.shards)
 
 
-def grow(plan: Plan, base: Base, config: ShardConfig) -> list[ShardRow | tuple[Planned, ...]]:
+def grow(plan: Plan, base: Base, config: ShardConfig) -> list[ShardRow | Sequence[Planned]]:
     """The shards of the grown set: rows of `base` that hold exactly what the plan wants, and pictures of shards that
     must be built. Without a base, the plan's own shards.
     """
-    if not base:
-        return list(plan.shards)
-    wanted = {image.key: image for shard in plan.shards for image in shard}
-    grown: list[ShardRow | tuple[Planned, ...]] = []
+    pictures, wanted = plan.pictures, np.ones(len(plan.pictures), dtype=bool)
+    order = np.argsort(pictures.keys)
+    keys = pictures.keys[order]
+    grown: list[ShardRow | Sequence[Planned]] = []
     for row, index in base:
-        here = [(found, wanted.pop(found.key)) for found in index if found.key in wanted]
-        whole = len(here) == len(index) and all(_is(found, image) for found, image in here)
+        asked = np.array([key_number(found.key) for found in index], dtype=np.uint64)
+        near = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+        there = np.flatnonzero((keys[near] == asked) & wanted[order[near]])
+        places = order[near[there]]
+        wanted[places] = False
+        here = Part(pictures, places)
+        whole = len(here) == len(index) and all(map(_is, index, here))
         if here:
-            grown.append(row if whole else tuple(image for _, image in here))
-    return [*grown, *pack_images(list(wanted.values()), config)]
+            grown.append(row if whole else here)
+    if not grown:
+        return list(plan.shards)
+    return [*grown, *pack_images(Part(pictures, np.flatnonzero(wanted)), config)]
 
 
 def _is(found: IndexRow, image: Planned) -> bool:

@@ -5,17 +5,18 @@ lsr.core; no Ray.
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from operator import attrgetter
 from typing import Any
 
 from data_prep.config import ShardConfig
 from data_prep.fetch import UnfetchedError
 from data_prep.fetched import Fetched, is_web
-from data_prep.items import ABSENT, Item, plain_item, read_item
+from data_prep.items import ABSENT, ITEM, Item, plain_item, read_item
 from data_prep.parts import once
 from data_prep.soundness import Refused, inspect
+from data_prep.spool import Code, Part
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import described
 from lsr.store import open_store
@@ -47,18 +48,26 @@ class Inspected:
         return {n: v for n, v in {**fields, "item": plain_item(fields["item"])}.items() if n != "look" or v}
 
 
-def chunks_of(items: Sequence[Item]) -> Iterator[tuple[Item, ...]]:
+def _packed(found: Inspected) -> list[Any]:
+    return [ITEM.pack(found.item), *_VALUES(found)]
+
+
+_VALUES = attrgetter(*(field.name for field in fields(Inspected) if field.name != "item"))
+INSPECTED: Code[Inspected] = Code(_packed, lambda row: Inspected(ITEM.unpack(row[0]), *row[1:]))
+
+
+def chunks_of(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     """`items` in runs of about CHUNK, cut by their names alone: one that comes or goes changes only its own run, and
     `inspect_items` remembers the others.
     """
-    run: list[Item] = []
+    start = end = 0
     for item in items:
-        run.append(item)
-        if hashlib.sha256(item.key.encode()).digest()[0] % CHUNK == 0 or len(run) == LONGEST_CHUNK:
-            yield tuple(run)
-            run = []
-    if run:
-        yield tuple(run)
+        end += 1
+        if hashlib.sha256(item.key.encode()).digest()[0] % CHUNK == 0 or end - start == LONGEST_CHUNK:
+            yield Part(items, range(start, end))
+            start = end
+    if start < end:
+        yield Part(items, range(start, end))
 
 
 def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: ShardConfig) -> list[Inspected]:
@@ -80,11 +89,7 @@ def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: Shar
         lambda: {"found": [asdict(found) for found in _inspect_each(root, items, config, web)]},
         lasting=lambda: not web.failed,
     )
-    # The items themselves, not equal ones: of millions of pictures the names are most of what the planner holds.
-    return [
-        Inspected(**{**row, "item": item, "ext": sys.intern(row["ext"])})
-        for item, row in zip(items, result["found"], strict=True)
-    ]
+    return [Inspected(**{**row, "item": item}) for item, row in zip(items, result["found"], strict=True)]
 
 
 def _inspect_each(root: str, items: Sequence[Item], config: ShardConfig, web: Fetched) -> Iterator[Inspected]:

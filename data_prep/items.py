@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
+from data_prep.spool import code_of
 from lsr.core.canonical import sha256_hex
 from lsr.core.errors import InputError, NotFoundError
 from lsr.store import Store, open_store
@@ -39,11 +40,6 @@ class Item:
     caption: str | None = None
     label: str | None = None
 
-    def __post_init__(self) -> None:
-        # Mostly equal: one string for both is a fifth less for a listing of millions.
-        if self.path == self.key:
-            object.__setattr__(self, "path", self.key)
-
     def plain(self) -> dict[str, Any]:
         """Plain JSON data; `Item(**plain)` reads it back. What is not said is left out."""
         return plain_item(asdict(self))
@@ -52,6 +48,9 @@ class Item:
 def plain_item(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of an item without those of `caption` and `label` that are None."""
     return {name: value for name, value in fields.items() if value is not None or name not in ("caption", "label")}
+
+
+ITEM = code_of(Item)
 
 
 def read_item(root: str, item: Item) -> bytes:

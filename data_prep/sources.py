@@ -8,66 +8,104 @@ at here: `data_prep.fetched` pins them when they are read.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from data_prep.config import SourceConfig
-from data_prep.items import Item, file_item, local_file, remote
+from data_prep.items import ITEM, Item, file_item, local_file, remote
+from data_prep.ranged import RangedFile
+from data_prep.spool import Spool
 from data_prep.tar_source import list_tar
 from data_prep.uri_list import list_rows, root_of
-from lsr.core.canonical import canonical_json, canonical_list, sha256_hex
+from lsr.core.canonical import canonical_json
 from lsr.core.errors import ConfigError, InputError, IntegrityError, NotFoundError, VersionMismatchError
+from lsr.core.refs import Ref
 from lsr.data.pixels import IMAGE_SUFFIXES
+from lsr.store import Store
 
-FORMAT = 1
-ITEM_FIELDS = {"key", "size", "pin", "path"}
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """What a source held when it was listed. ignored: files left out for their suffix or a hidden name, by suffix."""
+    """What a source held when it was listed. ignored: files left out for their suffix or a hidden name, by suffix.
+
+    Stored as lines of canonical JSON, a head and one an item, so that millions are written and read one at a time.
+    """
 
     uri: str
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     ignored: dict[str, int]
 
-    def to_bytes(self) -> bytes:
-        """Canonical JSON; `from_bytes` reads it back."""
-        # In pieces, by RFC 8785's order of names: a listing of millions as plain data is far larger than its bytes.
-        head = canonical_json({"format": FORMAT, "ignored": self.ignored})[:-1]
-        items = canonical_list(item.plain() for item in self.items)
-        return b"".join((head, b',"items":', *items, b',"uri":', canonical_json(self.uri), b"}"))
+    def lines(self) -> Iterator[bytes]:
+        """`from_lines` reads them back."""
+        head = {"format": FORMAT, "ignored": self.ignored, "items": len(self.items), "uri": self.uri}
+        yield canonical_json(head) + b"\n"
+        for item in self.items:
+            yield canonical_json(item.plain()) + b"\n"
 
     @property
     def digest(self) -> str:
-        """sha256 of `to_bytes()`: the pin of the raw source in action keys."""
-        return sha256_hex(self.to_bytes())
+        """sha256 of all lines: the pin of the raw source in action keys."""
+        digest = hashlib.sha256()
+        for line in self.lines():
+            digest.update(line)
+        return digest.hexdigest()
+
+    def save(self, store: Store, name: str) -> Ref:
+        """Put it under `snapshots/<name>/<digest>.jsonl`, if it is not there."""
+        with tempfile.TemporaryDirectory(prefix="lsr-") as folder:
+            file, digest = Path(folder) / "snapshot.jsonl", hashlib.sha256()
+            with open(file, "wb") as out:
+                for line in self.lines():
+                    digest.update(line)
+                    out.write(line)
+            pin = digest.hexdigest()
+            ref = Ref(kind="snapshot", key=pin, digest=pin, path=f"snapshots/{name}/{pin}.jsonl")
+            if store.head(ref.path) is None:
+                store.write_file(ref.path, file)
+        return ref
 
     @staticmethod
-    def from_bytes(data: bytes, where: str) -> Snapshot:
+    def load(store: Store, key: str) -> Snapshot:
+        """What `save` put. Raises IntegrityError when it is not what its key says, and what `from_lines` raises."""
+        where, about, digest = f"{store.uri}/{key}", store.head(key), hashlib.sha256()
+        if about is None:
+            raise NotFoundError(f"{where} does not exist; list the source again.")
+
+        def lines() -> Iterator[bytes]:
+            with io.BufferedReader(RangedFile(store, key, about.size)) as file:
+                for line in file:
+                    digest.update(line)
+                    yield line
+
+        found = Snapshot.from_lines(lines(), where)
+        if digest.hexdigest() != PurePosixPath(key).stem:
+            raise IntegrityError(f"{where} does not have the digest in its name; list the source again.")
+        return found
+
+    @staticmethod
+    def from_lines(lines: Iterable[bytes], where: str) -> Snapshot:
         """Raises VersionMismatchError for another format, IntegrityError for anything else than a snapshot."""
+        rows = iter(lines)
         try:
-            plain = json.loads(data, object_hook=_item_of)
-            if plain.pop("format", None) != FORMAT:
+            head = json.loads(next(rows, b""))
+            if head.get("format") != FORMAT:
                 raise VersionMismatchError(f"{where} is no snapshot of format {FORMAT}; list the source again.")
-            items = tuple(plain["items"])
-            if not all(isinstance(item, Item) for item in items):
-                raise ValueError("one of its items lacks a field")
-            return Snapshot(uri=plain["uri"], items=items, ignored=plain["ignored"])
+            items = Spool((Item(**json.loads(row)) for row in rows), ITEM)
+            if len(items) != head["items"]:
+                raise ValueError(f"it holds {len(items)} items and announces {head['items']}")
+            return Snapshot(uri=head["uri"], items=items, ignored=head["ignored"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise IntegrityError(f"{where} is not a snapshot of a source: {error}; list the source again.") from error
-
-
-def _item_of(plain: dict[str, Any]) -> Item | dict[str, Any]:
-    """The item as soon as it is parsed, so that a listing of millions is never there as plain data."""
-    return Item(**plain) if plain.keys() >= ITEM_FIELDS else plain
 
 
 def source_root(uri: str, cache: Path) -> str:
@@ -104,19 +142,24 @@ def list_source(config: SourceConfig, cache: Path) -> Snapshot:
     root = source_root(config.uri, cache)
     if config.uri.startswith("list:"):
         return _listed(config)
-    files = sorted(_list_s3(root) if root.startswith("s3://") else _list_folder(root), key=lambda item: item.key)
-    tars = config.uri.startswith("tar:")
-    chosen = [item for item in files if _suffix(item.key) in (("tar",) if tars else IMAGE_SUFFIXES)]
-    ignored = Counter(_suffix(item.key) or "none" for item in files)
-    ignored.subtract(_suffix(item.key) for item in chosen)
+    suffixes, tars = Counter[str](), config.uri.startswith("tar:")
+    wanted = ("tar",) if tars else IMAGE_SUFFIXES
+
+    def chosen() -> Iterator[Item]:
+        for item in _list_s3(root) if root.startswith("s3://") else _list_folder(root):
+            suffix = _suffix(item.key)
+            if suffix in wanted:
+                yield _pinned_by_content(root, item) if config.uri.startswith("set:") else item
+            else:
+                suffixes[suffix or "none"] += 1
+
+    items = Spool(chosen(), ITEM, by=lambda item: item.key)
     if tars:
-        chosen = [member for tar in chosen for member in list_tar(root, tar)]
-    if config.uri.startswith("set:"):
-        chosen = [_pinned_by_content(root, item) for item in chosen]
-    left = {suffix: count for suffix, count in sorted(ignored.items()) if count}
-    if not chosen:
-        raise InputError(_nothing_found(config.uri, left))
-    return Snapshot(uri=config.uri, items=tuple(chosen), ignored=left)
+        items = Spool((member for tar in items for member in list_tar(root, tar)), ITEM)
+    ignored = dict(sorted(suffixes.items()))
+    if not items:
+        raise InputError(_nothing_found(config.uri, ignored))
+    return Snapshot(uri=config.uri, items=items, ignored=ignored)
 
 
 def _suffix(key: str) -> str:
@@ -165,5 +208,4 @@ def _listed(config: SourceConfig) -> Snapshot:
     items, repeated = list_rows(config.uri.removeprefix("list:").removeprefix("file://"), config.fetch)
     if not items:
         raise InputError(_nothing_found(config.uri, {}))
-    ignored = {"repeated": repeated} if repeated else {}
-    return Snapshot(uri=config.uri, items=tuple(sorted(items, key=lambda item: item.key)), ignored=ignored)
+    return Snapshot(uri=config.uri, items=items, ignored={"repeated": repeated} if repeated else {})

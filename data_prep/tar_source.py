@@ -8,48 +8,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 from urllib.parse import unquote
 
 from data_prep.items import Item, local_file, place_of, remote, shown
+from data_prep.ranged import RangedFile
 from lsr.data.pixels import IMAGE_SUFFIXES
 from lsr.data.shards import member_offsets
-from lsr.store import Store
 
-WINDOW = 8 << 20
 MAX_TEXT = 64 << 10
-
-
-class RangedFile(io.RawIOBase):
-    """An object of `size` bytes as a seekable file, read by ranges of WINDOW bytes of which one is held."""
-
-    def __init__(self, store: Store, key: str, size: int, window: int = WINDOW) -> None:
-        self._store, self._key, self._size, self._window = store, key, size, window
-        self._at, self._start, self._held = 0, 0, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer)
-        if not self._start <= self._at < self._start + len(self._held):
-            self._start = self._at
-            self._held = self._store.read(self._key, self._at, self._window) if self._at < self._size else b""
-        inside = self._at - self._start
-        piece = self._held[inside : inside + len(view)]
-        view[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
 
 
 @dataclass(slots=True)

@@ -11,17 +11,18 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from itertools import groupby, islice
+from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from data_prep.fetch import SCHEMES
 from data_prep.fetched import PIN
-from data_prep.items import ABSENT, Item, place_of, remote
+from data_prep.items import ABSENT, ITEM, Item, place_of, remote
+from data_prep.ranged import RangedFile
+from data_prep.spool import Spool, code_of
 from lsr.core.errors import InputError, NotFoundError
 
 FORMATS = ("csv", "jsonl", "parquet")
@@ -39,6 +40,9 @@ class Row:
     label: str | None
 
 
+ROW = code_of(Row)
+
+
 def root_of(place: str) -> str:
     """The folder or prefix that relative addresses of the list at `place` are below.
 
@@ -53,26 +57,25 @@ def root_of(place: str) -> str:
     return os.path.dirname(os.path.abspath(place))
 
 
-def list_rows(place: str, fetch: str = "") -> tuple[list[Item], int]:
-    """The items of the list, in its order and each address once, and how many rows repeat an address.
+def list_rows(place: str, fetch: str = "") -> tuple[Sequence[Item], int]:
+    """The items of the list, ordered by address and each address once, and how many rows repeat an address; the first
+    one's caption and label stay.
 
     fetch: name of the fetch, without which web addresses are refused; nothing is fetched here. A file that is not there
     is an item all the same, with the pin ABSENT. Raises InputError naming the row that holds no address or one of an
     unknown kind.
     """
-    root, seen, repeated = root_of(place), set[str](), 0
-    found: list[Item] = []
-    rows = _rows(place)
+    root, rows = root_of(place), Spool(_rows(place), ROW, by=lambda row: row.uri)
+    found = Spool(_items(root, rows, place, fetch), ITEM)
+    return found, len(rows) - len(found)
+
+
+def _items(root: str, rows: Iterable[Row], place: str, fetch: str) -> Iterator[Item]:
+    """Of rows that are ordered by address: what each different one names."""
+    fresh = (next(same) for _, same in groupby(rows, key=lambda row: row.uri))
     with ThreadPoolExecutor(_LOOKERS) as pool:
-        while part := list(islice(rows, _ROWS)):
-            fresh = []
-            for row in part:
-                repeated += row.uri in seen
-                if row.uri not in seen:
-                    seen.add(row.uri)
-                    fresh.append(row)
-            found += pool.map(lambda row: _item(root, row, place, fetch), fresh)
-    return found, repeated
+        while part := list(islice(fresh, _ROWS)):
+            yield from pool.map(lambda row: _item(root, row, place, fetch), part)
 
 
 def _item(root: str, row: Row, place: str, fetch: str) -> Item:
@@ -143,43 +146,46 @@ def _text(value: Any) -> str | None:
 
 def _plain_rows(place: str) -> Iterator[dict[str, Any]]:
     kind = place.rpartition(".")[2].lower()
-    data = _bytes(place)
     try:
-        if kind == "parquet":
-            yield from _parquet(data, place)
-        elif kind == "csv":
-            yield from _csv(data, place)
-        else:
-            for line in data.splitlines():
-                if line.strip():
-                    plain = json.loads(line)
-                    yield plain if isinstance(plain, dict) else {}
+        with _opened(place) as file:
+            if kind == "parquet":
+                yield from _parquet(file, place)
+            elif kind == "csv":
+                yield from _csv(file, place)
+            else:
+                for line in file:
+                    if line.strip():
+                        plain = json.loads(line)
+                        yield plain if isinstance(plain, dict) else {}
     except (ValueError, csv.Error) as error:
         raise InputError(f"The list {place} is not a readable .{kind} file: {error}.") from error
 
 
-def _bytes(place: str) -> bytes:
+def _opened(place: str) -> BinaryIO:
     if not place.startswith("s3://"):
-        return Path(place).read_bytes()
+        return open(place, "rb")
     root, _, name = place.rpartition("/")
-    return remote(root).read(name)
+    about = remote(root).head(name)
+    if about is None:
+        raise NotFoundError(f"The source list:{place} names no object; give an existing .csv, .jsonl or .parquet list.")
+    return cast(BinaryIO, io.BufferedReader(RangedFile(remote(root), name, about.size)))
 
 
-def _csv(data: bytes, place: str) -> Iterator[dict[str, Any]]:
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+def _csv(file: BinaryIO, place: str) -> Iterator[dict[str, Any]]:
+    reader = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""))
     _require_uri(reader.fieldnames or (), place)
     yield from reader
 
 
-def _parquet(data: bytes, place: str) -> Iterator[dict[str, Any]]:
+def _parquet(file: BinaryIO, place: str) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        _require_uri(file.schema_arrow.names, place)
-        columns = [name for name in COLUMNS if name in file.schema_arrow.names]
-        for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
+        table = pq.ParquetFile(file)
+        _require_uri(table.schema_arrow.names, place)
+        columns = [name for name in COLUMNS if name in table.schema_arrow.names]
+        for batch in table.iter_batches(batch_size=_ROWS, columns=columns):
             yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"The list {place} is not a readable .parquet file: {error}.") from error

@@ -23,7 +23,8 @@ from benchmarks.surroundings import load
 from data_prep.assemble import images_manifest
 from data_prep.config import ShardConfig, SourceConfig
 from data_prep.inspection import chunks_of, inspect_items
-from data_prep.shard import build_shard_to_store, plan
+from data_prep.planning import plan
+from data_prep.shard import build_shard_to_store
 from data_prep.sources import Snapshot, list_source
 from lsr.store import open_store
 
@@ -50,12 +51,13 @@ def peak_mib() -> float:
 def shard(root: Path, store_uri: str) -> dict[str, float]:
     """Shard the folder here; what it cost."""
     start, before = time.perf_counter(), peak_mib()
-    listed = list_source(SourceConfig(uri=str(root), name="memory"), root).to_bytes()
-    items = Snapshot.from_bytes(listed, "this listing").items
-    found = [one for chunk in chunks_of(items) for one in inspect_items(store_uri, str(root), chunk, RULES)]
-    planned = plan(found, RULES)
+    store = open_store(store_uri)
+    listed = list_source(SourceConfig(uri=str(root), name="memory"), root).save(store, "memory")
+    items = Snapshot.load(store, listed.path).items
+    inspected = (inspect_items(store_uri, str(root), chunk, RULES) for chunk in chunks_of(items))
+    planned = plan((found for chunk in inspected for found in chunk), RULES)
     rows = [build_shard_to_store(store_uri, str(root), images, RULES) for images in planned.shards]
-    images_manifest(open_store(store_uri), "memory", planned, rows, RULES)
+    images_manifest(store, "memory", planned, rows, RULES)
     seconds = time.perf_counter() - start
     facts = {"pictures": len(items), "shards": len(rows), "seconds": round(seconds, 1)}
     return {**facts, "before_mib": round(before, 1), "peak_mib": round(peak_mib(), 1)}

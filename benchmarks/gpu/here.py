@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -62,11 +62,13 @@ class Here(Context):
         """Stages open a session before they know that it has nothing to do."""
         return None
 
-    def map(self, function: Callable[..., Any], items: list[Any], name: str, unit: str, **options: Any) -> list[Any]:
+    def each(
+        self, function: Callable[..., Any], items: Sequence[Any], name: str, unit: str, **options: Any
+    ) -> Iterator[tuple[int, Any]]:
         self._allowed(name)
         setup = options.get("setup")
         first = (setup(),) if setup else ()
-        return [function(*first, item) for item in items]
+        return ((place, function(*first, item)) for place, item in enumerate(items))
 
     @contextmanager
     def run(self, stage: str, key: str) -> Iterator[str]:

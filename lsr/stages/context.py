@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -57,16 +57,25 @@ class Context:
             str(self.settings.home / "ray-train") if self.store.uri.startswith("file://") else f"{self.store.uri}/ray"
         )
 
-    def map(self, function: Callable[..., Any], items: list[Any], name: str, unit: str, **options: Any) -> list[Any]:
-        """`function` over `items` through Ray, in the order of `items`, with progress."""
+    def each(
+        self, function: Callable[..., Any], items: Sequence[Any], name: str, unit: str, **options: Any
+    ) -> Iterator[tuple[int, Any]]:
+        """(place, result) of `function` over `items` through Ray, as they are done, with progress."""
         from lsr.cluster.shards import map_shards
 
         self.ray()
-        results: list[Any] = [None] * len(items)
         with self.progress.task(name, len(items), unit) as task:
-            for index, result in map_shards(function, items, tasks=self.compute.tasks, **options):
-                results[index] = result
+            for done in map_shards(function, items, tasks=self.compute.tasks, **options):
+                yield done
                 task.advance()
+
+    def map(
+        self, function: Callable[..., Any], items: Sequence[Any], name: str, unit: str, **options: Any
+    ) -> list[Any]:
+        """The results of `each` in the order of `items`."""
+        results: list[Any] = [None] * len(items)
+        for index, result in self.each(function, items, name, unit, **options):
+            results[index] = result
         return results
 
     def job_environment(self) -> dict[str, str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ from data_prep.config import LatentsConfig, ShardConfig, TileConfig
 from data_prep.grow import grow, load_base
 from data_prep.inspection import Inspected, chunks_of, inspect_items
 from data_prep.items import Item
-from data_prep.shard import Planned, build_shard_to_store, plan
+from data_prep.planning import Planned, plan
+from data_prep.shard import build_shard_to_store
 from data_prep.sources import Snapshot, source_root
 from data_prep.tile import cut_shard_to_store
 from lsr.core.refs import Ref
@@ -34,11 +34,11 @@ def _commit(request: Request, ctx: Context, lease: Lease, manifest: Manifest) ->
     )
 
 
-def _inspect(chunk: tuple[Item, ...], *, store: str, root: str, config: ShardConfig) -> list[Inspected]:
+def _inspect(chunk: Sequence[Item], *, store: str, root: str, config: ShardConfig) -> list[Inspected]:
     return inspect_items(store, root, chunk, config)
 
 
-def _build(images: tuple[Planned, ...], *, store: str, root: str, config: ShardConfig) -> ShardRow:
+def _build(images: Sequence[Planned], *, store: str, root: str, config: ShardConfig) -> ShardRow:
     return build_shard_to_store(store, root, images, config)
 
 
@@ -47,20 +47,15 @@ def shard(request: Request, config: ShardConfig, ctx: Context, lease: Lease) -> 
 
     Raises InputError when too many images are refused or one changed since it was listed.
     """
-    where = request.inputs["snapshot"].path
-    listed = Snapshot.from_bytes(ctx.store.read(where), f"{ctx.store.uri}/{where}")
+    listed = Snapshot.load(ctx.store, request.inputs["snapshot"].path)
     root = source_root(listed.uri, ctx.settings.cache)
     shared: dict[str, Any] = {"store": ctx.store.uri, "root": root, "config": config}
-    chunks = list(chunks_of(listed.items))
-    inspected = ctx.map(partial(_inspect, **shared), chunks, "inspect", "chunks of files")
-    for chunk, part in zip(chunks, inspected, strict=True):
-        # What came back from a worker brought its names with it; the snapshot's are here already.
-        part[:] = [replace(found, item=item) for item, found in zip(chunk, part, strict=True)]
-    planned = plan((found for chunk in inspected for found in chunk), config)
+    inspected = ctx.each(partial(_inspect, **shared), list(chunks_of(listed.items)), "inspect", "chunks of files")
+    planned = plan((found for _, chunk in inspected for found in chunk), config)
     grown = grow(planned, load_base(ctx.store, config), config)
-    missing = [part for part in grown if isinstance(part, tuple)]
+    missing = [part for part in grown if not isinstance(part, ShardRow)]
     built = iter(ctx.map(partial(_build, **shared), missing, "shard", "shards"))
-    rows = [next(built) if isinstance(part, tuple) else part for part in grown]
+    rows = [part if isinstance(part, ShardRow) else next(built) for part in grown]
     return _commit(request, ctx, lease, images_manifest(ctx.store, request.name, planned, rows, config))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_prep.fetched import copies
-from data_prep.shard import KEY_DIGITS, SAME_AS
+from data_prep.planning import KEY_DIGITS, SAME_AS
 from lsr.core.errors import ConfigError, NotFoundError
 from lsr.core.settings import Settings
 from lsr.data.index import IndexRow

@@ -151,7 +151,7 @@ def _about(verdict: Verdict | None, evaluation: Evaluation) -> list[str]:
 
 
 def _lineage(store: Store, uri: str, refs: Mapping[str, Ref], name: str, version: Version | None) -> dict[str, Facts]:
-    source = Snapshot.from_bytes(store.read(refs["snapshot"].path), f"{store.uri}/{refs['snapshot'].path}").uri
+    source = Snapshot.load(store, refs["snapshot"].path).uri
     out: dict[str, Facts] = {"Run": [("recipe or model", name), *_of_version(uri, version)]}
     out["Inputs, by content digest"] = [(f"{stage} ({ref.kind})", ref.digest) for stage, ref in refs.items()]
     out["Data"] = [("source", source), ("licence", licence_of(source))]

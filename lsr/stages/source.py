@@ -19,11 +19,7 @@ def snapshot(source: SourceConfig, ctx: Context) -> Ref:
 
     Raises InputError for a source without pictures, NotFoundError for one that does not exist.
     """
-    found = list_source(source, ctx.settings.cache)
-    path = f"snapshots/{source.name}/{found.digest}.json"
-    if ctx.store.head(path) is None:
-        ctx.store.create(path, found.to_bytes())
-    return Ref(kind="snapshot", key=found.digest, digest=found.digest, path=path)
+    return list_source(source, ctx.settings.cache).save(ctx.store, source.name)
 
 
 def manifests(settings: Settings) -> list[dict[str, Any]]:

@@ -15,7 +15,8 @@ from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfi
 from data_prep.grow import grow, load_base
 from data_prep.inspection import chunks_of, inspect_items
 from data_prep.latents import EncodedShard, encode_shard_to_store, fit_whitening, whitening_for
-from data_prep.shard import build_shard_to_store, plan
+from data_prep.planning import plan
+from data_prep.shard import build_shard_to_store
 from data_prep.sources import Item, list_source
 from data_prep.tile import CutShard, cut_shard_to_store
 from lsr.core.errors import ConfigError, InputError, NotFoundError

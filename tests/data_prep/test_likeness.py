@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance
 from data_prep.config import ShardConfig, SourceConfig
 from data_prep.inspection import inspect_items
 from data_prep.likeness import look_of, reached
-from data_prep.shard import plan
+from data_prep.planning import plan
 from data_prep.sources import list_source, source_root
 from lsr.core.canonical import sha256_hex
 

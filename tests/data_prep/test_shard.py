@@ -21,7 +21,8 @@ from data_prep.assemble import images_manifest
 from data_prep.config import ShardConfig, SourceConfig
 from data_prep.inspection import Inspected, inspect_items
 from data_prep.items import Item
-from data_prep.shard import Plan, build_shard_to_store, plan, split_of
+from data_prep.planning import Plan, plan, split_of
+from data_prep.shard import build_shard_to_store
 from data_prep.sources import list_source
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import InputError, IntegrityError
@@ -196,16 +197,6 @@ def test_a_plan_pins_the_name_and_content_of_every_file_refused_or_not(names) ->
     files = [inspected(name, "a" * 64, None if n % 2 == 0 else "Broken.") for n, name in enumerate(names)]
     pairs = sorted([file.item.key, file.sha256] for file in files)
     assert plan(files, ShardConfig(max_refused=1.0)).sources == sha256_hex(canonical_json(pairs))
-
-
-def test_what_is_inspected_keeps_the_items_it_was_given(store_uri, folder) -> None:
-    """Fresh and remembered: a second copy of every name would be most of the planner's memory."""
-    root = folder({f"{n}.png": encode(picture(n)) for n in range(3)})
-    items = list_source(SourceConfig(uri=str(root), name="demo"), root).items
-    assert all(item.path is item.key for item in items)
-    for _ in range(2):
-        found = inspect_items(store_uri, str(root), items, CONFIG)
-        assert all(one.item is item for one, item in zip(found, items, strict=True))
 
 
 @given(contents, st.floats(0, 1))

@@ -19,7 +19,7 @@ from data_prep.config import SourceConfig
 from data_prep.items import Item, read_item
 from data_prep.sources import Snapshot, list_source, source_root
 from data_prep.tars import Sample, write_tar
-from lsr.core.canonical import canonical_json
+from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import ConfigError, InputError, IntegrityError, NotFoundError, VersionMismatchError
 from lsr.store import open_store
 
@@ -45,7 +45,7 @@ def test_nested_unicode_and_spaced_names_are_listed_in_order_and_read_back(folde
     found = listed(root)
     assert [item.key for item in found.items] == sorted(NAMES)
     assert [read_item(str(root), item).decode() for item in found.items] == sorted(NAMES)
-    again = Snapshot.from_bytes(found.to_bytes(), "here")
+    again = Snapshot.from_lines(found.lines(), "here")
     assert again == found
     assert again.digest == found.digest
     assert listed(f"file://{root}/").items == found.items
@@ -54,7 +54,7 @@ def test_nested_unicode_and_spaced_names_are_listed_in_order_and_read_back(folde
 def test_names_that_are_not_utf8_can_be_listed_and_read(folder) -> None:
     root = folder({"good.png": b"1"})
     (root / os.fsdecode(b"bad-\xff.png")).write_bytes(b"2")
-    found = Snapshot.from_bytes(listed(root).to_bytes(), "here")
+    found = Snapshot.from_lines(listed(root).lines(), "here")
     assert [item.key for item in found.items] == ["bad-\\xff.png", "good.png"]
     assert [read_item(str(root), item) for item in found.items] == [b"2", b"1"]
 
@@ -194,23 +194,43 @@ def test_a_packaged_set_is_pinned_by_content_alone(folder, tmp_path, monkeypatch
 
 
 def test_a_snapshot_of_another_format_is_refused(folder) -> None:
-    data = listed(folder({"a.png": b"x"})).to_bytes()
-    with pytest.raises(VersionMismatchError, match="format 1"):
-        Snapshot.from_bytes(data.replace(b'"format":1', b'"format":2'), "here")
-    with pytest.raises(IntegrityError, match="not a snapshot"):
-        Snapshot.from_bytes(data[:-5], "here")
+    head, *items = listed(folder({"a.png": b"x"})).lines()
+    old = canonical_json({"format": 1, "ignored": {}, "items": [], "uri": "x"})
+    for other in (head.replace(b'"format":2', b'"format":3'), old):
+        with pytest.raises(VersionMismatchError, match="format 2"):
+            Snapshot.from_lines([other, *items], "here")
 
 
-def test_a_snapshot_with_broken_items_or_without_any_is_refused(folder) -> None:
-    data = listed(folder({"a.png": b"x"})).to_bytes()
-    for broken in (b'"pin"', b'"path"', b'"size"'):
-        with pytest.raises(IntegrityError, match="lacks a field"):
-            Snapshot.from_bytes(data.replace(broken, b'"other"'), "here")
-    with pytest.raises(IntegrityError, match="unexpected keyword argument 'other'"):
-        Snapshot.from_bytes(data.replace(b'"offset"', b'"other"'), "here")
-    for other in (b"[]", b"7", b'{"format":1,"uri":"x","ignored":{}}', b'{"key":"","size":1,"pin":"","path":""}'):
-        with pytest.raises(IntegrityError, match="not a snapshot"):
-            Snapshot.from_bytes(other, "here")
+def test_a_snapshot_that_is_cut_off_has_broken_items_or_is_none_is_refused(folder) -> None:
+    head, item = listed(folder({"a.png": b"x"})).lines()
+    for rows in ([head], [head, item, item], [head, item[:-5]], [head, b"[]"], [b"[]"], [b"7"], [b""], [], [item[:9]]):
+        with pytest.raises(IntegrityError, match="here is not a snapshot"):
+            Snapshot.from_lines(rows, "here")
+    for lost in (b'"pin"', b'"path"', b'"size"', b'"offset"'):
+        with pytest.raises(IntegrityError, match="unexpected keyword argument 'other'"):
+            Snapshot.from_lines([head, item.replace(lost, b'"other"')], "here")
+    with pytest.raises(VersionMismatchError):
+        Snapshot.from_lines([item, head], "here")
+
+
+@pytest.mark.parametrize("at", [0, 40, -3])
+def test_a_stored_snapshot_is_what_its_name_says_or_refused(folder, store_uri, at) -> None:
+    store, found = open_store(store_uri), listed(folder({"a.png": b"x", "b.png": b"yy"}))
+    ref = found.save(store, "demo")
+    assert ref.digest == found.digest
+    assert ref.path == f"snapshots/demo/{found.digest}.jsonl"
+    assert Snapshot.load(store, ref.path) == found
+    kept = store.head(ref.path)
+    assert found.save(store, "demo") == ref
+    assert store.head(ref.path) == kept
+    data = bytearray(store.read(ref.path))
+    data[at] ^= 1
+    store.write(ref.path, bytes(data))
+    with pytest.raises(IntegrityError, match=ref.path):
+        Snapshot.load(store, ref.path)
+    store.delete(ref.path)
+    with pytest.raises(NotFoundError, match=ref.path):
+        Snapshot.load(store, ref.path)
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -227,8 +247,9 @@ items = st.builds(
 
 
 @given(texts, st.lists(items, max_size=4), st.dictionaries(texts, st.integers(0, 9), max_size=5))
-def test_a_snapshot_is_the_canonical_json_of_what_it_holds_and_reads_back(uri, found, ignored) -> None:
+def test_a_snapshot_is_lines_of_canonical_json_and_reads_back(uri, found, ignored) -> None:
     snapshot = Snapshot(uri=uri, items=tuple(found), ignored=ignored)
-    plain = {"format": 1, "uri": uri, "items": [item.plain() for item in found], "ignored": ignored}
-    assert snapshot.to_bytes() == canonical_json(plain)
-    assert Snapshot.from_bytes(snapshot.to_bytes(), "here") == snapshot
+    head = {"format": 2, "uri": uri, "items": len(found), "ignored": ignored}
+    assert list(snapshot.lines()) == [canonical_json(row) + b"\n" for row in (head, *(item.plain() for item in found))]
+    assert snapshot.digest == sha256_hex(b"".join(snapshot.lines()))
+    assert Snapshot.from_lines(snapshot.lines(), "here") == snapshot

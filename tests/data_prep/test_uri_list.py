@@ -19,8 +19,8 @@ from moto import mock_aws
 from data_prep.config import ShardConfig, SourceConfig
 from data_prep.inspection import inspect_item
 from data_prep.items import Item, read_item
+from data_prep.ranged import RangedFile
 from data_prep.sources import Snapshot, list_source, source_root
-from data_prep.tar_source import RangedFile
 from lsr.core.errors import InputError, NotFoundError
 from lsr.data.shards import SampleReader, iter_shard
 from lsr.store import open_store
@@ -67,14 +67,15 @@ def test_three_formats_name_the_same_pictures(root: Path, name: str) -> None:
     assert [read_item(str(root), item) for item in found.items] == [
         (root / item.key).read_bytes() for item in found.items
     ]
-    again = Snapshot.from_bytes(found.to_bytes(), "here")
+    again = Snapshot.from_lines(found.lines(), "here")
     assert (again, again.digest) == (found, found.digest)
 
 
 def test_captions_and_labels_are_members_and_counted(root: Path, store_uri: str, tmp_path: Path) -> None:
     from data_prep.assemble import images_manifest
     from data_prep.inspection import inspect_items
-    from data_prep.shard import build_shard_to_store, plan
+    from data_prep.planning import plan
+    from data_prep.shard import build_shard_to_store
 
     config = ShardConfig()
     uri = write(root / "l.jsonl", ROWS)
@@ -98,7 +99,7 @@ def test_a_source_without_captions_says_nothing_of_them(root: Path, store_uri: s
         assert (root / name).exists()
     manifest, _ = make(store_uri, root)
     assert not {"captions", "labels", "near_duplicates"} & manifest.counts.keys()
-    assert b'"caption"' not in listed(root).to_bytes()
+    X
 
 
 def test_addresses_may_be_absolute_repeated_or_lead_nowhere(root: Path, tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_lists_and_tars_in_a_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: P
             listed("list:s3://list-bucket/lists/bad.jsonl")
         tar = {"a.png": b"p" * 3000, "a.txt": "ä cat".encode(), "a.cls": b"4", "b.png": b"q" * 100_000, "c.txt": b"-"}
         store.write("tars/one.tar", tar_of(tar))
-        monkeypatch.setattr("data_prep.tar_source.WINDOW", 2048)
+        monkeypatch.setattr("data_prep.ranged.WINDOW", 2048)
         items = list_source(SourceConfig(uri="tar:s3://list-bucket/tars", name="t"), tmp_path).items
         assert [(i.key, i.caption, i.label) for i in items] == [
             ("one.tar/a.png", "ä cat", "4"),
@@ -209,7 +210,8 @@ def test_an_item_says_only_what_is_known() -> None:
 def test_refused_rows_are_accounted_for(root: Path, store_uri: str, tmp_path: Path) -> None:
     from data_prep.assemble import images_manifest
     from data_prep.inspection import inspect_items
-    from data_prep.shard import build_shard_to_store, plan
+    from data_prep.planning import plan
+    from data_prep.shard import build_shard_to_store
 
     config = ShardConfig()
     uri = write(root / "l.csv", [{"uri": "plain.jpg"}, {"uri": "gone.jpg"}])

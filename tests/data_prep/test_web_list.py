@@ -17,7 +17,8 @@ from data_prep.assemble import images_manifest
 from data_prep.config import ShardConfig, SourceConfig
 from data_prep.fetched import Fetched, copies
 from data_prep.inspection import Inspected, inspect_items
-from data_prep.shard import Plan, build_shard_to_store, plan
+from data_prep.planning import Plan, plan
+from data_prep.shard import build_shard_to_store
 from data_prep.sources import Snapshot, list_source, source_root
 from lsr.core.config import check
 from lsr.core.errors import ConfigError, InputError

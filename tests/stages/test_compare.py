@@ -12,7 +12,8 @@ from PIL import Image
 from data_prep.assemble import images_manifest
 from data_prep.config import ShardConfig, SourceConfig
 from data_prep.inspection import inspect_items
-from data_prep.shard import build_shard_to_store, plan
+from data_prep.planning import plan
+from data_prep.shard import build_shard_to_store
 from data_prep.sources import list_source, source_root
 from lsr.core.canonical import sha256_hex
 from lsr.core.errors import ConfigError, InputError

@@ -17,7 +17,8 @@ from PIL import Image
 from data_prep.assemble import images_manifest, tiles_manifest
 from data_prep.config import ShardConfig, SourceConfig, TileConfig
 from data_prep.inspection import chunks_of, inspect_items
-from data_prep.shard import build_shard_to_store, plan
+from data_prep.planning import plan
+from data_prep.shard import build_shard_to_store
 from data_prep.sources import list_source
 from data_prep.tile import cut_shard_to_store
 from lsr.data.manifest import Manifest, load_manifest
