@@ -138,6 +138,9 @@ class _InTurns:
             self._turns.at(step)
         return self._source.lane(step, lane)
 
+    def settle(self) -> None:
+        self._source.settle()
+
 
 class _Timed(Checkpoints):
     """Checkpoints that remember what the last one took."""

@@ -81,6 +81,10 @@ class TileSource:
         """Lane `lane` of step `step`. Raises IntegrityError naming the shard and key that cannot be read."""
         return self._prefetcher.get(step, lane)
 
+    def settle(self) -> None:
+        """Return when all that lanes were made of is known to be right. Raises IntegrityError naming what is not."""
+        self._reader.settle()
+
     def close(self) -> None:
         """End the background thread and close the files."""
         self._prefetcher.close()
@@ -131,6 +135,12 @@ class LatentSource:
     def lane(self, step: int, lane: int) -> Batch:
         """Lane `lane` of step `step`. Raises IntegrityError naming the shard and key that cannot be read."""
         return self._prefetcher.get(step, lane)
+
+    def settle(self) -> None:
+        """Return when all that lanes were made of is known to be right. Raises IntegrityError naming what is not."""
+        for reader in (self._reader, self._tiles):
+            if reader is not None:
+                reader.settle()
 
     def close(self) -> None:
         """End the background thread and close the files."""

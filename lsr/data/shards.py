@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lsr.core.errors import InputError, IntegrityError
-from lsr.data.ahead import Checker, Fetcher
+from lsr.data.ahead import Ahead
 from lsr.data.cache import ShardCache, check_file
 from lsr.data.index import IndexRow, read_index
 from lsr.data.manifest import Manifest, ShardRow
@@ -129,8 +129,9 @@ class SampleReader:
 
     Shards of a `file://` store are read where they are; others are downloaded whole into the folder `cache`
     (`lsr.data.cache`). A shard's digest is checked once a process, before its first sample. Only of a shard that is
-    expected and still under way are samples read by ranges, and held against the shard when it is there. At most
-    `open_shards` are kept open. Safe to use from several threads.
+    expected and still under way, its download or its check, are samples read by ranges; those are held against the
+    shard when it is known to be right, at the latest by `settle`. At most `open_shards` are kept open. Safe to use from
+    several threads.
 
     Raises InputError when the store is not local and no cache is given; reading raises IntegrityError naming a corrupt
     shard and NotFoundError for a missing one.
@@ -147,8 +148,7 @@ class SampleReader:
         self._indices: OrderedDict[int, list[IndexRow]] = OrderedDict()
         self._right: set[str] = set()
         self._lock = threading.RLock()
-        self._ahead: Fetcher | None = None
-        self._checks: Checker | None = None
+        self._ahead: Ahead | None = None
         self._pieces: dict[int, list[_Piece]] = {}
 
     def __len__(self) -> int:
@@ -176,12 +176,18 @@ class SampleReader:
         """
         rows = [self.manifest.shards[number] for number in numbers]
         with self._lock:
-            if self._cache is None:
-                self._checker().want(rows)
-                return
             if self._ahead is None:
-                self._ahead = Fetcher(self.store, self._cache)
+                self._ahead = Ahead(self._make_ready, None if self._cache is None else self._cache.limit)
             self._ahead.want(rows)
+
+    def settle(self) -> None:
+        """Return when all that was read so far is known to be right; waits for shards that are under way.
+
+        Raises what reading their next sample would raise.
+        """
+        with self._lock:
+            for number in list(self._pieces):
+                self._shard(number)
 
     def describe(self, index: int) -> str:
         """Names sample `index` in errors: its key and its shard."""
@@ -192,12 +198,10 @@ class SampleReader:
         """Close every open shard and end what goes on in the background; the reader can be used again."""
         with self._lock:
             ahead, self._ahead = self._ahead, None
-            checks, self._checks = self._checks, None
             while self._open:
                 self._open.popitem()[1].close()
-        for background in (ahead, checks):
-            if background is not None:
-                background.close()
+        if ahead is not None:
+            ahead.close()
 
     def _locate(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
@@ -240,7 +244,7 @@ class SampleReader:
             return self._open[number]
         row = self.manifest.shards[number]
         rows = self._rows(number)
-        file = self._file(row) if self._cache is None else self._cache.open(self.store, row)
+        file = self._file(row)
         self._open[number] = _Shard(file, rows, self._where(row))
         for piece in self._pieces.pop(number, ()):
             if not piece.is_in(file):
@@ -251,25 +255,20 @@ class SampleReader:
             self._open.popitem(last=False)[1].close()
         return self._open[number]
 
-    def _checker(self) -> Checker:
-        if self._checks is None:
-            self._checks = Checker(self._check, self._right)
-        return self._checks
-
-    def _path(self, row: ShardRow) -> Path:
-        return Path(self._local or ".") / row.path
-
-    def _check(self, row: ShardRow) -> None:
-        try:
-            check_file(self._path(row), row, self._where(row))
-        except FileNotFoundError:
-            self.store.read(row.path, 0, 1)  # raises the store's own error
-            raise
+    def _make_ready(self, row: ShardRow) -> None:
+        os.close(self._file(row))
 
     def _file(self, row: ShardRow) -> int:
-        self._checker().require(row)
+        """A descriptor of the shard's file, which is known to be right; the caller closes it."""
+        if self._local is None:
+            assert self._cache is not None
+            return self._cache.open(self.store, row)
+        path = self._local / row.path
         try:
-            return os.open(self._path(row), os.O_RDONLY)
+            if row.sha256 not in self._right:
+                check_file(path, row, self._where(row))
+                self._right.add(row.sha256)
+            return os.open(path, os.O_RDONLY)
         except FileNotFoundError:
-            self.store.read(row.path, 0, 1)
+            self.store.read(row.path, 0, 1)  # raises the store's own error
             raise

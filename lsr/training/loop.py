@@ -216,7 +216,9 @@ class _Run:
                     tracker.metrics(done, self.metrics)
 
     def save(self, checkpoints: Checkpoints) -> None:
-        """Rank 0 saves; all fail if it cannot."""
+        """Rank 0 saves what every rank's batches are answered for; all fail if one cannot."""
+        with self.world.together():
+            self.source.settle()
         with self.world.together():
             if self.world.rank == 0:
                 checkpoint = Checkpoint(

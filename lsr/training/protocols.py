@@ -81,6 +81,11 @@ class Source(Protocol):
     def lane(self, step: int, lane: int) -> Batch:
         """Lane `lane` of global batch `step`: a pure function of both. "position" int64 [b] is always among it."""
 
+    def settle(self) -> None:
+        """Return when all that lanes were made of so far is known to be right; asked before anything is saved. Raises
+        IntegrityError otherwise.
+        """
+
 
 class Tracker(Protocol):
     """Where metrics go; only rank 0 calls it. Steps count finished global batches."""

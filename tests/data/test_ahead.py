@@ -1,18 +1,21 @@
-"""Digests of local shards are checked in the background, and no sample of a shard is given before its own is."""
+"""Local shards are checked in the background; what is read before is right when `settle` has returned, or named."""
 
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from lsr.core.errors import IntegrityError, NotFoundError
-from lsr.data.ahead import CHECKS, Checker
+from lsr.data.ahead import AT_ONCE, Ahead
+from lsr.data.batches import TileSource
 from lsr.data.manifest import ShardRow
+from lsr.data.order import SampleOrder
 from lsr.data.shards import SampleReader
 
-from .conftest import Sets, png
+from .conftest import COUNTS, Sets, png
 
 SECONDS = 20
 
@@ -22,81 +25,114 @@ def rows(count: int) -> list[ShardRow]:
 
 
 class Slow:
-    """A check that waits for `go`; counts what it began."""
+    """Waits for `go`; remembers what was begun."""
 
     def __init__(self) -> None:
-        self.go, self.began, self.wrong = threading.Event(), [], set()
+        self.go, self.began = threading.Event(), []
 
     def __call__(self, row: ShardRow) -> None:
         self.began.append(row.path)
         assert self.go.wait(SECONDS)
-        if row.path in self.wrong:
-            raise IntegrityError(f"{row.path} is corrupt")
 
 
-def test_checks_go_on_side_by_side_and_each_shard_has_one() -> None:
-    check, all_rows = Slow(), rows(CHECKS)
-    checker = Checker(check, set())
-    checker.want(all_rows)
-    checker.want(all_rows)
-    check.go.set()
-    for row in [*all_rows, *all_rows]:
-        checker.require(row)
-    checker.close()
-    assert sorted(check.began) == [row.path for row in all_rows]
+def test_shards_are_made_ready_side_by_side_and_each_once() -> None:
+    ready, all_rows = Slow(), rows(AT_ONCE)
+    ahead = Ahead(ready)
+    for _ in range(3):
+        ahead.want(all_rows)
+    while len(ready.began) < AT_ONCE:
+        time.sleep(0.001)
+    assert all(map(ahead.under_way, all_rows))
+    ready.go.set()
+    ahead.close()
+    assert not any(map(ahead.under_way, all_rows))
+    assert sorted(ready.began) == [row.path for row in all_rows]
 
 
 def test_what_is_no_longer_wanted_is_not_begun() -> None:
-    check, all_rows = Slow(), rows(CHECKS + 2)
-    checker = Checker(check, set())
-    checker.want(all_rows)
-    checker.want(all_rows[:1])
-    check.go.set()
-    checker.close()
-    assert all_rows[-1].path not in check.began
+    ready, all_rows = Slow(), rows(AT_ONCE + 2)
+    ahead = Ahead(ready)
+    ahead.want(all_rows)
+    ahead.want(all_rows[:1])
+    ready.go.set()
+    ahead.close()
+    assert all_rows[-1].path not in ready.began
 
 
-def test_who_reads_waits_for_the_check_and_meets_its_error_and_a_mended_shard_is_right() -> None:
-    check, (row, *_) = Slow(), rows(1)
-    check.wrong.add(row.path)
-    checker = Checker(check, set())
-    checker.want([row])
-    met: list[BaseException] = []
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Checks of local shards wait for it."""
+    from lsr.data import shards
 
-    def read() -> None:
-        try:
-            checker.require(row)
-        except IntegrityError as error:
-            met.append(error)
+    gate, check = threading.Event(), shards.check_file
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    reader.join(0.05)
-    assert reader.is_alive(), "it waits"
-    check.go.set()
-    reader.join(SECONDS)
-    assert "is corrupt" in str(met[0])
-    check.wrong.clear()
-    checker.require(row)
-    checker.close()
+    def waiting(path: Path, row: ShardRow, where: str) -> None:
+        if threading.current_thread().name.startswith("shards"):
+            assert gate.wait(SECONDS)
+        check(path, row, where)
+
+    monkeypatch.setattr(shards, "check_file", waiting)
+    return gate
 
 
-def test_a_corrupt_local_shard_that_was_expected_is_named_and_gives_nothing(sets: Sets) -> None:
-    place = Path(sets.store.uri.removeprefix("file://"))
-    shard = place / sets.tiles.shards[0].path
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+def broken(sets: Sets, number: int, at: int) -> Path:
+    path = Path(sets.store.uri.removeprefix("file://")) / sets.tiles.shards[number].path
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def test_a_sample_is_read_before_its_shard_is_checked_and_settled_afterwards(sets: Sets, held: threading.Event) -> None:
     reader = SampleReader(sets.store, sets.tiles)
     reader.expect([0, 1])
+    assert [reader.read(n)["png"] for n in (0, COUNTS[0])] == [png(0), png(COUNTS[0])]
+    held.set()
+    reader.settle()
+    assert [reader.read(n)["png"] for n in range(COUNTS[0])] == [png(n) for n in range(COUNTS[0])]
+    reader.close()
+
+
+@pytest.mark.parametrize("by", ["settling", "reading on"])
+def test_a_corrupt_shard_that_was_read_before_its_check_is_named(sets: Sets, held: threading.Event, by: str) -> None:
+    broken(sets, 0, -1)
+    reader = SampleReader(sets.store, sets.tiles)
+    reader.expect([0, 1])
+    reader.read(0)
+    held.set()
+    while by == "reading on" and reader._under_way(0):
+        time.sleep(0.001)
     for _ in range(2):
-        with pytest.raises(IntegrityError, match="is corrupt"):
-            reader.read(0)
-    shard.write_bytes(whole)
+        with pytest.raises(IntegrityError, match=f"{sets.tiles.shards[0].sha256}.tar is corrupt"):
+            reader.settle() if by == "settling" else reader.read(1)
+    assert reader.read(COUNTS[0])["png"] == png(COUNTS[0])
+    reader.close()
+
+
+def test_a_shard_that_is_mended_is_right_again_and_a_lost_one_is_named(sets: Sets) -> None:
+    path = broken(sets, 0, -1)
+    reader = SampleReader(sets.store, sets.tiles)
+    with pytest.raises(IntegrityError, match="is corrupt"):
+        reader.read(0)
+    broken(sets, 0, -1)
     assert reader.read(0)["png"] == png(0)
     reader.close()
-    shard.unlink()
+    path.unlink()
     again = SampleReader(sets.store, sets.tiles)
     again.expect([0])
     with pytest.raises(NotFoundError):
         again.read(0)
     again.close()
+
+
+def test_a_source_settles_all_its_lanes(sets: Sets, held: threading.Event) -> None:
+    """The flipped byte lies between samples, so that no decoder finds it."""
+    for number in range(len(sets.tiles.shards)):
+        broken(sets, number, -1)
+    order = SampleOrder(list(COUNTS), sets.tiles.digest, 0, 2)
+    source = TileSource(SampleReader(sets.store, sets.tiles), order, 4, 1)
+    source.lane(0, 0)
+    held.set()
+    with pytest.raises(IntegrityError, match="is corrupt"):
+        source.settle()
+    source.close()

@@ -179,8 +179,13 @@ def test_a_corrupt_shard_reaches_the_caller_from_the_thread(sets: Sets) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     source = tile_source(sets, lanes=1)
     source.lane(0, 0)
-    with pytest.raises(IntegrityError, match=f"{row.sha256}.tar is corrupt"):
+
+    def read_on() -> None:
         source.lane(later // 4, 0)
+        source.settle()
+
+    with pytest.raises(IntegrityError, match=f"{row.sha256}.tar is corrupt"):
+        read_on()
     source.close()
 
 

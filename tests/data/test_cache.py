@@ -15,7 +15,7 @@ import pytest
 
 from lsr.core.errors import ConfigError, IntegrityError, NotFoundError
 from lsr.core.settings import DEFAULT_CACHE_BYTES, load_settings
-from lsr.data.ahead import Fetcher
+from lsr.data.ahead import Ahead
 from lsr.data.batches import TileSource
 from lsr.data.cache import ShardCache
 from lsr.data.manifest import ShardRow
@@ -151,10 +151,14 @@ def test_processes_that_crowd_each_other_out_read_right_bytes(sets: Sets, tmp_pa
     assert not list((tmp_path / "c").glob("*.tmp"))
 
 
+def ahead_into(store: Any, cache: ShardCache) -> Ahead:
+    return Ahead(lambda row: os.close(cache.open(store, row)), cache.limit)
+
+
 def test_shards_come_ahead_of_their_reader_side_by_side(sets: Sets, tmp_path: Path) -> None:
     far: Any = Far(sets.store, seconds=0.2)
     cache = ShardCache(tmp_path, limit=1 << 30)
-    fetcher = Fetcher(far, cache)
+    fetcher = ahead_into(far, cache)
     start = time.monotonic()
     fetcher.want(sets.tiles.shards)
     fetcher.want(sets.tiles.shards)
@@ -169,13 +173,13 @@ def test_downloads_wait_for_what_is_read_first_but_not_for_ever(
     sets: Sets, far: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lsr.data.ahead.HOLD_SECONDS", 30.0)
-    held = Fetcher(far, ShardCache(tmp_path / "held"))
+    held = ahead_into(far, ShardCache(tmp_path / "held"))
     held.want(sets.tiles.shards)
     assert held.under_way(sets.tiles.shards[0])
     held.close()
     assert far.downloads == []
     monkeypatch.setattr("lsr.data.ahead.HOLD_SECONDS", 0.01)
-    alone = Fetcher(far, ShardCache(tmp_path / "alone"))
+    alone = ahead_into(far, ShardCache(tmp_path / "alone"))
     alone.want(sets.tiles.shards)
     while len(far.downloads) < 3:
         time.sleep(0.01)
@@ -210,7 +214,7 @@ def test_the_first_lane_of_a_source_is_read_by_ranges_before_any_download(store_
 def test_no_more_is_fetched_ahead_than_the_cache_holds(sets: Sets, far: Any, tmp_path: Path) -> None:
     a, b, c = sets.tiles.shards
     cache = ShardCache(tmp_path, limit=a.bytes + b.bytes)
-    fetcher = Fetcher(far, cache)
+    fetcher = ahead_into(far, cache)
     fetcher.want([a, b, c])
     while len(far.downloads) < 2:
         time.sleep(0.01)

@@ -99,7 +99,7 @@ def test_a_source_without_captions_says_nothing_of_them(root: Path, store_uri: s
         assert (root / name).exists()
     manifest, _ = make(store_uri, root)
     assert not {"captions", "labels", "near_duplicates"} & manifest.counts.keys()
-    X
+    assert b'"caption"' not in b"".join(listed(root).lines())
 
 
 def test_addresses_may_be_absolute_repeated_or_lead_nowhere(root: Path, tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class VectorSource:
         x = normal([derive_seed(0, "x", p) for p in positions], (8,))
         return {"position": torch.tensor(positions), "x": x, "y": x[:, :1].sin() + 0.5 * x[:, 1:2]}
 
+    def settle(self) -> None: ...
+
 
 class Regression:
     """Least squares with dropout and draws by position: everything that resuming must bring back, at no cost."""
@@ -134,3 +136,5 @@ class LatentLanes:
     def lane(self, step: int, lane: int) -> Batch:
         size = self.batch // self.lanes
         return latent_lane(step * self.batch + lane * size, size)
+
+    def settle(self) -> None: ...

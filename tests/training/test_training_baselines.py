@@ -63,6 +63,8 @@ class Tiles:
         size = self.batch // self.lanes
         return tiles(step * self.batch + lane * size, size)
 
+    def settle(self) -> None: ...
+
 
 def made(kind: str, loss: BaselineLoss | None = None) -> Objective:
     torch.manual_seed(2)

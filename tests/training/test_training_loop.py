@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lsr.core.errors import ConfigError, LeaseLostError, RunFailedError
+from lsr.core.errors import ConfigError, IntegrityError, LeaseLostError, RunFailedError
 from lsr.store import Store
 from lsr.store.content import get_blob
 from lsr.training.checkpoints import Checkpoints
@@ -122,6 +122,23 @@ def test_dropout_follows_from_step_and_lane_alone(fit: Fit) -> None:
             return super().lane(step, lane)
 
     assert digests(fit(key="a")) == digests(fit(key="b", source=Careless(8, 4)))
+
+
+def test_nothing_is_saved_of_batches_that_are_not_answered_for(fit: Fit, store: Store) -> None:
+    class Unsettled(VectorSource):
+        settled = 0
+
+        def settle(self) -> None:
+            self.settled += 1
+            if self.settled == 3:
+                raise IntegrityError("The shard x.tar is corrupt.")
+
+    source = Unsettled(8, 4)
+    with pytest.raises(IntegrityError, match=r"x\.tar is corrupt"):
+        fit(source=source)
+    found = Checkpoints(store, "run", 1).newest()
+    assert found is not None
+    assert found[0].step == 2 * CONFIG.checkpoint_every
 
 
 def test_another_seed_gives_another_run(fit: Fit) -> None:
