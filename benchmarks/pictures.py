@@ -1,7 +1,7 @@
 """Data for the benchmarks: many different photographs out of the bundled ones, and sets made of them in a local store.
 
 Sharding removes duplicates by content, so copies must differ: every photograph is turned and mirrored in all eight ways
-and encoded again at the same quality.
+and encoded again, at one quality or several.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ class Sets:
     latents: Manifest
 
 
-def turned(folder: Path, ways: int = 8) -> int:
-    """Write the bundled photographs into `folder`, each in the first `ways` (1 to 8) of its eight symmetries; bytes."""
+def turned(folder: Path, ways: int = 8, quality: int = QUALITY) -> int:
+    """Write the bundled photographs into `folder`, each in the first `ways` (1 to 8) of its eight symmetries as JPEG of
+    this quality; bytes.
+    """
     folder.mkdir(parents=True)
     root = Path(source_root("set:photos", folder))
     total = 0
@@ -49,7 +51,7 @@ def turned(folder: Path, ways: int = 8) -> int:
         with Image.open(path) as image:
             for number, picture in enumerate(_symmetries(image.convert("RGB"), ways)):
                 out = io.BytesIO()
-                picture.save(out, "JPEG", quality=QUALITY)
+                picture.save(out, "JPEG", quality=quality)
                 total += (folder / f"{path.stem}-{number}.jpg").write_bytes(out.getvalue())
     return total
 
@@ -61,9 +63,9 @@ def _symmetries(image: Image.Image, ways: int) -> Iterator[Image.Image]:
 
 
 def pixels_of(folder: Path) -> int:
-    """Pixels of all pictures in `folder`, by their headers."""
+    """Pixels of all pictures below `folder`, by their headers."""
     total = 0
-    for path in folder.iterdir():
+    for path in folder.rglob("*.jpg"):
         with Image.open(path) as image:
             total += image.width * image.height
     return total

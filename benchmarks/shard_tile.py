@@ -13,7 +13,7 @@ import multiprocessing
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.pool import Pool
@@ -50,7 +50,8 @@ CAUSE = (
 )
 
 
-def _decode_and_copy(job: tuple[str, str]) -> None:
+def decode_and_copy(job: tuple[str, str]) -> None:
+    """What the claims hold stages against."""
     source, target = job
     data = Path(source).read_bytes()
     Image.open(io.BytesIO(data)).convert("RGB")
@@ -71,7 +72,7 @@ class Bench:
 
     def __init__(self, folder: Path, recipe: Recipe, pool: Pool) -> None:
         self.folder, self.recipe, self.pool = folder, recipe, pool
-        self.pictures = sorted((folder / "pictures").iterdir())
+        self.pictures = sorted((folder / "pictures").rglob("*.jpg"))
         self.stages: list[tuple[float, float]] = []
         self._number = 0
 
@@ -101,9 +102,14 @@ class Bench:
 
     def reference(self) -> float:
         """Seconds for one picture decoded and copied."""
+        return self.brought(decode_and_copy)
+
+    def brought(self, function: Callable[[tuple[str, str]], None]) -> float:
+        """Seconds for one picture that `function` brings from its own path to one in a fresh folder."""
         target = self._fresh("copy")
         target.mkdir()
-        seconds = self._mapped(_decode_and_copy, [(str(path), str(target / path.name)) for path in self.pictures])
+        jobs = [(str(path), str(target / f"{number}.jpg")) for number, path in enumerate(self.pictures)]
+        seconds = self._mapped(function, jobs)
         shutil.rmtree(target)
         return seconds
 

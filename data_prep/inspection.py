@@ -21,7 +21,7 @@ from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import described
 from lsr.store import open_store
 
-INSPECTION = 2
+INSPECTION = 3
 CHUNK, LONGEST_CHUNK = 16, 64
 
 
@@ -86,10 +86,10 @@ def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: Shar
         INSPECTION,
         request,
         described(_of_one_file(config)),
-        lambda: {"found": [asdict(found) for found in _inspect_each(root, items, config, web)]},
+        lambda: {"found": [_VALUES(found) for found in _inspect_each(root, items, config, web)]},
         lasting=lambda: not web.failed,
     )
-    return [Inspected(**{**row, "item": item}) for item, row in zip(items, result["found"], strict=True)]
+    return [Inspected(item, *row) for item, row in zip(items, result["found"], strict=True)]
 
 
 def _inspect_each(root: str, items: Sequence[Item], config: ShardConfig, web: Fetched) -> Iterator[Inspected]:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import re
 from dataclasses import dataclass
+from typing import IO, Any, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -32,8 +33,7 @@ FORMATS = {
     "AVIF": "avif",
 }
 ORIENTATION = 0x0112
-# Of a strip as Pillow keeps it, 4 bytes a pixel: bounded whatever the width, and no smaller, because strips cost calls.
-HASH_BYTES = 1 << 20
+PPM_HEADER_LINES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +198,25 @@ def _png(image: Image.Image) -> bytes:
 
 def content_hash(image: Image.Image) -> str:
     """sha256 over width, height and the sRGB pixels of an image in mode L or RGB; grey counts as equal R, G and B."""
-    digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
-    rows = max(1, HASH_BYTES // (4 * image.width))
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        digest.update((strip if strip.mode == "RGB" else strip.convert("RGB")).tobytes())
-    return digest.hexdigest()
+    pixels = _Pixels(image)
+    image.save(cast(IO[bytes], pixels), "PPM")
+    return pixels.digest.hexdigest()
+
+
+class _Pixels(io.RawIOBase):
+    """A file that takes a picture as PPM and hashes its pixels: so Pillow hands out packed rows, piece by piece and
+    without a copy, which costs half of what cutting the picture into strips does.
+    """
+
+    def __init__(self, image: Image.Image) -> None:
+        super().__init__()
+        self.digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
+        self._grey = image.mode == "L"
+        self._header = PPM_HEADER_LINES
+
+    def write(self, data: Any) -> int:
+        if self._header:
+            self._header -= bytes(data).count(b"\n")
+        else:
+            self.digest.update(np.repeat(np.frombuffer(data, np.uint8), 3).tobytes() if self._grey else data)
+        return len(data)

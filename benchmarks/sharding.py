@@ -1,0 +1,108 @@
+"""Claim: *shard* takes at most 1.1 times what decoding each image once and copying its bytes takes, on two cores.
+
+Candidate: the stage as the flow runs it, through Ray with two tasks, into a fresh store each time. Reference: a pool of
+two processes that decodes every file and writes its bytes to another folder. Second reference: the same with the
+digests that the stage cannot do without, of the pixels (which name a picture) and of the file. So many pictures that
+what a stage costs once does not show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import multiprocessing
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.claims import Claim, Figure, publish
+from benchmarks.harness import Measured, Target, compare
+from benchmarks.pictures import pixels_of, turned
+from benchmarks.shard_tile import PROCESSES, Bench, decode_and_copy, recipe_for
+from benchmarks.surroundings import load
+from lsr.stages.launch import build_request, launch
+from lsr.stages.source import snapshot
+
+QUALITIES = range(84, 92)
+SHARD_BYTES = 16 << 20
+TARGET = Target(sense="at most", limit=1.1)
+CAUSE = (
+    "A picture's key, its side of the split and the duplicates follow from the SHA-256 of its pixels, which are ten "
+    "times the bytes of its file; with that digest and the packing of the pixels for it the reference takes about what "
+    "the last figure says. The rest is the second reading of every file, into the tar, with its digests, and waiting "
+    "for the disk. A faster digest would change every key and every split."
+)
+
+
+def decode_digest_and_copy(job: tuple[str, str]) -> None:
+    """`decode_and_copy` with sha256 over the file and over its pixels."""
+    source, target = job
+    data = Path(source).read_bytes()
+    hashlib.sha256(data).hexdigest()
+    hashlib.sha256(Image.open(io.BytesIO(data)).convert("RGB").tobytes()).hexdigest()
+    Path(target).write_bytes(data)
+
+
+class Sharding(Bench):
+    """The stage *shard* alone, over one folder of pictures."""
+
+    def candidate(self) -> float:
+        """Seconds for one picture through *shard*."""
+        with self.context() as ctx:
+            refs = {"snapshot": snapshot(self.recipe.source, ctx)}
+            return launch(build_request("shard", self.recipe, refs), ctx).seconds / len(self.pictures)
+
+    def reference(self) -> float:
+        """Seconds for one picture decoded and copied."""
+        return self.brought(decode_and_copy)
+
+    def floor(self) -> float:
+        """Seconds for one picture decoded, digested and copied."""
+        return self.brought(decode_digest_and_copy)
+
+
+def measure(folder: Path) -> Claim:
+    """Make the pictures below `folder`, then time the stage against both references."""
+    pictures = folder / "pictures"
+    size = sum(turned(pictures / str(quality), quality=quality) for quality in QUALITIES)
+    before, recipe = load(), recipe_for(pictures)
+    recipe = replace(recipe, shard=replace(recipe.shard, max_shard_bytes=SHARD_BYTES))
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        bench = Sharding(folder, recipe, pool)
+        with bench.context() as outer:
+            outer.ray()
+            against = [compare(bench.candidate, side) for side in (bench.reference, bench.floor)]
+    titles = ("time of shard", "time of shard to that of its unavoidable work")
+    others = ("decoding each image once and copying its bytes", "the same with sha256 of its pixels and of its file")
+    return Claim(
+        name="sharding",
+        claim="shard takes at most 1.1 times what decoding each image once and copying its bytes takes.",
+        figures=tuple(map(_figure, titles, others, against, (TARGET, None))),
+        load_before=before,
+        facts={"pictures": f"{len(bench.pictures)}, {size / 1e6:.1f} MB, {pixels_of(pictures) / 1e6:.1f} Mpx"},
+        cause=CAUSE,
+    )
+
+
+def _figure(title: str, other: str, measured: Measured, target: Target | None) -> Figure:
+    return Figure(
+        title=title,
+        candidate="the stage through Ray",
+        reference=f"{other} in {PROCESSES} processes",
+        unit="one picture",
+        measured=measured,
+        value=measured.cost(),
+        target=target,
+    )
+
+
+def main() -> None:
+    """Measure and publish."""
+    with tempfile.TemporaryDirectory(prefix="lsr-bench-") as folder:
+        publish(measure(Path(folder)))
+
+
+if __name__ == "__main__":
+    main()
