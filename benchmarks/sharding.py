@@ -22,6 +22,7 @@ from benchmarks.harness import Measured, Target, compare
 from benchmarks.pictures import pixels_of, turned
 from benchmarks.shard_tile import PROCESSES, Bench, decode_and_copy, recipe_for
 from benchmarks.surroundings import load
+from data_prep.soundness import content_hash
 from lsr.stages.launch import build_request, launch
 from lsr.stages.source import snapshot
 
@@ -37,11 +38,11 @@ CAUSE = (
 
 
 def decode_digest_and_copy(job: tuple[str, str]) -> None:
-    """`decode_and_copy` with sha256 over the file and over its pixels."""
+    """`decode_and_copy` with sha256 over the file, and over its pixels as the stage takes it."""
     source, target = job
     data = Path(source).read_bytes()
     hashlib.sha256(data).hexdigest()
-    hashlib.sha256(Image.open(io.BytesIO(data)).convert("RGB").tobytes()).hexdigest()
+    content_hash(Image.open(io.BytesIO(data)))
     Path(target).write_bytes(data)
 
 
