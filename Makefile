@@ -43,7 +43,7 @@ test-slow: .venv/.done ## kills, clean environments, a browser (installed by apt
 	$(BIN)/pytest -q --no-skips -m "slow and not services and not soak and not gpu"
 
 bench: .venv/.done ## every claim of speed, on an idle machine; rewrites benchmarks/results
-	for name in help_time cached_rerun reading shard_tile step_overhead; do \
+	for name in help_time cached_rerun reading shard_tile sharding step_overhead; do \
 		$(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:

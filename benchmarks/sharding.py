@@ -30,10 +30,9 @@ QUALITIES = range(84, 92)
 SHARD_BYTES = 16 << 20
 TARGET = Target(sense="at most", limit=1.1)
 CAUSE = (
-    "A picture's key, its side of the split and the duplicates follow from the SHA-256 of its pixels, which are ten "
-    "times the bytes of its file; with that digest and the packing of the pixels for it the reference takes about what "
-    "the last figure says. The rest is the second reading of every file, into the tar, with its digests, and waiting "
-    "for the disk. A faster digest would change every key and every split."
+    "A picture's key, its side of the split and its duplicates follow from the SHA-256 of its pixels, which are eleven "
+    "times the bytes of its file; the last figure holds the stage against a reference that takes those digests too. A "
+    "faster digest would change every key and every split."
 )
 
 
