@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -37,11 +38,14 @@ class Server:
 
 @contextmanager
 def s3_server(moto: bool = False) -> Iterator[Server]:
-    """A server that this process's environment points at, too. moto: do not look for Ceph."""
+    """A server that this process's environment points at, too; it ends with the block, also when this process is told
+    to end by SIGTERM. Of the main thread. moto: do not look for Ceph.
+    """
     # Ceph makes sockets below its folder, whose names must be short.
     folder = Path(tempfile.mkdtemp(prefix="lsr-b-", dir="/tmp"))
     before = dict(os.environ)
     ceph = not moto and all(shutil.which(program) for program in PROGRAMS)
+    handler = signal.signal(signal.SIGTERM, _leave)
     try:
         with _ceph(folder) if ceph else _moto(folder) as (name, keys):
             for each in [each for each in os.environ if each.startswith("AWS_")]:
@@ -49,9 +53,14 @@ def s3_server(moto: bool = False) -> Iterator[Server]:
             os.environ.update(keys)
             yield Server(name=name, remote=f"s3://{BUCKET}/bench", env=keys)
     finally:
+        signal.signal(signal.SIGTERM, handler)
         os.environ.clear()
         os.environ.update(before)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 @contextmanager

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
+import sys
 from itertools import product
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from benchmarks import sharding
 from benchmarks.data import blind, download, resume, shard_memory, versus
 from benchmarks.data.figures import rows_of, verdicts_of
 from benchmarks.data.server import s3_server
 from benchmarks.data.sets import Sizes, draw
 from benchmarks.data.sides import MEMBERS, SIDES, Pass
 from benchmarks.data.worker import timed, together
+from infra.local.supervisor import answers
 
 TINY = Sizes(side=32, png=32, jpg=32, latents=32, shards=2)
 
@@ -135,6 +144,55 @@ def test_downloads_take_turns_and_bring_the_same_bytes(tmp_path: Path) -> None:
     assert set(row["cpu_ms_per_mib"]) == set(row["wall_ms_per_mib"]) == {"ours", "boto3", "body"}
     with pytest.raises(RuntimeError, match="Expected bytes of digest 00, received ff"):
         download.timed(lambda: "ff", 1.0, "00")
+
+
+def test_a_benchmark_that_is_told_to_end_takes_its_server_along() -> None:
+    code = (
+        "import sys\nfrom benchmarks.data.server import s3_server\n"
+        "with s3_server(moto=True) as server:\n"
+        "    print(server.env['AWS_ENDPOINT_URL'], flush=True)\n    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        url = run.stdout.readline().strip()
+        assert answers(url)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(30) == 128 + signal.SIGTERM
+    assert not answers(url)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two photographs as one benchmark has hundreds."""
+    place = tmp_path_factory.mktemp("few")
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        path = place / "pictures" / str(number) / "a.jpg"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)).save(path, quality=90)
+    return place
+
+
+def test_both_references_of_sharding_bring_every_file(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes] = []
+    remove = shutil.rmtree
+
+    def watched(target: Path, ignore_errors: bool = False) -> None:
+        seen.extend(bytes_in(target))
+        remove(target, ignore_errors)
+
+    monkeypatch.setattr("benchmarks.shard_tile.shutil.rmtree", watched)
+    with ThreadPool(1) as pool:
+        bench = sharding.Sharding(few, sharding.recipe_for(few / "pictures"), pool)
+        assert bench.reference() > 0
+        assert bench.floor() > 0
+    assert sorted(seen) == sorted(2 * bytes_in(few / "pictures"))
+
+
+def bytes_in(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.rglob("*.jpg")]
 
 
 def test_the_fixed_condition_is_the_same_from_the_cache_and_in_the_loop_and_a_blind_one_is_not() -> None:
