@@ -53,7 +53,7 @@ def grow(plan: Plan, base: Base, config: ShardConfig) -> list[ShardRow | Sequenc
     for row, index in base:
         asked = np.array([key_number(found.key) for found in index], dtype=np.uint64)
         near = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-        there = np.flatnonzero((keys[near] == asked) & wanted[order[near]])
+        there = np.flatnonzero(keys[near] == asked)
         places = order[near[there]]
         wanted[places] = False
         here = Part(pictures, places)

@@ -10,7 +10,7 @@ import pytest
 
 from lsr.core.errors import IntegrityError, NotFoundError
 from lsr.data.ahead import AT_ONCE, Ahead
-from lsr.data.batches import TileSource
+from lsr.data.batches import LatentSource, TileSource
 from lsr.data.manifest import ShardRow
 from lsr.data.order import SampleOrder
 from lsr.data.shards import SampleReader
@@ -75,8 +75,8 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return gate
 
 
-def broken(sets: Sets, number: int, at: int) -> Path:
-    path = Path(sets.store.uri.removeprefix("file://")) / sets.tiles.shards[number].path
+def broken(sets: Sets, row: ShardRow, at: int) -> Path:
+    path = Path(sets.store.uri.removeprefix("file://")) / row.path
     data = bytearray(path.read_bytes())
     data[at] ^= 1
     path.write_bytes(data)
@@ -95,7 +95,7 @@ def test_a_sample_is_read_before_its_shard_is_checked_and_settled_afterwards(set
 
 @pytest.mark.parametrize("by", ["settling", "reading on"])
 def test_a_corrupt_shard_that_was_read_before_its_check_is_named(sets: Sets, held: threading.Event, by: str) -> None:
-    broken(sets, 0, -1)
+    broken(sets, sets.tiles.shards[0], -1)
     reader = SampleReader(sets.store, sets.tiles)
     reader.expect([0, 1])
     reader.read(0)
@@ -110,11 +110,11 @@ def test_a_corrupt_shard_that_was_read_before_its_check_is_named(sets: Sets, hel
 
 
 def test_a_shard_that_is_mended_is_right_again_and_a_lost_one_is_named(sets: Sets) -> None:
-    path = broken(sets, 0, -1)
+    path = broken(sets, sets.tiles.shards[0], -1)
     reader = SampleReader(sets.store, sets.tiles)
     with pytest.raises(IntegrityError, match="is corrupt"):
         reader.read(0)
-    broken(sets, 0, -1)
+    broken(sets, sets.tiles.shards[0], -1)
     assert reader.read(0)["png"] == png(0)
     reader.close()
     path.unlink()
@@ -125,12 +125,16 @@ def test_a_shard_that_is_mended_is_right_again_and_a_lost_one_is_named(sets: Set
     again.close()
 
 
-def test_a_source_settles_all_its_lanes(sets: Sets, held: threading.Event) -> None:
+@pytest.mark.parametrize("kind", ["tiles", "latents", "tiles beside latents"])
+def test_a_source_settles_all_its_lanes(sets: Sets, held: threading.Event, kind: str) -> None:
     """The flipped byte lies between samples, so that no decoder finds it."""
-    for number in range(len(sets.tiles.shards)):
-        broken(sets, number, -1)
-    order = SampleOrder(list(COUNTS), sets.tiles.digest, 0, 2)
-    source = TileSource(SampleReader(sets.store, sets.tiles), order, 4, 1)
+    for row in sets.latents.shards if kind == "latents" else sets.tiles.shards:
+        broken(sets, row, -1)
+    tiles, order = SampleReader(sets.store, sets.tiles), SampleOrder(list(COUNTS), sets.tiles.digest, 0, 2)
+    source: TileSource | LatentSource = TileSource(tiles, order, 4, 1)
+    if kind != "tiles":
+        latents = SampleReader(sets.store, sets.latents)
+        source = LatentSource(latents, tiles, order, 4, 1, encoder="enc", whitening="white")
     source.lane(0, 0)
     held.set()
     with pytest.raises(IntegrityError, match="is corrupt"):

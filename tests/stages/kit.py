@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lsr.stages.context import Context
@@ -14,7 +14,9 @@ class Here(Context):
     def ray(self) -> Any:
         """Stages open a session before they know that it has nothing to do."""
 
-    def map(self, function: Callable[..., Any], items: list[Any], name: str, unit: str, **options: Any) -> list[Any]:
+    def each(
+        self, function: Callable[..., Any], items: Sequence[Any], name: str, unit: str, **options: Any
+    ) -> Iterator[tuple[int, Any]]:
         setup = options.get("setup")
         first = (setup(),) if setup else ()
-        return [function(*first, item) for item in items]
+        return ((place, function(*first, item)) for place, item in enumerate(items))

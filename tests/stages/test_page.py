@@ -83,10 +83,8 @@ def line(settings: Settings, tmp_path: Path) -> tuple[Recipe, dict[str, Ref], Co
     """A registered version and everything that it was made of, as the line leaves them."""
     store = open_store(settings.store)
     recipe = load_recipe("short")
-    source = Snapshot(uri="set:photos", items=(), ignored={})
-    store.create(f"snapshots/{source.digest}.json", source.to_bytes())
     refs = {
-        "snapshot": Ref(kind="snapshot", key="s", digest=source.digest, path=f"snapshots/{source.digest}.json"),
+        "snapshot": Snapshot(uri="set:photos", items=(), ignored={}).save(store, "photos"),
         "latents": Ref(kind="latents", key="l", digest="1" * 64, path="datasets/l.json"),
         "decoder": trained(store, "decoder"),
         "joint": trained(store, "joint"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -34,9 +34,14 @@ class Here:
     settings: Settings
     store: Store
 
-    def map(self, function: Callable[[Any], Any], items: list[Any], name: str, unit: str, **_: Any) -> list[Any]:
+    def each(
+        self, function: Callable[[Any], Any], items: Sequence[Any], name: str, unit: str
+    ) -> Iterator[tuple[int, Any]]:
+        """Last things first: a plan does not depend on what is done when."""
         self.mapped = {**getattr(self, "mapped", {}), name: len(items)}
-        return [function(item) for item in items]
+        return ((place, function(items[place])) for place in reversed(range(len(items))))
+
+    map = Context.map
 
 
 class Free:
