@@ -53,6 +53,7 @@ def grow(plan: Plan, base: Base, config: ShardConfig) -> list[ShardRow | Sequenc
     for row, index in base:
         asked = np.array([key_number(found.key) for found in index], dtype=np.uint64)
         near = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+        # A set holds a key once, so that no picture is taken twice.
         there = np.flatnonzero(keys[near] == asked)
         places = order[near[there]]
         wanted[places] = False

@@ -115,7 +115,7 @@ def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
 
     Raises InputError when more than `max_refused` of the files are refused, or all are.
     """
-    files = Spool(inspected, INSPECTED, by=lambda found: found.item.key)
+    files = Spool(inspected, INSPECTED, by=lambda found: (found.item.key, found.item.path, str(found.item.offset)))
     facts = np.fromiter((_facts(found, config) for found in files), FACTS, count=len(files))
     first = _first_places(facts)
     chosen = first == np.arange(len(files))

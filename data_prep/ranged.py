@@ -13,8 +13,8 @@ WINDOW = 8 << 20
 class RangedFile(io.RawIOBase):
     """An object of `size` bytes as a seekable file, read by ranges of WINDOW bytes of which one is held."""
 
-    def __init__(self, store: Store, key: str, size: int, window: int = WINDOW) -> None:
-        self._store, self._key, self._size, self._window = store, key, size, window
+    def __init__(self, store: Store, key: str, size: int, window: int | None = None) -> None:
+        self._store, self._key, self._size, self._window = store, key, size, window or WINDOW
         self._at, self._start, self._held = 0, 0, b""
 
     def readable(self) -> bool:
@@ -34,7 +34,8 @@ class RangedFile(io.RawIOBase):
         view = memoryview(buffer)
         if not self._start <= self._at < self._start + len(self._held):
             self._start = self._at
-            self._held = self._store.read(self._key, self._at, self._window) if self._at < self._size else b""
+            left = max(self._size - self._at, 0)
+            self._held = self._store.read(self._key, self._at, min(self._window, left)) if left else b""
         inside = self._at - self._start
         piece = self._held[inside : inside + len(view)]
         view[: len(piece)] = piece

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from lsr.core.errors import ConfigError, InputError, IntegrityError, NotFoundErr
 from lsr.core.refs import Ref
 from lsr.data.pixels import IMAGE_SUFFIXES
 from lsr.store import Store
+from lsr.store.files import temporary_folder
 
 FORMAT = 2
 
@@ -62,15 +62,13 @@ class Snapshot:
 
     def save(self, store: Store, name: str) -> Ref:
         """Put it under `snapshots/<name>/<digest>.jsonl`, if it is not there."""
-        with tempfile.TemporaryDirectory(prefix="lsr-") as folder:
-            file, digest = Path(folder) / "snapshot.jsonl", hashlib.sha256()
-            with open(file, "wb") as out:
-                for line in self.lines():
-                    digest.update(line)
-                    out.write(line)
-            pin = digest.hexdigest()
-            ref = Ref(kind="snapshot", key=pin, digest=pin, path=f"snapshots/{name}/{pin}.jsonl")
-            if store.head(ref.path) is None:
+        pin = self.digest
+        ref = Ref(kind="snapshot", key=pin, digest=pin, path=f"snapshots/{name}/{pin}.jsonl")
+        if store.head(ref.path) is None:
+            with temporary_folder("snapshot") as folder:
+                file = folder / "snapshot.jsonl"
+                with open(file, "wb") as out:
+                    out.writelines(self.lines())
                 store.write_file(ref.path, file)
         return ref
 
@@ -153,7 +151,8 @@ def list_source(config: SourceConfig, cache: Path) -> Snapshot:
             else:
                 suffixes[suffix or "none"] += 1
 
-    items = Spool(chosen(), ITEM, by=lambda item: item.key)
+    # The paths, because names that are not UTF-8 may be spelled alike.
+    items = Spool(chosen(), ITEM, by=lambda item: (item.key, item.path))
     if tars:
         items = Spool((member for tar in items for member in list_tar(root, tar)), ITEM)
     ignored = dict(sorted(suffixes.items()))

@@ -83,13 +83,15 @@ def code_of(kind: type[T]) -> Code[T]:
 
 
 class Spool(Lazy[T]):
-    """Records in a temporary file, in the order given, or ordered by the code points of `by` and then as given.
+    """Records in a temporary file, in the order given, or ordered by the code points of the texts of `by` and then as
+    given.
 
     Holds a few MiB in memory, whatever their number. The file has no name, so that none is left behind by a process
-    that is killed; it lies where TMPDIR says. Raises StoreError when there is no room for it.
+    that is killed; it lies where SQLite keeps temporary files: SQLITE_TMPDIR, TMPDIR, else /var/tmp. Raises StoreError
+    when there is no room for it.
     """
 
-    def __init__(self, records: Iterable[T], code: Code[T], by: Callable[[T], str] | None = None) -> None:
+    def __init__(self, records: Iterable[T], code: Code[T], by: Callable[[T], tuple[str, ...]] | None = None) -> None:
         self._code = code
         self._file = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._execute(f"PRAGMA cache_size = -{CACHE_KIB}", "PRAGMA temp_store = FILE", "PRAGMA journal_mode = OFF")
@@ -98,12 +100,12 @@ class Spool(Lazy[T]):
             self._insert("INSERT INTO record (text) VALUES (?)", ((self._text(one),) for one in records))
         else:
             self._execute("CREATE TABLE given (name BLOB, text TEXT)")
-            # Bytes: SQLite takes no text that UTF-8 does not have.
-            named = ((by(one).encode("utf-8", "surrogatepass"), self._text(one)) for one in records)
+            named = ((b"".join(map(_sortable, by(one))), self._text(one)) for one in records)
             self._insert("INSERT INTO given VALUES (?, ?)", named)
             self._execute("INSERT INTO record (text) SELECT text FROM given ORDER BY name, rowid", "DROP TABLE given")
         self._execute("COMMIT")
-        self._length: int = self._file.execute("SELECT count(*) FROM record").fetchone()[0]
+        with _explained():
+            self._length: int = self._file.execute("SELECT count(*) FROM record").fetchone()[0]
 
     def __len__(self) -> int:
         return self._length
@@ -135,12 +137,17 @@ class Spool(Lazy[T]):
             self._file.executemany(statement, rows)
 
 
+def _sortable(text: str) -> bytes:
+    """Joined, the texts of a tuple have the tuple's order. Bytes, because SQLite takes no text that UTF-8 lacks."""
+    return text.encode("utf-8", "surrogatepass").replace(b"\0", b"\0\xff") + b"\0\0"
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
         raise StoreError(
-            f"The temporary file of a listing cannot be used: {error}; make room where TMPDIR points, or point it to "
-            "where there is room."
+            f"The temporary file of a listing cannot be used: {error}; make room where SQLITE_TMPDIR or TMPDIR "
+            "points (/var/tmp without them), or point one to where there is room."
         ) from error

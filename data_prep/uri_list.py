@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Any, BinaryIO, cast
@@ -65,7 +66,7 @@ def list_rows(place: str, fetch: str = "") -> tuple[Sequence[Item], int]:
     is an item all the same, with the pin ABSENT. Raises InputError naming the row that holds no address or one of an
     unknown kind.
     """
-    root, rows = root_of(place), Spool(_rows(place), ROW, by=lambda row: row.uri)
+    root, rows = root_of(place), Spool(_rows(place), ROW, by=lambda row: (row.uri,))
     found = Spool(_items(root, rows, place, fetch), ITEM)
     return found, len(rows) - len(found)
 
@@ -153,7 +154,7 @@ def _plain_rows(place: str) -> Iterator[dict[str, Any]]:
             elif kind == "csv":
                 yield from _csv(file, place)
             else:
-                for line in file:
+                for line in io.TextIOWrapper(file, "utf-8-sig"):
                     if line.strip():
                         plain = json.loads(line)
                         yield plain if isinstance(plain, dict) else {}
@@ -161,14 +162,21 @@ def _plain_rows(place: str) -> Iterator[dict[str, Any]]:
         raise InputError(f"The list {place} is not a readable .{kind} file: {error}.") from error
 
 
-def _opened(place: str) -> BinaryIO:
+@contextmanager
+def _opened(place: str) -> Iterator[BinaryIO]:
     if not place.startswith("s3://"):
-        return open(place, "rb")
+        with open(place, "rb") as file:
+            yield file
+        return
     root, _, name = place.rpartition("/")
-    about = remote(root).head(name)
+    store = remote(root)
+    about = store.head(name)
     if about is None:
         raise NotFoundError(f"The source list:{place} names no object; give an existing .csv, .jsonl or .parquet list.")
-    return cast(BinaryIO, io.BufferedReader(RangedFile(remote(root), name, about.size)))
+    with io.BufferedReader(RangedFile(store, name, about.size)) as file:
+        yield cast(BinaryIO, file)
+    if store.head(name) != about:
+        raise InputError(f"The list {place} changed while it was read; run the command again.")
 
 
 def _csv(file: BinaryIO, place: str) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +64,7 @@ class Here(Context):
 
     def each(
         self, function: Callable[..., Any], items: Sequence[Any], name: str, unit: str, **options: Any
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any]]:
         self._allowed(name)
         setup = options.get("setup")
         first = (setup(),) if setup else ()

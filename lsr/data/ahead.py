@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 
 from lsr.core.errors import LsrError
@@ -57,6 +57,13 @@ class Ahead:
         """Whether the shard is wanted and neither ready nor lost yet."""
         coming = self._coming.get(row.sha256)
         return coming is not None and not coming.done()
+
+    def wait(self, row: ShardRow) -> None:
+        """Return when the shard is ready or lost, at once if it is not wanted."""
+        self._go.set()
+        coming = self._coming.get(row.sha256)
+        if coming is not None:
+            wait([coming])
 
     def _make_ready(self, row: ShardRow) -> None:
         self._go.wait(HOLD_SECONDS)

@@ -82,7 +82,9 @@ class TileSource:
         return self._prefetcher.get(step, lane)
 
     def settle(self) -> None:
-        """Return when all that lanes were made of is known to be right. Raises IntegrityError naming what is not."""
+        """Return when all that lanes were made of is known to be right. Raises what reading on would raise: of a
+        corrupt shard IntegrityError, which names it.
+        """
         self._reader.settle()
 
     def close(self) -> None:
@@ -137,7 +139,9 @@ class LatentSource:
         return self._prefetcher.get(step, lane)
 
     def settle(self) -> None:
-        """Return when all that lanes were made of is known to be right. Raises IntegrityError naming what is not."""
+        """Return when all that lanes were made of is known to be right. Raises what reading on would raise: of a
+        corrupt shard IntegrityError, which names it.
+        """
         for reader in (self._reader, self._tiles):
             if reader is not None:
                 reader.settle()
@@ -184,7 +188,8 @@ def _load(data: bytes, reader: SampleReader, index: int) -> NDArray[np.generic]:
         end = _NPY_START + int.from_bytes(data[_NPY_START - 2 : _NPY_START], "little")
         kind, shape = _npy_header(data[:end])
         return np.frombuffer(data, kind, math.prod(shape), end).reshape(shape)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:
+        # numpy reads headers by Python's tokeniser, which raises whatever damaged bytes lead it to.
         raise IntegrityError(f"{reader.describe(index)} is not a latent: {error}.") from error
 
 

@@ -183,10 +183,14 @@ class SampleReader:
     def settle(self) -> None:
         """Return when all that was read so far is known to be right; waits for shards that are under way.
 
-        Raises what reading their next sample would raise.
+        Raises what reading the next sample of one of them would raise.
         """
         with self._lock:
-            for number in list(self._pieces):
+            unsure, ahead = list(self._pieces), self._ahead
+        for number in unsure:
+            if ahead is not None:
+                ahead.wait(self.manifest.shards[number])
+            with self._lock:
                 self._shard(number)
 
     def describe(self, index: int) -> str:
@@ -245,12 +249,15 @@ class SampleReader:
         row = self.manifest.shards[number]
         rows = self._rows(number)
         file = self._file(row)
-        self._open[number] = _Shard(file, rows, self._where(row))
-        for piece in self._pieces.pop(number, ()):
+        # Kept where they differ: whoever reads on or settles must hear of it, not only the first.
+        for piece in self._pieces.get(number, ()):
             if not piece.is_in(file):
+                os.close(file)
                 raise IntegrityError(
                     f"{self._where(row)} gave other bytes for {piece.key} when it was read by range; run it again."
                 )
+        self._pieces.pop(number, None)
+        self._open[number] = _Shard(file, rows, self._where(row))
         while len(self._open) > self._limit:
             self._open.popitem(last=False)[1].close()
         return self._open[number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -59,8 +59,10 @@ class Context:
 
     def each(
         self, function: Callable[..., Any], items: Sequence[Any], name: str, unit: str, **options: Any
-    ) -> Iterator[tuple[int, Any]]:
-        """(place, result) of `function` over `items` through Ray, as they are done, with progress."""
+    ) -> Generator[tuple[int, Any]]:
+        """(place, result) of `function` over `items` through Ray, as they are done, with progress. Whoever may not take
+        them all closes it, which cancels the rest.
+        """
         from lsr.cluster.shards import map_shards
 
         self.ray()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +51,9 @@ def shard(request: Request, config: ShardConfig, ctx: Context, lease: Lease) -> 
     listed = Snapshot.load(ctx.store, request.inputs["snapshot"].path)
     root = source_root(listed.uri, ctx.settings.cache)
     shared: dict[str, Any] = {"store": ctx.store.uri, "root": root, "config": config}
-    inspected = ctx.each(partial(_inspect, **shared), list(chunks_of(listed.items)), "inspect", "chunks of files")
-    planned = plan((found for _, chunk in inspected for found in chunk), config)
+    chunks = list(chunks_of(listed.items))
+    with closing(ctx.each(partial(_inspect, **shared), chunks, "inspect", "chunks of files")) as inspected:
+        planned = plan((found for _, chunk in inspected for found in chunk), config)
     grown = grow(planned, load_base(ctx.store, config), config)
     missing = [part for part in grown if not isinstance(part, ShardRow)]
     built = iter(ctx.map(partial(_build, **shared), missing, "shard", "shards"))

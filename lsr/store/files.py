@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -101,6 +102,18 @@ def sweep_folders(root: Path, prefix: str) -> None:
     for path in root.glob(f"{prefix}*"):
         if path.is_dir() and token_ended(path.name.removeprefix(prefix).partition("-")[0]):
             shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """A folder of this process where the system keeps temporary ones, removed at the end; those that killed processes
+    left for the same purpose go now. Raises StoreError when it cannot be written.
+    """
+    root, prefix = Path(tempfile.gettempdir()), f"lsr-{purpose}-"
+    sweep_folders(root, prefix)
+    own = f"{prefix}{process_token()}-"
+    with explained("write a temporary file below", str(root)), tempfile.TemporaryDirectory(prefix=own) as name:
+        yield Path(name)
 
 
 def _abandoned(path: Path) -> bool:

@@ -82,8 +82,8 @@ class Source(Protocol):
         """Lane `lane` of global batch `step`: a pure function of both. "position" int64 [b] is always among it."""
 
     def settle(self) -> None:
-        """Return when all that lanes were made of so far is known to be right; asked before anything is saved. Raises
-        IntegrityError otherwise.
+        """Return when all that lanes were made of so far, those prepared ahead included, is known to be right; asked
+        before anything is saved. Raises IntegrityError otherwise.
         """
 
 

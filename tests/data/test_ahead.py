@@ -50,25 +50,34 @@ def test_shards_are_made_ready_side_by_side_and_each_once() -> None:
 
 
 def test_what_is_no_longer_wanted_is_not_begun() -> None:
-    ready, all_rows = Slow(), rows(AT_ONCE + 2)
+    ready, all_rows = Slow(), rows(AT_ONCE + 3)
     ahead = Ahead(ready)
-    ahead.want(all_rows)
-    ahead.want(all_rows[:1])
+    ahead.want(all_rows[:-1])
+    ahead.want([all_rows[0], all_rows[-1]])
     ready.go.set()
+    ahead.wait(all_rows[-1])
+    assert not {row.path for row in all_rows[AT_ONCE:-1]} & set(ready.began)
     ahead.close()
-    assert all_rows[-1].path not in ready.began
+
+
+class Gate(threading.Event):
+    """checked: the digests of the shards whose checks have ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checked: list[str] = []
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+def held(monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Checks of local shards wait for it."""
     from lsr.data import shards
 
-    gate, check = threading.Event(), shards.check_file
+    gate, check = Gate(), shards.check_file
 
     def waiting(path: Path, row: ShardRow, where: str) -> None:
-        if threading.current_thread().name.startswith("shards"):
-            assert gate.wait(SECONDS)
+        assert gate.wait(SECONDS)
+        gate.checked.append(row.sha256)
         check(path, row, where)
 
     monkeypatch.setattr(shards, "check_file", waiting)
@@ -83,18 +92,24 @@ def broken(sets: Sets, row: ShardRow, at: int) -> Path:
     return path
 
 
-def test_a_sample_is_read_before_its_shard_is_checked_and_settled_afterwards(sets: Sets, held: threading.Event) -> None:
+def test_a_sample_is_read_before_its_shard_is_checked_and_settled_afterwards(sets: Sets, held: Gate) -> None:
     reader = SampleReader(sets.store, sets.tiles)
     reader.expect([0, 1])
     assert [reader.read(n)["png"] for n in (0, COUNTS[0])] == [png(0), png(COUNTS[0])]
+    assert held.checked == []
+    settling = threading.Thread(target=reader.settle)
+    settling.start()
+    settling.join(0.05)
+    assert settling.is_alive(), "it waits for the checks that are under way"
     held.set()
-    reader.settle()
+    settling.join(SECONDS)
+    assert sorted(held.checked) == sorted(row.sha256 for row in sets.tiles.shards[:2]), "each once"
     assert [reader.read(n)["png"] for n in range(COUNTS[0])] == [png(n) for n in range(COUNTS[0])]
     reader.close()
 
 
 @pytest.mark.parametrize("by", ["settling", "reading on"])
-def test_a_corrupt_shard_that_was_read_before_its_check_is_named(sets: Sets, held: threading.Event, by: str) -> None:
+def test_a_corrupt_shard_that_was_read_before_its_check_is_named(sets: Sets, held: Gate, by: str) -> None:
     broken(sets, sets.tiles.shards[0], -1)
     reader = SampleReader(sets.store, sets.tiles)
     reader.expect([0, 1])
@@ -126,7 +141,7 @@ def test_a_shard_that_is_mended_is_right_again_and_a_lost_one_is_named(sets: Set
 
 
 @pytest.mark.parametrize("kind", ["tiles", "latents", "tiles beside latents"])
-def test_a_source_settles_all_its_lanes(sets: Sets, held: threading.Event, kind: str) -> None:
+def test_a_source_settles_all_its_lanes(sets: Sets, held: Gate, kind: str) -> None:
     """The flipped byte lies between samples, so that no decoder finds it."""
     for row in sets.latents.shards if kind == "latents" else sets.tiles.shards:
         broken(sets, row, -1)

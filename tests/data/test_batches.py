@@ -148,6 +148,7 @@ BROKEN_LATENTS = {
     "a latent cut short": npy(0)[:-2],
     "a header cut short": npy(0)[:40],
     "no bytes": b"",
+    "a header that no tokeniser reads": npy(0).replace(b"), }", b"(, }"),
     "columns first": saved(np.asfortranarray(np.ones((2, 3, 3), np.float16))),
 }
 

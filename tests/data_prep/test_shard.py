@@ -192,6 +192,17 @@ def test_the_plan_does_not_depend_on_the_order_of_inspection(digests, random) ->
     assert [image.found.item.key for image in placed] == sorted(image.found.item.key for image in placed)
 
 
+@given(st.permutations(range(4)))
+def test_names_that_are_spelled_alike_are_told_apart_by_their_paths(order) -> None:
+    """Of names that are not UTF-8 and of members that a foreign tar holds under one name."""
+    paths = [("a\\xff.png", "a%5Cxff.png", None), ("a\\xff.png", "a%FF.png", None), ("t", "t", 512), ("t", "t", 1024)]
+    files = [
+        replace(inspected(f"{n}", f"{n}" * 64), item=Item(key, 1, "mtime_ns:1", path, offset))
+        for n, (key, path, offset) in enumerate(paths)
+    ]
+    assert plan([files[n] for n in order], ShardConfig()) == plan(files, ShardConfig())
+
+
 @given(st.sets(st.text(min_size=1, max_size=9), min_size=1, max_size=9))
 def test_a_plan_pins_the_name_and_content_of_every_file_refused_or_not(names) -> None:
     files = [inspected(name, "a" * 64, None if n % 2 == 0 else "Broken.") for n, name in enumerate(names)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 import tarfile
 import types
@@ -20,9 +21,10 @@ from data_prep.items import Item, read_item
 from data_prep.sources import Snapshot, list_source, source_root
 from data_prep.tars import Sample, write_tar
 from lsr.core.canonical import canonical_json, sha256_hex
-from lsr.core.errors import ConfigError, InputError, IntegrityError, NotFoundError, VersionMismatchError
+from lsr.core.errors import ConfigError, InputError, IntegrityError, NotFoundError, StoreError, VersionMismatchError
 from lsr.store import open_store
 
+TOKEN = "from lsr.store.owner import process_token; print(process_token())"
 NAMES = ["a.png", "B.JPG", "deep/er/ü ber%20 #1.jpeg", "deep/写真.webp", "z e r o.tif", "deep/er/'quoted\".gif"]
 
 
@@ -231,6 +233,21 @@ def test_a_stored_snapshot_is_what_its_name_says_or_refused(folder, store_uri, a
     store.delete(ref.path)
     with pytest.raises(NotFoundError, match=ref.path):
         Snapshot.load(store, ref.path)
+
+
+def test_saving_a_snapshot_removes_what_a_killed_one_left(
+    folder, store_uri, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    dead = subprocess.run([sys.executable, "-c", TOKEN], capture_output=True, text=True, check=True).stdout.strip()
+    left = tmp_path / "temporary" / f"lsr-snapshot-{dead}-x"
+    left.mkdir(parents=True)
+    store, found = open_store(store_uri), listed(folder({"a.png": b"x"}))
+    assert Snapshot.load(store, found.save(store, "demo").path) == found
+    assert list((tmp_path / "temporary").iterdir()) == []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(StoreError, match=r"Cannot write a temporary file below .*nowhere"):
+        found.save(store, "other")
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)

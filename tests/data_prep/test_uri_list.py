@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from data_prep.inspection import inspect_item
 from data_prep.items import Item, read_item
 from data_prep.ranged import RangedFile
 from data_prep.sources import Snapshot, list_source, source_root
+from lsr.core.canonical import sha256_hex
 from lsr.core.errors import InputError, NotFoundError
 from lsr.data.shards import SampleReader, iter_shard
-from lsr.store import open_store
+from lsr.store import Store, open_store
 from lsr.store.content import get_blob
+from lsr.store.s3 import S3Store
 
 from .conftest import encode, picture
 from .test_shard import left_out, make
@@ -153,37 +156,66 @@ def test_a_file_too_large_is_refused_unread(root: Path) -> None:
     assert found.reason == "It has 1099511627776 bytes, above max_file_bytes = 1073741824."
 
 
-def test_lists_and_tars_in_a_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """list-bucket."""
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.setenv(f"AWS_{name}", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="list-bucket")
-        store = open_store("s3://list-bucket")
-        uris = ["in/ü 1.png", "s3://list-bucket/out/%20.png", "in/gone.png"]
-        store.write("lists/in/ü 1.png", b"one")
-        store.write("out/%20.png", b"two")
-        store.write("lists/l.jsonl", "\n".join(json.dumps({"uri": u, "label": "x"}) for u in uris).encode())
-        found = listed("list:s3://list-bucket/lists/l.jsonl")
-        root = source_root("list:s3://list-bucket/lists/l.jsonl", tmp_path)
-        by_key = {item.key: item for item in found.items}
-        assert [read_item(root, by_key[u]) for u in uris[:2]] == [b"one", b"two"]
-        assert by_key[uris[2]].pin == "absent"
-        (tmp_path / "here.jsonl").write_text(json.dumps({"uri": uris[1]}))
-        (item,) = listed(f"list:{tmp_path}/here.jsonl").items
-        assert read_item(str(tmp_path), item) == b"two"
-        store.write("lists/bad.jsonl", b'{"uri": "../up.png"}')
-        with pytest.raises(InputError, match=r"Row 1 of .*'\.\.' parts"):
-            listed("list:s3://list-bucket/lists/bad.jsonl")
-        tar = {"a.png": b"p" * 3000, "a.txt": "ä cat".encode(), "a.cls": b"4", "b.png": b"q" * 100_000, "c.txt": b"-"}
-        store.write("tars/one.tar", tar_of(tar))
-        monkeypatch.setattr("data_prep.ranged.WINDOW", 2048)
-        items = list_source(SourceConfig(uri="tar:s3://list-bucket/tars", name="t"), tmp_path).items
-        assert [(i.key, i.caption, i.label) for i in items] == [
-            ("one.tar/a.png", "ä cat", "4"),
-            ("one.tar/b.png", None, None),
-        ]
-        assert [read_item("s3://list-bucket/tars", item) for item in items] == [tar["a.png"], tar["b.png"]]
+        yield open_store("s3://list-bucket")
+
+
+@pytest.mark.parametrize("name", ["l.csv", "l.jsonl", "l.parquet"])
+def test_a_list_in_a_bucket_is_read_by_ranges_and_never_from_two_versions(
+    bucket: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("data_prep.ranged.WINDOW", 2048)
+    rows = [{"uri": f"{n:04}.png", "label": sha256_hex(bytes([n % 256, n // 256]))} for n in range(400)]
+    write(tmp_path / name, rows)
+    bucket.write(name, (tmp_path / name).read_bytes())
+    found, read, ranges = listed(f"list:s3://list-bucket/{name}"), S3Store.read, []
+    assert [(item.key, item.label) for item in found.items] == [(row["uri"], row["label"]) for row in rows]
+
+    def replacing(self: S3Store, key: str, start: int = 0, length: int | None = None) -> bytes:
+        data = read(self, key, start, length)
+        ranges.append(len(data))
+        bucket.write(key, read(self, key) + b" ")
+        return data
+
+    monkeypatch.setattr(S3Store, "read", replacing)
+    with pytest.raises(InputError, match=f"{name} changed while it was read"):
+        listed(f"list:s3://list-bucket/{name}")
+    assert max(ranges) <= 2048
+    assert len(ranges) > 10
+
+
+def test_lists_and_tars_in_a_bucket(bucket: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    uris = ["in/ü 1.png", "s3://list-bucket/out/%20.png", "in/gone.png"]
+    bucket.write("lists/in/ü 1.png", b"one")
+    bucket.write("out/%20.png", b"two")
+    bucket.write("lists/l.jsonl", "\n".join(json.dumps({"uri": u, "label": "x"}) for u in uris).encode())
+    found = listed("list:s3://list-bucket/lists/l.jsonl")
+    root = source_root("list:s3://list-bucket/lists/l.jsonl", tmp_path)
+    by_key = {item.key: item for item in found.items}
+    assert [read_item(root, by_key[u]) for u in uris[:2]] == [b"one", b"two"]
+    assert by_key[uris[2]].pin == "absent"
+    (tmp_path / "here.jsonl").write_text(json.dumps({"uri": uris[1]}))
+    (item,) = listed(f"list:{tmp_path}/here.jsonl").items
+    assert read_item(str(tmp_path), item) == b"two"
+    bucket.write("lists/bad.jsonl", b'{"uri": "../up.png"}')
+    with pytest.raises(InputError, match=r"Row 1 of .*'\.\.' parts"):
+        listed("list:s3://list-bucket/lists/bad.jsonl")
+    tar = {"a.png": b"p" * 3000, "a.txt": "ä cat".encode(), "a.cls": b"4", "b.png": b"q" * 100_000, "c.txt": b"-"}
+    bucket.write("tars/one.tar", tar_of(tar))
+    monkeypatch.setattr("data_prep.ranged.WINDOW", 2048)
+    items = list_source(SourceConfig(uri="tar:s3://list-bucket/tars", name="t"), tmp_path).items
+    assert [(i.key, i.caption, i.label) for i in items] == [
+        ("one.tar/a.png", "ä cat", "4"),
+        ("one.tar/b.png", None, None),
+    ]
+    assert [read_item("s3://list-bucket/tars", item) for item in items] == [tar["a.png"], tar["b.png"]]
 
 
 def test_a_text_that_is_none_is_no_caption(folder) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from lsr.stages.context import Context
@@ -16,7 +16,7 @@ class Here(Context):
 
     def each(
         self, function: Callable[..., Any], items: Sequence[Any], name: str, unit: str, **options: Any
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any]]:
         setup = options.get("setup")
         first = (setup(),) if setup else ()
         return ((place, function(*first, item)) for place, item in enumerate(items))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +11,7 @@ import pytest
 
 from data_prep.config import ShardConfig, SourceConfig
 from lsr.core.canonical import sha256_hex
+from lsr.core.errors import StoreError
 from lsr.core.settings import Settings, load_settings
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.data.shards import index_rows
@@ -36,7 +37,7 @@ class Here:
 
     def each(
         self, function: Callable[[Any], Any], items: Sequence[Any], name: str, unit: str
-    ) -> Iterator[tuple[int, Any]]:
+    ) -> Generator[tuple[int, Any]]:
         """Last things first: a plan does not depend on what is done when."""
         self.mapped = {**getattr(self, "mapped", {}), name: len(items)}
         return ((place, function(items[place])) for place in reversed(range(len(items))))
@@ -67,6 +68,33 @@ def run(here: Here, folder: Path, config: ShardConfig) -> tuple[str, Manifest]:
     )
     path = shard(request, config, ctx, cast(Lease, Free())).path
     return path, load_manifest(here.store, path)
+
+
+def test_inspections_end_when_the_plan_cannot_be_made(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        draw(tmp_path / "raw", f"p{number:02}", number)
+    ended: list[str] = []
+
+    def each(*_: Any) -> Generator[tuple[int, Any]]:
+        try:
+            yield 0, []
+            yield 1, []
+        finally:
+            ended.append("inspections")
+
+    def full(found: Iterator[Any], config: ShardConfig) -> Any:
+        next(found, None)
+        raise StoreError("The temporary file of a listing cannot be used.")
+
+    monkeypatch.setattr(here, "each", each, raising=False)
+    monkeypatch.setattr("lsr.stages.data.plan", full)
+    kept = []
+    with pytest.raises(StoreError) as met:
+        run(here, tmp_path / "raw", RULES)
+    kept.append(met)  # and with it every frame: nothing is ended by garbage collection
+    assert ended == ["inspections"]
 
 
 def test_the_stage_builds_only_what_its_base_lacks(here: Here, tmp_path: Path) -> None:
