@@ -97,6 +97,7 @@ def test_a_sample_is_read_before_its_shard_is_checked_and_settled_afterwards(set
     reader.expect([0, 1])
     assert [reader.read(n)["png"] for n in (0, COUNTS[0])] == [png(0), png(COUNTS[0])]
     assert held.checked == []
+    reader.expect([0, 1])
     settling = threading.Thread(target=reader.settle)
     settling.start()
     settling.join(0.05)

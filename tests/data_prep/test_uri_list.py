@@ -227,7 +227,7 @@ def test_a_text_that_is_none_is_no_caption(folder) -> None:
 @given(st.binary(max_size=300), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 120)), max_size=8))
 def test_ranges_read_like_the_file(tmp_path_factory: pytest.TempPathFactory, data: bytes, reads: Any) -> None:
     store = open_store(f"file://{tmp_path_factory.mktemp('ranged')}")
-    store.write("object", data)
+    store.write("object", data + b"what came later")
     ranged, plain = io.BufferedReader(RangedFile(store, "object", len(data), window=50), 16), io.BytesIO(data)
     for place, size in reads:
         assert (ranged.seek(place), ranged.read(size)) == (plain.seek(place), plain.read(size))

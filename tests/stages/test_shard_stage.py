@@ -79,22 +79,22 @@ def test_inspections_end_when_the_plan_cannot_be_made(
 
     def each(*_: Any) -> Generator[tuple[int, Any]]:
         try:
-            yield 0, []
-            yield 1, []
+            yield 0, ["found"]
+            yield 1, ["more"]
         finally:
             ended.append("inspections")
 
     def full(found: Iterator[Any], config: ShardConfig) -> Any:
-        next(found, None)
+        assert next(found) == "found"
         raise StoreError("The temporary file of a listing cannot be used.")
 
     monkeypatch.setattr(here, "each", each, raising=False)
     monkeypatch.setattr("lsr.stages.data.plan", full)
-    kept = []
     with pytest.raises(StoreError) as met:
         run(here, tmp_path / "raw", RULES)
-    kept.append(met)  # and with it every frame: nothing is ended by garbage collection
+    # `met` holds every frame: nothing was ended by garbage collection.
     assert ended == ["inspections"]
+    assert met.value.exit_code == StoreError.exit_code
 
 
 def test_the_stage_builds_only_what_its_base_lacks(here: Here, tmp_path: Path) -> None:
