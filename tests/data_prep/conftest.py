@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+
+from data_prep.items import Item
 
 Pixels = NDArray[np.uint8]
 
@@ -139,3 +142,17 @@ def folder(tmp_path: Path) -> Callable[[dict[str, bytes]], Path]:
         return tmp_path / "raw"
 
     return write
+
+
+def items_with(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Item]:
+    """Any items, with names and captions of `texts`."""
+    return st.builds(
+        Item,
+        key=texts,
+        size=st.integers(0, 2**40),
+        pin=texts,
+        path=texts,
+        offset=st.none() | st.integers(0, 2**40),
+        caption=st.none() | texts,
+        label=st.none() | texts,
+    )

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from data_prep.config import SourceConfig
-from data_prep.items import Item, read_item
+from data_prep.items import read_item
 from data_prep.sources import Snapshot, list_source, source_root
 from data_prep.tars import Sample, write_tar
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import ConfigError, InputError, IntegrityError, NotFoundError, StoreError, VersionMismatchError
 from lsr.store import open_store
+
+from .conftest import items_with
 
 TOKEN = "from lsr.store.owner import process_token; print(process_token())"
 NAMES = ["a.png", "B.JPG", "deep/er/ü ber%20 #1.jpeg", "deep/写真.webp", "z e r o.tif", "deep/er/'quoted\".gif"]
@@ -251,16 +253,7 @@ def test_saving_a_snapshot_removes_what_a_killed_one_left(
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
-items = st.builds(
-    Item,
-    key=texts,
-    size=st.integers(0, 2**40),
-    pin=texts,
-    path=texts,
-    offset=st.none() | st.integers(0, 2**40),
-    caption=st.none() | texts,
-    label=st.none() | texts,
-)
+items = items_with(texts)
 
 
 @given(texts, st.lists(items, max_size=4), st.dictionaries(texts, st.integers(0, 9), max_size=5))

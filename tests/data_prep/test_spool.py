@@ -20,21 +20,14 @@ from data_prep.items import ITEM, Item
 from data_prep.spool import PAGE, Code, Part, Spool
 from lsr.core.errors import InputError, StoreError
 
+from .conftest import items_with
+
 # Of 100,000 records of 309 characters each, 30 MB of text and more as objects.
 MOST_MIB = 20
 PLAIN: Code[object] = Code(lambda value: value, lambda value: value)
 # With surrogates on their own, which JSON text may hold and UTF-8 may not.
 texts = st.text(max_size=6)
-items = st.builds(
-    Item,
-    key=texts,
-    size=st.integers(0, 2**40),
-    pin=texts,
-    path=texts,
-    offset=st.none() | st.integers(0, 2**40),
-    caption=st.none() | texts,
-    label=st.none() | texts,
-)
+items = items_with(texts)
 found = st.builds(Inspected, item=items, sha256=texts, reason=st.none() | texts, width=st.integers(0), look=texts)
 
 
