@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,15 @@ CAUSE = (
 )
 
 
-def decode_and_copy(job: tuple[str, str]) -> None:
-    """What the claims hold stages against."""
+def _bring(job: tuple[str, str], look: Callable[[bytes], object]) -> None:
     source, target = job
     data = Path(source).read_bytes()
-    Image.open(io.BytesIO(data)).convert("RGB")
+    look(data)
     Path(target).write_bytes(data)
+
+
+def _decode(data: bytes) -> None:
+    Image.open(io.BytesIO(data)).convert("RGB")
 
 
 def _decode_and_cut(job: tuple[str, Any]) -> None:
@@ -102,14 +106,14 @@ class Bench:
 
     def reference(self) -> float:
         """Seconds for one picture decoded and copied."""
-        return self.brought(decode_and_copy)
+        return self.copied(_decode)
 
-    def brought(self, function: Callable[[tuple[str, str]], None]) -> float:
-        """Seconds for one picture that `function` brings from its own path to one in a fresh folder."""
+    def copied(self, look: Callable[[bytes], object]) -> float:
+        """Seconds for one picture that is read, looked at by `look` and written to a fresh folder."""
         target = self._fresh("copy")
         target.mkdir()
         jobs = [(str(path), str(target / f"{number}.jpg")) for number, path in enumerate(self.pictures)]
-        seconds = self._mapped(function, jobs)
+        seconds = self._mapped(partial(_bring, look=look), jobs)
         shutil.rmtree(target)
         return seconds
 

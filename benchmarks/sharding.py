@@ -8,7 +8,6 @@ what a stage costs once does not show.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import multiprocessing
 import tempfile
@@ -20,9 +19,10 @@ from PIL import Image
 from benchmarks.claims import Claim, Figure, publish
 from benchmarks.harness import Measured, Target, compare
 from benchmarks.pictures import pixels_of, turned
-from benchmarks.shard_tile import PROCESSES, Bench, decode_and_copy, recipe_for
+from benchmarks.shard_tile import PROCESSES, Bench, recipe_for
 from benchmarks.surroundings import load
 from data_prep.soundness import content_hash
+from lsr.core.canonical import sha256_hex
 from lsr.stages.launch import build_request, launch
 from lsr.stages.source import snapshot
 
@@ -36,13 +36,10 @@ CAUSE = (
 )
 
 
-def decode_digest_and_copy(job: tuple[str, str]) -> None:
-    """`decode_and_copy` with sha256 over the file, and over its pixels as the stage takes it."""
-    source, target = job
-    data = Path(source).read_bytes()
-    hashlib.sha256(data).hexdigest()
+def _decode_and_digest(data: bytes) -> None:
+    """sha256 over the file, and over its pixels as the stage takes it."""
+    sha256_hex(data)
     content_hash(Image.open(io.BytesIO(data)))
-    Path(target).write_bytes(data)
 
 
 class Sharding(Bench):
@@ -54,13 +51,9 @@ class Sharding(Bench):
             refs = {"snapshot": snapshot(self.recipe.source, ctx)}
             return launch(build_request("shard", self.recipe, refs), ctx).seconds / len(self.pictures)
 
-    def reference(self) -> float:
-        """Seconds for one picture decoded and copied."""
-        return self.brought(decode_and_copy)
-
     def floor(self) -> float:
         """Seconds for one picture decoded, digested and copied."""
-        return self.brought(decode_digest_and_copy)
+        return self.copied(_decode_and_digest)
 
 
 def measure(folder: Path) -> Claim:

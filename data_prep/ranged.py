@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from lsr.store import Store
 
-WINDOW = 8 << 20
+WINDOW, BUFFER = 8 << 20, 1 << 16
 
 
 class RangedFile(io.RawIOBase):
@@ -41,3 +41,8 @@ class RangedFile(io.RawIOBase):
         view[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
+
+
+def open_ranged(store: Store, key: str, size: int) -> BinaryIO:
+    """The object buffered, for those who read a little at a time."""
+    return cast(BinaryIO, io.BufferedReader(RangedFile(store, key, size), BUFFER))

@@ -8,7 +8,6 @@ at here: `data_prep.fetched` pins them when they are read.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from urllib.parse import quote
 
 from data_prep.config import SourceConfig
 from data_prep.items import ITEM, Item, file_item, local_file, remote
-from data_prep.ranged import RangedFile
+from data_prep.ranged import open_ranged
 from data_prep.spool import Spool
 from data_prep.tar_source import list_tar
 from data_prep.uri_list import list_rows, root_of
@@ -80,7 +79,7 @@ class Snapshot:
             raise NotFoundError(f"{where} does not exist; list the source again.")
 
         def lines() -> Iterator[bytes]:
-            with io.BufferedReader(RangedFile(store, key, about.size)) as file:
+            with open_ranged(store, key, about.size) as file:
                 for line in file:
                     digest.update(line)
                     yield line

@@ -5,14 +5,13 @@ Headers and short texts are read, pictures are not; of a tar in S3 one window at
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, cast
+from typing import BinaryIO
 from urllib.parse import unquote
 
 from data_prep.items import Item, local_file, place_of, remote, shown
-from data_prep.ranged import RangedFile
+from data_prep.ranged import open_ranged
 from lsr.data.pixels import IMAGE_SUFFIXES
 from lsr.data.shards import member_offsets
 
@@ -45,7 +44,7 @@ def _opened(root: str, tar: Item) -> BinaryIO:
     base, path = place_of(root, tar.path)
     if not base.startswith("s3://"):
         return open(local_file(root, tar), "rb")
-    return cast(BinaryIO, io.BufferedReader(RangedFile(remote(base), unquote(path), tar.size), 1 << 16))
+    return open_ranged(remote(base), unquote(path), tar.size)
 
 
 def _samples(members: dict[str, tuple[int, int]]) -> dict[str, _Sample]:

@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from data_prep.fetch import SCHEMES
 from data_prep.fetched import PIN
 from data_prep.items import ABSENT, ITEM, Item, place_of, remote
-from data_prep.ranged import RangedFile
+from data_prep.ranged import open_ranged
 from data_prep.spool import Spool, code_of
 from lsr.core.errors import InputError, NotFoundError
 
@@ -173,8 +173,8 @@ def _opened(place: str) -> Iterator[BinaryIO]:
     about = store.head(name)
     if about is None:
         raise NotFoundError(f"The source list:{place} names no object; give an existing .csv, .jsonl or .parquet list.")
-    with io.BufferedReader(RangedFile(store, name, about.size)) as file:
-        yield cast(BinaryIO, file)
+    with open_ranged(store, name, about.size) as file:
+        yield file
     if store.head(name) != about:
         raise InputError(f"The list {place} changed while it was read; run the command again.")
 
