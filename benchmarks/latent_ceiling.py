@@ -25,14 +25,14 @@ from benchmarks.gpu.here import Here, here
 from benchmarks.surroundings import code
 from lsr.core.progress import Quiet
 from lsr.core.settings import load_settings
+from lsr.engine.launch import launch
 from lsr.metrics.fidelity import psnr
 from lsr.models.system import LatentSystem
 from lsr.recipes.study import StudyConfig, load_study
-from lsr.stages.launch import launch
 from lsr.stages.measure import Measured, model_of, read_measured
-from lsr.stages.study import UNALIGNED, Trained, data_of, measure_request, questions, systems
 from lsr.store import Store
 from lsr.store.content import get_blob
+from lsr.study.run import UNALIGNED, Trained, data_of, measure_request, questions, systems
 
 Figures = dict[str, float]
 

@@ -31,11 +31,11 @@ from benchmarks.surroundings import load
 from data_prep.config import SourceConfig
 from data_prep.tile import cut
 from lsr.core.settings import Settings
+from lsr.engine.context import Context, open_context
+from lsr.engine.launch import build_request, launch
+from lsr.engine.source import snapshot
 from lsr.recipes import load_recipe
 from lsr.recipes.schema import Recipe
-from lsr.stages.context import Context, open_context
-from lsr.stages.launch import build_request, launch
-from lsr.stages.source import snapshot
 
 PROCESSES = 2
 CHUNK = 4

@@ -23,8 +23,8 @@ from benchmarks.shard_tile import PROCESSES, Bench, recipe_for
 from benchmarks.surroundings import load
 from data_prep.soundness import content_hash
 from lsr.core.canonical import sha256_hex
-from lsr.stages.launch import build_request, launch
-from lsr.stages.source import snapshot
+from lsr.engine.launch import build_request, launch
+from lsr.engine.source import snapshot
 
 QUALITIES = range(84, 92)
 SHARD_BYTES = 16 << 20

@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_prep.config import DegradationConfig, LatentsConfig
+from data_prep.config import LatentsConfig
 from data_prep.parts import once
 from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.config import described
 from lsr.core.errors import InputError, IntegrityError
+from lsr.data.config import DegradationConfig
 from lsr.data.degrade import degradation_digest, degrade, restore_size
 from lsr.data.index import IndexRow
 from lsr.data.manifest import ShardRow, load_manifest

@@ -112,7 +112,7 @@ def source_root(uri: str, cache: Path) -> str:
     Raises NotFoundError for a folder that does not exist, an unknown set, or one that is not on this machine yet.
     """
     if uri.startswith("set:"):
-        from data_prep.sets import resolve
+        from lsr.assets import resolve
 
         return str(resolve(uri.removeprefix("set:"), cache))
     if uri.startswith("list:"):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from lsr.cluster.processes import ProcessMark, alive, descendants, end, mark
+from lsr.core.processes import ProcessMark, alive, descendants, end, mark
 
 FOLDER = "processes"
 LOOK_SECONDS = 2.0

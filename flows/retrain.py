@@ -13,17 +13,17 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from flows.report import Report
 from lsr.core.errors import StoreError
 from lsr.core.progress import Quiet, RichProgress
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
+from lsr.engine.context import Context, open_context
+from lsr.engine.launch import Outcome, build_request, launch
+from lsr.engine.source import snapshot
+from lsr.engine.table import STEPS
 from lsr.recipes import load_recipe
 from lsr.recipes.schema import Recipe
-from lsr.stages.context import Context, open_context
-from lsr.stages.launch import Outcome, build_request, launch
-from lsr.stages.line import STEPS
-from lsr.stages.report import Report
-from lsr.stages.source import snapshot
 
 
 def _worth_a_retry(task: Any, run: Any, state: Any) -> bool:
@@ -50,7 +50,8 @@ def run_stage(stage: str, recipe: Recipe, inputs: dict[str, Ref], ctx: Context) 
 @task(task_run_name="release", cache_policy=NO_CACHE)
 def run_release(recipe: Recipe, refs: dict[str, Ref], ctx: Context, report: Report) -> None:
     """Register the trained system, judge it, promote it on PASS."""
-    from lsr.stages.release import gate, register
+    from lsr.stages.gate import gate
+    from lsr.stages.register import register
 
     version, seconds, made = report.timed(lambda: register(recipe, refs, ctx))
     report.registered(version, seconds, made)
@@ -70,7 +71,7 @@ def run_infer(recipe: Recipe, ctx: Context, report: Report) -> None:
 @task(task_run_name="report", cache_policy=NO_CACHE)
 def run_report(recipe: Recipe, refs: dict[str, Ref], ctx: Context, report: Report) -> None:
     """The report page, beside the pictures and in MLflow."""
-    from lsr.stages.page import publish
+    from lsr.tools.page import publish
 
     report.published(publish(recipe, refs, ctx))
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from benchmarks.data.figures import spread
 from benchmarks.data.sets import samples_of
 from benchmarks.surroundings import code, load, machine
-from data_prep.config import DegradationConfig
+from lsr.data.config import DegradationConfig
 from lsr.data.degrade import degrade, restore_size
 from lsr.models.config import SystemConfig
 from lsr.models.system import LatentSystem

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.data.sides import DEGRADATION, ENCODER, MEMBERS, WHITENING, Pass, Sample, keys_of, read_sample
 from data_prep import tars
-from data_prep.sets import resolve
+from lsr.assets import resolve
 from lsr.data.manifest import Manifest, ShardRow
 from lsr.store import Store, open_store
 

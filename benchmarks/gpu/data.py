@@ -16,10 +16,10 @@ from lsr.core.refs import Ref
 from lsr.core.settings import Settings
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.data.shards import SampleReader
+from lsr.engine.context import Context
+from lsr.engine.reuse import reusable
 from lsr.recipes.study import StudyConfig
-from lsr.stages.context import Context
 from lsr.stages.measure import pretrained_path
-from lsr.stages.reuse import reusable
 from lsr.store import Store
 from lsr.store.content import commit, get_blob
 

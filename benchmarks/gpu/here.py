@@ -20,12 +20,12 @@ from lsr.core.errors import TrainingStoppedError
 from lsr.core.progress import Progress
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
+from lsr.engine.context import Context
 from lsr.recipes.schema import ComputeConfig
 from lsr.recipes.study import StudyConfig
 from lsr.registry.tracking import MlflowTracker
-from lsr.stages.context import Context
-from lsr.stages.study import StudyResult, run_study
 from lsr.store import open_store
+from lsr.study.run import StudyResult, run_study
 
 AGAIN_SECONDS = 5.0
 

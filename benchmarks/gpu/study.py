@@ -28,11 +28,11 @@ from lsr.core.config import as_plain
 from lsr.core.errors import InputError, LsrError, NotFoundError, TrainingStoppedError, VersionMismatchError
 from lsr.core.progress import RichProgress
 from lsr.core.settings import Settings, load_settings
+from lsr.engine.launch import launch
 from lsr.recipes.study import StudyConfig, load_study
 from lsr.registry.lineage import code_state
-from lsr.stages.launch import launch
 from lsr.stages.measure import model_of
-from lsr.stages.study import data_of, measure_request, questions, systems
+from lsr.study.run import data_of, measure_request, questions, systems
 
 IN_BYTES = 30 * MIB
 OUT_BYTES = 16 * MIB

@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lsr.cluster.processes import ProcessMark, alive, descendants, end, mark
 from lsr.core.errors import ConfigError, RunFailedError
+from lsr.core.processes import ProcessMark, alive, descendants, end, mark
 
 _LAST_LINES = 30
 _LOOK_SECONDS = 0.2

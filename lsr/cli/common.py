@@ -12,8 +12,8 @@ import typer
 from lsr.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lsr.engine.context import Context
     from lsr.recipes.schema import Recipe
-    from lsr.stages.context import Context
 
 RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="Recipe name, or your own as package.module:function.")]
 Overrides = Annotated[
@@ -45,7 +45,7 @@ def context_for(recipe: Recipe, *, quiet: bool = False) -> Iterator[Context]:
     """A Context with live progress on standard error."""
     from lsr.core.progress import Quiet, RichProgress
     from lsr.core.settings import load_settings
-    from lsr.stages.context import open_context
+    from lsr.engine.context import open_context
 
     with open_context(
         load_settings(), recipe.compute, line=recipe.name, progress=Quiet() if quiet else RichProgress()

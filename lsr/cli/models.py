@@ -15,7 +15,7 @@ Name = Annotated[str, typer.Argument(help="Registered model name.")]
 def runs(limit: Annotated[int, typer.Option(help="At most this many.", min=1)] = 20, json_: AsJson = False) -> None:
     """List tracked runs, newest first; runs whose process is gone are closed first."""
     from lsr.core.settings import load_settings
-    from lsr.stages.release import list_runs
+    from lsr.tools.models import list_runs
 
     found = list_runs(load_settings(), limit)
     if json_:
@@ -31,7 +31,7 @@ def list_models(
 ) -> None:
     """List versions with their aliases and digests."""
     from lsr.core.settings import load_settings
-    from lsr.stages.release import list_versions_of
+    from lsr.tools.models import list_versions_of
 
     found = list_versions_of(load_settings(), name)
     if json_:
@@ -45,7 +45,7 @@ def list_models(
 def log(name: Name, json_: AsJson = False) -> None:
     """Print the promotion log, the truth behind the aliases."""
     from lsr.core.settings import load_settings
-    from lsr.stages.release import promotion_log
+    from lsr.tools.models import promotion_log
 
     records = promotion_log(load_settings(), name)
     if json_:
@@ -64,7 +64,7 @@ def rollback(
 ) -> None:
     """Put an earlier champion back: one more record in the log."""
     from lsr.core.settings import load_settings
-    from lsr.stages.release import roll_back
+    from lsr.tools.models import roll_back
 
     record = roll_back(load_settings(), name, reason, to)
     show(record) if json_ else typer.echo(f"{name}: version {record['version']} is champion again")
@@ -76,7 +76,7 @@ def retire(
 ) -> None:
     """Take the champion out of production; nobody takes its place until a version passes the gate."""
     from lsr.core.settings import load_settings
-    from lsr.stages.release import retire_champion
+    from lsr.tools.models import retire_champion
 
     record = retire_champion(load_settings(), name, reason)
     show(record) if json_ else typer.echo(f"{name}: version {record['version']} is no longer champion; nobody is")
@@ -86,7 +86,7 @@ def retire(
 def reconcile(name: Name, json_: AsJson = False) -> None:
     """Mend the registry's aliases where they disagree with the promotion log."""
     from lsr.core.settings import load_settings
-    from lsr.stages.release import mend_aliases
+    from lsr.tools.models import mend_aliases
 
     changes = mend_aliases(load_settings(), name)
     show(changes) if json_ else typer.echo("\n".join(changes) or f"{name}: the aliases agree with the log")

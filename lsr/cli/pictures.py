@@ -40,7 +40,7 @@ def upscale(
     """Upscale one picture by any real factor or to any size."""
     target = parse_size(size) if size else None
     from lsr.core.settings import load_settings
-    from lsr.stages.infer import upscale_file
+    from lsr.tools.images import upscale_file
 
     report = upscale_file(
         load_settings(),
@@ -73,7 +73,7 @@ def generate(
     """Generate pictures from noise, decoded at any size."""
     target = parse_size(size)
     from lsr.core.settings import load_settings
-    from lsr.stages.infer import generate_files
+    from lsr.tools.images import generate_files
 
     paths = generate_files(
         load_settings(), model, output, size=target, count=count, steps=steps, eta=eta, sampler=sampler, seed=seed

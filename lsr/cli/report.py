@@ -25,12 +25,12 @@ def report(
         if set_:
             raise ConfigError("--set changes a recipe and a registered version has none; leave --set or --model out.")
         from lsr.core.settings import load_settings
-        from lsr.stages.page import write_version_page
+        from lsr.tools.page import write_version_page
 
         facts = write_version_page(load_settings(), model, output)
     else:
         chosen = recipe_from(recipe, set_)
-        from lsr.stages.page import write_recipe_page
+        from lsr.tools.page import write_recipe_page
 
         with context_for(chosen, quiet=True) as ctx:
             facts = write_recipe_page(chosen, ctx, output)

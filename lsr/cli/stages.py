@@ -43,7 +43,7 @@ def _stage_command(name: str) -> None:
         json_: AsJson = False,
     ) -> None:
         chosen = recipe_from(recipe, set_)
-        from lsr.stages.line_runner import run_stage
+        from lsr.engine.pipeline import run_stage
 
         with context_for(chosen, quiet=json_) as ctx:
             outcome = run_stage(name, chosen, ctx, upstream=upstream)
@@ -65,8 +65,8 @@ for _name in ABOUT:
 def register(recipe: RecipeName = "demo", set_: Overrides = None, json_: AsJson = False) -> None:
     """Register the trained system as a self-contained model version."""
     chosen = recipe_from(recipe, set_)
-    from lsr.stages.line_runner import finished_inputs
-    from lsr.stages.release import register as register_stage
+    from lsr.engine.pipeline import finished_inputs
+    from lsr.stages.register import register as register_stage
 
     with context_for(chosen, quiet=json_) as ctx:
         version = register_stage(chosen, finished_inputs(chosen, ctx), ctx)
@@ -83,8 +83,8 @@ def gate(
     """Judge a registered version against the floor and the champion; promote it on PASS."""
     chosen = recipe_from(recipe, set_)
     from lsr.core.errors import GateRefusedError
-    from lsr.stages.line_runner import finished_inputs
-    from lsr.stages.release import gate as gate_stage
+    from lsr.engine.pipeline import finished_inputs
+    from lsr.stages.gate import gate as gate_stage
 
     with context_for(chosen, quiet=json_) as ctx:
         result = gate_stage(chosen, finished_inputs(chosen, ctx), ctx, version=version, again=again)

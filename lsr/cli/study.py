@@ -20,7 +20,7 @@ def study(
     from lsr.recipes.study import load_study
 
     chosen = load_study(name, pairs_from(set_))
-    from lsr.stages.study import run_study
+    from lsr.study.run import run_study
 
     with context_for(chosen.ours, quiet=json_) as ctx:
         result = run_study(chosen, ctx)

@@ -1,6 +1,6 @@
 """What a local Ray leaves when its owner is killed: written down at the start, ended and removed by the next start.
 
-May import lsr.cluster.processes.
+May import lsr.core.processes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from lsr.cluster.processes import ProcessMark, alive, end, mark
+from lsr.core.processes import ProcessMark, alive, end, mark
 
 # Only folders of this name are removed, whatever a record says.
 TEMP_PREFIX = "lsr-ray-"

@@ -2,7 +2,7 @@
 
 A local Ray lives in a short temporary folder outside the project (its socket paths are limited to 107 bytes), asks
 for a token although it serves this machine only (its ports listen on every address) and writes nothing to the home
-folder of the user. May import lsr.core, lsr.cluster.processes, ray (on use).
+folder of the user. May import lsr.core, lsr.core.processes, ray (on use).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from lsr.cluster.leftovers import TEMP_PREFIX, children_naming, reap, record_path, write_record
-from lsr.cluster.processes import ProcessMark, end
 from lsr.core.errors import ConfigError, RunFailedError
+from lsr.core.processes import ProcessMark, end
 
 # The object store carries small results only, so the default third of the memory would be wasted.
 OBJECT_STORE_BYTES = 256 << 20

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from data_prep.config import DegradationConfig as DegradationConfig
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import described
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
+from lsr.data.config import DegradationConfig as DegradationConfig
 from lsr.nn.random import normal, uniform
 from lsr.nn.resize import resize
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from data_prep.config import DegradationConfig, LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from lsr.data.config import DegradationConfig
 from lsr.evaluation.config import EvaluateConfig, GateConfig, Rule
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
 from lsr.recipes.schema import (

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from data_prep.config import DegradationConfig, LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from lsr.data.config import DegradationConfig
 from lsr.evaluation.config import EvaluateConfig, GateConfig, Rule
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
 from lsr.recipes.demo import GENERATION_AGAINST_CHAMPION, GENERATION_FLOOR

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from data_prep.config import DegradationConfig, LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from lsr.data.config import DegradationConfig
 from lsr.diffusion.request import Sampler, sampler_faults
 from lsr.evaluation.config import EvaluateConfig, GateConfig
 from lsr.models.baselines.config import BaselineConfig

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from data_prep.config import DegradationConfig, LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from lsr.data.config import DegradationConfig
 from lsr.evaluation.config import EvaluateConfig
 from lsr.models.baselines.config import EdsrConfig, EsrganConfig, IdmConfig, LiifConfig, PixelUNetConfig, Sr3Config
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from data_prep.config import DegradationConfig, LatentsConfig
+from data_prep.config import LatentsConfig
+from lsr.data.config import DegradationConfig
 from lsr.evaluation.config import EvaluateConfig
 from lsr.models.baselines.config import EdsrConfig, EsrganConfig, IdmConfig, LiifConfig, PixelUNetConfig, Sr3Config
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig

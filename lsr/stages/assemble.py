@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from data_prep.config import DegradationConfig, LatentsConfig
+from data_prep.config import LatentsConfig
 from lsr.core.canonical import sha256_hex
 from lsr.core.config import from_plain
 from lsr.core.errors import IntegrityError
 from lsr.core.refs import Ref
+from lsr.data.config import DegradationConfig
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
-from lsr.stages.results import Trained, read_trained, weights_of
+from lsr.stages.trained import Trained, read_trained, weights_of
 from lsr.store import Store
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from lsr.core.canonical import canonical_json
 from lsr.core.errors import InputError, NotFoundError
 from lsr.core.refs import Ref
 from lsr.data.manifest import load_manifest
+from lsr.engine.context import Context
+from lsr.engine.table import Request
 from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.rows import Evaluation
 from lsr.recipes.schema import Recipe
-from lsr.stages.context import Context
-from lsr.stages.line import Request
-from lsr.stages.results import FORMAT, read_json
+from lsr.stages.trained import FORMAT, read_json
 from lsr.store import Store
 from lsr.store.attempts import Lease
 from lsr.store.content import commit, get_blob, put_blob
@@ -166,8 +166,8 @@ def _measure_samples(
 
 def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -> Ref:
     """Measure and record. Raises InputError when no photograph is held out."""
-    from lsr.evaluation.exhibits import pack_exhibits
-    from lsr.evaluation.sheet import contact_sheet, curve, image_sheet
+    from lsr.report.exhibits import pack_exhibits
+    from lsr.report.sheet import contact_sheet, curve, image_sheet
     from lsr.stages.assemble import assemble
 
     system = assemble(ctx.store, request.inputs)
@@ -218,7 +218,7 @@ def read_evaluation(store: Store, ref: Ref) -> tuple[Evaluation, dict[str, Any]]
 
 def export(ref: Ref, ctx: Context, recipe: Recipe) -> Table:
     """The table of `ref`, its pictures written below the output folder unless they are there."""
-    from lsr.evaluation.report import means, where_bicubic_wins
+    from lsr.report.tables import means, where_bicubic_wins
 
     evaluation, record = read_evaluation(ctx.store, ref)
     cells: dict[tuple[float, str], dict[str, Any]] = {}

@@ -18,20 +18,18 @@ from lsr.core.canonical import action_key, canonical_json
 from lsr.core.config import as_plain, described
 from lsr.core.errors import ConfigError, IntegrityError, LsrError
 from lsr.core.refs import Ref
-from lsr.core.settings import Settings
 from lsr.data.manifest import Manifest, ShardRow, load_manifest
+from lsr.engine.context import Context
+from lsr.engine.launch import build_request, launch
+from lsr.engine.source import snapshot
+from lsr.engine.table import INFER, InferJob, Request
 from lsr.recipes.schema import InferConfig, Recipe
-from lsr.stages.context import Context
-from lsr.stages.launch import build_request, launch
-from lsr.stages.line import INFER, InferJob, Request
-from lsr.stages.release import model_name
-from lsr.stages.source import snapshot
+from lsr.stages.register import model_name
 from lsr.store import open_store
 from lsr.store.attempts import Lease
 from lsr.store.content import commit, put_blob
 
 if TYPE_CHECKING:
-    from lsr.diffusion.request import Sampler
     from lsr.models.system import LatentSystem
     from lsr.registry.versions import Version
 
@@ -92,8 +90,8 @@ def _upscale_shard(system: LatentSystem, part: tuple[ShardRow, int], *, store: s
 
     from lsr.data.pixels import decode_rgb, picture_of
     from lsr.data.shards import read_samples
-    from lsr.evaluation.sheet import png
     from lsr.inference.upscale import upscale
+    from lsr.report.sheet import png
 
     opened = open_store(store)
     row, wanted = part
@@ -244,67 +242,4 @@ def _export(manifest: Manifest, digest: str, recipe: Recipe, ctx: Context) -> li
             path.write_bytes(reader.read(number)["png"])
         paths.append(path)
     reader.close()
-    return paths
-
-
-def _system_named(settings: Settings, model: str) -> tuple[LatentSystem, Version]:
-    from lsr.registry.aliases import resolve_for_inference
-
-    version = resolve_for_inference(open_store(settings.store), settings.mlflow, settings.prefix + model)
-    return load_version(settings.mlflow, version, str(settings.cache / "versions")), version
-
-
-def upscale_file(
-    settings: Settings,
-    model: str,
-    image: Path,
-    output: Path,
-    *,
-    scale: float | None,
-    size: tuple[int, int] | None,
-    steps: int,
-    eta: float,
-    sampler: Sampler,
-    seed: int,
-) -> dict[str, Any]:
-    """Upscale one picture file; what was done, as plain data."""
-    from lsr.inference.images import load_image, save_image
-    from lsr.inference.upscale import target_size, upscale
-
-    pixels = load_image(image)
-    target_size((pixels.shape[0], pixels.shape[1]), scale=scale, target=size)
-    system, version = _system_named(settings, model)
-    result = upscale(system, pixels, scale=scale, size=size, steps=steps, eta=eta, sampler=sampler, seed=seed)
-    save_image(result, output)
-    return {
-        "input": f"{pixels.shape[1]}x{pixels.shape[0]}",
-        "output": f"{result.shape[1]}x{result.shape[0]}",
-        "path": str(output),
-        "model": str(version),
-        "digest": version.digest,
-    }
-
-
-def generate_files(
-    settings: Settings,
-    model: str,
-    folder: Path,
-    *,
-    size: tuple[int, int],
-    count: int,
-    steps: int,
-    eta: float,
-    sampler: Sampler,
-    seed: int,
-) -> list[Path]:
-    """Generate `count` pictures of `size` (height, width) into `folder`."""
-    from lsr.inference.generate import generate
-    from lsr.inference.images import save_image
-
-    system, _ = _system_named(settings, model)
-    pictures = generate(system, size=size, count=count, steps=steps, eta=eta, sampler=sampler, seed=seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{seed:06d}-{number:04d}.png" for number in range(count)]
-    for path, picture in zip(paths, pictures):
-        save_image(picture, path)
     return paths

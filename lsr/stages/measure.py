@@ -11,14 +11,14 @@ from lsr.core.canonical import canonical_json
 from lsr.core.config import from_plain
 from lsr.core.errors import IntegrityError
 from lsr.core.refs import Ref
+from lsr.engine.context import Context
+from lsr.engine.table import MeasureConfig, Request
 from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.rows import Evaluation
 from lsr.models.baselines.config import BaselineConfig, EsrganConfig
-from lsr.stages.context import Context
 from lsr.stages.evaluate import held_out, weights_of
 from lsr.stages.evaluate import upscaler as latent_upscaler
-from lsr.stages.line import MeasureConfig, Request
-from lsr.stages.results import FORMAT, read_json, read_trained
+from lsr.stages.trained import FORMAT, read_json, read_trained
 from lsr.store import Store
 from lsr.store.attempts import Lease
 from lsr.store.content import commit, get_blob, put_blob

@@ -8,9 +8,9 @@ import json
 import numpy as np
 from PIL import Image
 
-from lsr.evaluation.sheet import histogram
+from lsr.engine.table import Request
 from lsr.registry.tracking import MlflowTracker
-from lsr.stages.line import Request
+from lsr.report.sheet import histogram
 from lsr.training.protocols import Draws
 
 BINS = 20

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.stages.test_study import tiny
 
 from benchmarks.gpu import study as command
 from benchmarks.gpu.carry import read
@@ -25,13 +26,12 @@ from lsr.core.progress import Quiet, Task
 from lsr.core.settings import Settings, load_settings
 from lsr.data.index import read_index
 from lsr.data.manifest import Manifest
+from lsr.engine.launch import launch
 from lsr.recipes.study import StudyConfig
-from lsr.stages.launch import launch
 from lsr.stages.measure import model_of, read_measured
-from lsr.stages.speed import Speed
-from lsr.stages.study import measure_request, questions, systems
+from lsr.study.run import measure_request, questions, systems
+from lsr.study.speed import Speed
 from lsr.training.optimiser import AdamW
-from tests.stages.test_study import tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -137,7 +137,7 @@ def test_in_pieces_equals_in_one_and_the_results_come_back(
     torch.set_num_threads(1)
     # The process that runs through measures speed for real; in pieces it would take most of the test's time.
     speed = Speed(scale=4.0, seconds=1.0, peak_mib=1.0, parameters=1)
-    monkeypatch.setattr("lsr.stages.study_report.speed_of", lambda *_: [speed])
+    monkeypatch.setattr("lsr.study.publish.speed_of", lambda *_: [speed])
     one, pieces = at(tmp_path / "one", packed), at(tmp_path / "pieces", packed)
     with pytest.raises(TrainingStoppedError, match="not finished"):
         measurements(one)

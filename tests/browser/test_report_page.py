@@ -12,8 +12,8 @@ import pytest
 from PIL import Image as Pillow
 
 from lsr.evaluation.config import EvaluateConfig
-from lsr.evaluation.page import Content, page
 from lsr.evaluation.protocol import Exhibit, Image, evaluate
+from lsr.report.page import Content, page
 
 sys.path.insert(0, str(Path(__file__).parent))
 from devtools import Tab, chromium

@@ -62,11 +62,11 @@ def test_the_wheel_holds_the_product_and_not_the_workshop(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {"lsr", "flows", "data_prep"} == {top for top in tops if not top.endswith(".dist-info")}
-    photos = [name for name in names if name.startswith("data_prep/sets/photos/")]
+    photos = [name for name in names if name.startswith("lsr/assets/photos/")]
     assert len([name for name in photos if name.endswith(".jpg")]) == 19
-    for name in ("data_prep/sets/photos/CREDITS.md", "data_prep/sets/thumbnails/CREDITS.md", "lsr/recipes/demo.py"):
+    for name in ("lsr/assets/photos/CREDITS.md", "lsr/assets/thumbnails/CREDITS.md", "lsr/recipes/demo.py"):
         assert name in names
-    assert {"lsr/evaluation/page.html", "lsr/evaluation/page.css", "lsr/evaluation/page.js"} <= set(names)
+    assert {"lsr/report/page.html", "lsr/report/page.css", "lsr/report/page.js"} <= set(names)
     assert {name.rsplit("/", 1)[-1] for name in names if ".dist-info/licenses/" in name} == {"LICENSE", "NOTICE"}
 
 

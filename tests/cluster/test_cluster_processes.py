@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lsr.cluster.processes import ProcessMark, alive, descendants, end, mark
+from lsr.core.processes import ProcessMark, alive, descendants, end, mark
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(99)"

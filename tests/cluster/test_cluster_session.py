@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from lsr.cluster.leftovers import reap
-from lsr.cluster.processes import ProcessMark, alive, mark
 from lsr.cluster.session import Session, current, ray_session
+from lsr.core.processes import ProcessMark, alive, mark
 
 DRIVER = """
 import sys, time

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from data_prep.config import DegradationConfig, LatentsConfig
+from data_prep.config import LatentsConfig
 from lsr.core.config import check
 from lsr.core.errors import ConfigError, InputError
+from lsr.data.config import DegradationConfig
 from lsr.data.degrade import blurred, compressed, degradation_digest, degrade, noisy, restore_size
 
 PILLOW = {

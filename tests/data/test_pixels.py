@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from data_prep.sets import resolve
+from lsr.assets import resolve
 from lsr.core.errors import IntegrityError
 from lsr.data.pixels import decode_reduced, decode_rgb
 from lsr.inference.images import load_image

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_prep.sets import resolve
+from lsr.assets import resolve
 
 SIDES = (40, 96)
 SUFFIXES = ("png", "jpg", "webp", "tif", "bmp", "gif", "ppm", "avif")

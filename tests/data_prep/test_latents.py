@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from data_prep.assemble import latents_manifest
-from data_prep.config import DegradationConfig, LatentsConfig, ShardConfig, TileConfig
+from data_prep.config import LatentsConfig, ShardConfig, TileConfig
 from data_prep.latents import EncodedShard, Statistics, encode_shard_to_store, fit_whitening
 from lsr.core.errors import InputError, IntegrityError
 from lsr.data.batches import LatentSource
+from lsr.data.config import DegradationConfig
 from lsr.data.degrade import degradation_digest, degrade, restore_size
 from lsr.data.manifest import Manifest
 from lsr.data.order import SampleOrder

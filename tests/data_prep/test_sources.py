@@ -186,9 +186,9 @@ def test_a_packaged_set_is_pinned_by_content_alone(folder, tmp_path, monkeypatch
     (other / "a.png").write_bytes(b"12345")
     os.utime(other / "a.png", ns=(1, 1))
     places = iter([root, other])
-    module = types.ModuleType("data_prep.sets")
+    module = types.ModuleType("lsr.assets")
     module.resolve = lambda name, cache: next(places)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "data_prep.sets", module)
+    monkeypatch.setitem(sys.modules, "lsr.assets", module)
     first, second = listed("set:demo"), listed("set:demo")
     assert first.digest == second.digest
     assert read_item(str(other), first.items[0]) == b"12345"

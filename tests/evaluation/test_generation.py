@@ -14,9 +14,9 @@ from lsr.evaluation.controls import spoil
 from lsr.evaluation.gate import judge
 from lsr.evaluation.generation import evaluate_samples, spread, statistics
 from lsr.evaluation.pictures import Image, resize, similarity
-from lsr.evaluation.report import size_table
 from lsr.evaluation.rows import Evaluation
 from lsr.evaluation.verdict import Candidate
+from lsr.report.tables import size_table
 
 from .conftest import photograph
 

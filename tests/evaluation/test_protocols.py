@@ -19,9 +19,9 @@ from lsr.evaluation.pictures import Image, Picture, Size, as_batch, bicubic, res
 from lsr.evaluation.pooled import pooled_psnr, tiles_of
 from lsr.evaluation.protocol import evaluate
 from lsr.evaluation.protocols import PROTOCOLS, protocol_of, questions
-from lsr.evaluation.report import means, rich_table, summary
 from lsr.evaluation.rows import CEILING_DB, Cell, Evaluation
 from lsr.evaluation.verdict import Candidate
+from lsr.report.tables import means, rich_table, summary
 
 from .conftest import photograph
 

@@ -112,7 +112,7 @@ def _pods(job: dict[str, Any]) -> list[dict[str, Any]]:
 def test_the_ray_job_asks_for_a_token_ends_and_runs_unprivileged() -> None:
     job = yaml.safe_load((INFRA / "kuberay" / "rayjob.yaml").read_text())
     spec = job["spec"]
-    assert spec["entrypoint"].startswith("python -m lsr.stages.run s3://")
+    assert spec["entrypoint"].startswith("python -m lsr.engine.run s3://")
     assert spec["rayClusterSpec"]["authOptions"] == {"mode": "token"}
     assert spec["rayClusterSpec"]["rayVersion"] == ray.__version__
     assert spec["shutdownAfterJobFinishes"] is True

@@ -15,8 +15,8 @@ import pytest
 from infra.local.plan import load_plan
 from infra.local.supervisor import Supervisor, stop_all
 from infra.services import main
-from lsr.cluster.processes import alive, mark
 from lsr.core.errors import ConfigError, RunFailedError
+from lsr.core.processes import alive, mark
 
 
 @pytest.fixture

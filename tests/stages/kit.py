@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from lsr.stages.context import Context
+from lsr.engine.context import Context
 
 
 class Here(Context):

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.stages.test_study import context, tiny
 
-from data_prep.config import DegradationConfig
 from lsr.core.refs import Ref
+from lsr.data.config import DegradationConfig
 from lsr.data.manifest import load_manifest
+from lsr.engine.context import Context
+from lsr.engine.launch import build_request, launch
 from lsr.models.system import LatentSystem
 from lsr.recipes.schema import Recipe
 from lsr.stages.assemble import assemble
-from lsr.stages.context import Context
-from lsr.stages.launch import build_request, launch
-from lsr.stages.study import data_of
-from lsr.stages.train_worker import build
+from lsr.stages.worker import build
+from lsr.study.run import data_of
 from lsr.training.objectives.condition import ConditionInLoop
 from lsr.training.objectives.joint import JointObjective
 from lsr.training.protocols import Draws
-from tests.stages.test_study import context, tiny
 
 __all__ = ["context"]
 

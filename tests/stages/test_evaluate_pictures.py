@@ -18,13 +18,13 @@ from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
 from lsr.data.manifest import Manifest
+from lsr.engine.context import Context
 from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.pictures import bicubic
-from lsr.evaluation.sheet import png
 from lsr.models.system import LatentSystem
 from lsr.recipes.schema import ComputeConfig
+from lsr.report.sheet import png
 from lsr.stages import evaluate
-from lsr.stages.context import Context
 from lsr.stages.evaluate import SHOWN, held_out, real_tiles
 from lsr.store import Store, open_store
 

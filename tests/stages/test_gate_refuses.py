@@ -19,6 +19,10 @@ from safetensors.torch import save
 
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
+from lsr.engine.context import Context
+from lsr.engine.launch import build_request, launch
+from lsr.engine.source import snapshot
+from lsr.engine.table import STEPS
 from lsr.evaluation.controls import shuffled
 from lsr.evaluation.gate import judge
 from lsr.evaluation.protocol import evaluate
@@ -28,13 +32,9 @@ from lsr.recipes.demo import DEMO_FLOOR, demo
 from lsr.recipes.schema import Recipe
 from lsr.registry.promotion import champion, read_log
 from lsr.stages.assemble import assemble
-from lsr.stages.context import Context
 from lsr.stages.evaluate import held_out, upscaler
-from lsr.stages.launch import build_request, launch
-from lsr.stages.line import STEPS
-from lsr.stages.release import Judged, gate
-from lsr.stages.results import read_trained, weights_of
-from lsr.stages.source import snapshot
+from lsr.stages.gate import Judged, gate
+from lsr.stages.trained import read_trained, weights_of
 from lsr.store import open_store
 from lsr.store.content import commit, put_blob
 from tests.stages.kit import Here

@@ -16,10 +16,10 @@ from lsr.core.settings import Settings, load_settings
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.data.shards import index_rows
 from lsr.data.verify import verify
-from lsr.stages.context import Context
-from lsr.stages.data import shard
-from lsr.stages.line import Request
-from lsr.stages.source import snapshot
+from lsr.engine.context import Context
+from lsr.engine.source import snapshot
+from lsr.engine.table import Request
+from lsr.stages.shard import make as shard
 from lsr.store import Store, open_store
 from lsr.store.attempts import Lease
 
@@ -89,7 +89,7 @@ def test_inspections_end_when_the_plan_cannot_be_made(
         raise StoreError("The temporary file of a listing cannot be used.")
 
     monkeypatch.setattr(here, "each", each, raising=False)
-    monkeypatch.setattr("lsr.stages.data.plan", full)
+    monkeypatch.setattr("lsr.stages.shard.plan", full)
     with pytest.raises(StoreError) as met:
         run(here, tmp_path / "raw", RULES)
     # `met` holds every frame: nothing was ended by garbage collection.

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from data_prep.config import DegradationConfig
 from lsr.core.errors import ConfigError
+from lsr.data.config import DegradationConfig
 from lsr.data.degrade import degrade
 from lsr.diffusion.schedule import Schedule
 from lsr.models.baselines.build import build

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_prep.config import DegradationConfig
 from lsr.core.randomness import derive_seed
+from lsr.data.config import DegradationConfig
 from lsr.data.degrade import degrade, restore_size
 from lsr.models.system import LatentSystem
 from lsr.nn.resize import resize

@@ -17,7 +17,7 @@ from lsr.core.errors import ConfigError
 from lsr.metrics.lpips import Lpips
 from lsr.models.config import DISCRIMINATOR, DiscriminatorConfig
 from lsr.recipes import load_recipe
-from lsr.stages.results import Trained, weights_of
+from lsr.stages.trained import Trained, weights_of
 from lsr.store import open_store
 from lsr.store.content import put_blob
 from lsr.training.config import AutoencoderLoss, DecoderLoss, JointLoss, PictureTerms

@@ -1,0 +1,137 @@
+"""The launcher: a recorded result is reused; otherwise the stage runs here, or as a Ray job where a cluster is set.
+
+Reuse is decided by the store alone. A stage that another living process is making is waited for, not made twice.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lsr.core.canonical import canonical_json
+from lsr.core.config import as_plain, from_plain
+from lsr.core.errors import RunFailedError
+from lsr.core.refs import Ref
+from lsr.engine.context import Context
+from lsr.engine.reuse import lost_objects, reusable
+from lsr.engine.table import Request, key_of, step_named
+from lsr.recipes.schema import Recipe
+from lsr.store import Store
+from lsr.store.attempts import Lease, RunningElsewhere, claim, keep_alive, owner_record
+from lsr.store.content import forget, lookup
+
+LEASE_SECONDS = 60.0
+POLL_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a stage's result came about."""
+
+    stage: str
+    ref: Ref
+    made: bool
+    seconds: float
+
+
+def build_request(stage: str, recipe: Recipe, inputs: dict[str, Ref]) -> Request:
+    """What `stage` is asked to do by this recipe and these inputs."""
+    step = step_named(stage)
+    return Request(
+        stage=stage,
+        key=key_of(step, recipe, inputs),
+        inputs=inputs,
+        config=as_plain(step.part(recipe)),
+        name=recipe.source.name,
+        task=recipe.task,
+        seed=recipe.seed,
+        compute=as_plain(recipe.compute),
+    )
+
+
+def encode_request(request: Request) -> bytes:
+    """Canonical JSON of a request; `decode_request` reads it back."""
+    return canonical_json(asdict(request))
+
+
+def decode_request(data: bytes) -> Request:
+    """The request in `data`."""
+    plain: dict[str, Any] = json.loads(data)
+    plain["inputs"] = {name: Ref(**ref) for name, ref in plain["inputs"].items()}
+    return Request(**plain)
+
+
+def launch(request: Request, ctx: Context) -> Outcome:
+    """The request's result: reused if the store records it and has all of it, else made once, whoever makes it."""
+    started = time.monotonic()
+    found = reusable(ctx.store, request.key)
+    if found is not None:
+        return Outcome(stage=request.stage, ref=found, made=False, seconds=time.monotonic() - started)
+    ref = make_here(request, ctx) if ctx.settings.embedded else _make_by_job(request, ctx)
+    return Outcome(stage=request.stage, ref=ref, made=True, seconds=time.monotonic() - started)
+
+
+def make_here(request: Request, ctx: Context) -> Ref:
+    """Run the stage in this process under a lease. Waits for another living maker and adopts its result."""
+    while True:
+        try:
+            lease = claim(ctx.store, request.key, request.stage, owner=owner_record(), ttl=LEASE_SECONDS)
+            break
+        except RunningElsewhere:
+            time.sleep(POLL_SECONDS)
+            found = _whole(ctx.store, request.key)
+            if found is not None:
+                return found
+    outcome = "failed"
+    try:
+        with keep_alive(lease):
+            ref = _make(request, ctx, lease)
+        outcome = "finished"
+        return ref
+    finally:
+        lease.release(outcome)
+
+
+def _make(request: Request, ctx: Context, lease: Lease) -> Ref:
+    """Run the stage's function, unless another maker has recorded the result since it was looked for."""
+    found = lookup(ctx.store, request.key)
+    if found is not None and not lost_objects(ctx.store, found):
+        return found
+    if found is not None:
+        # Under the lease: a commit adopts the result on record, and this one is lost.
+        forget(ctx.store, request.key)
+    step = step_named(request.stage)
+    config: Any = from_plain(step.config, request.config)
+    ref: Ref = step.load()(request, config, ctx, lease)
+    return ref
+
+
+def _whole(store: Store, key: str) -> Ref | None:
+    found = lookup(store, key)
+    return None if found is None or lost_objects(store, found) else found
+
+
+def _make_by_job(request: Request, ctx: Context) -> Ref:
+    """Run the stage as a Ray job whose id is the attempt's; a living or finished job is re-attached."""
+    from lsr.cluster.jobs import run_job
+
+    ctx.store.write(f"runs/{request.key}/request.json", encode_request(request))
+    address = ctx.settings.ray_jobs
+    assert address is not None
+    run_job(
+        address,
+        entrypoint=f"python -m lsr.engine.run {ctx.store.uri}/runs/{request.key}/request.json",
+        name=f"{request.stage}-{request.key[:12]}",
+        env=ctx.job_environment(),
+        on_log=ctx.job_log,
+        accept=lambda: _whole(ctx.store, request.key) is not None,
+    )
+    ref = lookup(ctx.store, request.key)
+    if ref is None:
+        raise RunFailedError(
+            f"Stage {request.stage} ended as a Ray job without recording a result for action {request.key[:12]}; "
+            f"its log is in the Ray dashboard at {address}."
+        )
+    return ref

@@ -1,0 +1,142 @@
+"""*register*: from measured results to a version of the registered model."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.core.config import as_plain
+from lsr.core.refs import Ref
+from lsr.core.settings import Settings
+from lsr.engine.context import Context
+from lsr.recipes.schema import Recipe
+from lsr.stages.evaluate import read_evaluation
+from lsr.stages.trained import read_trained
+from lsr.store import Store
+
+if TYPE_CHECKING:
+    from lsr.registry.lineage import Lineage
+    from lsr.registry.versions import Version
+
+SYSTEM = "lsr.system"
+REFS = "lsr.refs"
+PACKAGE_VERSION = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registered:
+    """A version in the registry. made: whether it was made now."""
+
+    name: str
+    number: int
+    digest: str
+    made: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "version": self.number, "digest": self.digest, "made": self.made}
+
+
+def model_name(recipe: Recipe, settings: Settings) -> str:
+    """The registered model's name, with the prefix that keeps dev, staging and prod apart."""
+    return f"{settings.prefix}{recipe.model}"
+
+
+def _system_identity(store: Store, refs: dict[str, Ref], task: str) -> str:
+    """Digest over the weights and architecture that a version of these results holds."""
+    decoder, unet = read_trained(store, refs["decoder"]), read_trained(store, refs["joint"])
+    parts = [PACKAGE_VERSION, task, decoder.weights["ema"], unet.weights["ema"], unet.system, refs["latents"].digest]
+    return sha256_hex(canonical_json(parts))
+
+
+def register(recipe: Recipe, refs: dict[str, Ref], ctx: Context) -> Registered:
+    """The version of the trained system; the one that is registered already when its weights are the same."""
+    found = registered_version(recipe, refs, ctx)
+    if found is not None:
+        return Registered(name=found.name, number=found.number, digest=found.digest, made=False)
+    identity = _system_identity(ctx.store, refs, recipe.task)
+    return _register_new(recipe, refs, ctx, model_name(recipe, ctx.settings), identity)
+
+
+def registered_version(recipe: Recipe, refs: dict[str, Ref], ctx: Context) -> Version | None:
+    """The version that holds these trained weights, None before they are registered."""
+    from lsr.registry.versions import list_versions
+
+    identity = _system_identity(ctx.store, refs, recipe.task)
+    versions = list_versions(ctx.settings.mlflow, model_name(recipe, ctx.settings))
+    return next((version for version in versions if version.tags.get(SYSTEM) == identity), None)
+
+
+def _register_new(recipe: Recipe, refs: dict[str, Ref], ctx: Context, name: str, identity: str) -> Registered:
+    from lsr.registry.packaging import build_package
+    from lsr.registry.versions import register as register_package
+    from lsr.stages.assemble import assemble, pack
+
+    packed = pack(assemble(ctx.store, refs))
+    with ctx.run("register", identity) as run, tempfile.TemporaryDirectory() as folder:
+        package = build_package(
+            Path(folder) / "version",
+            config=packed.config,
+            weights=packed.weights,
+            card=_card(recipe, refs, ctx, name),
+            lineage=_lineage(recipe, refs, ctx, run, packed.weights),
+        )
+        tags = {SYSTEM: identity, REFS: json.dumps({n: r.as_dict() for n, r in refs.items()}, sort_keys=True)}
+        version = register_package(ctx.settings.mlflow, name, package, run_id=run, tags=tags)
+    return Registered(name=name, number=version.number, digest=version.digest, made=True)
+
+
+def _lineage(recipe: Recipe, refs: dict[str, Ref], ctx: Context, run: str, weights: bytes) -> Lineage:
+    from lsr.registry.lineage import Lineage, code_state, packages_digest
+
+    sha, dirty = code_state(Path(__file__).parent)
+    return Lineage(
+        git_sha=sha,
+        git_dirty=dirty,
+        config=sha256_hex(canonical_json(as_plain(recipe))),
+        raw=refs["snapshot"].digest,
+        tiles=refs["tile"].digest,
+        latents=refs["latents"].digest,
+        autoencoder=refs["autoencoder"].digest,
+        packages=packages_digest(),
+        image=None,
+        world_size=recipe.compute.workers,
+        batch=recipe.joint.train.batch,
+        seed=recipe.seed,
+        mlflow_run=run,
+        ray_submission=None,
+        prefect_flow_run=ctx.provenance.get("prefect_flow_run"),
+        evaluation=refs["evaluate"].digest,
+        weights={"weights.safetensors": sha256_hex(weights)},
+    )
+
+
+def _card(recipe: Recipe, refs: dict[str, Ref], ctx: Context, name: str) -> str:
+    from lsr.registry.card import Card, Source
+    from lsr.report.tables import markdown
+
+    evaluation, _ = read_evaluation(ctx.store, refs["evaluate"])
+    return Card(
+        name=name,
+        task=recipe.task,
+        facts={
+            "recipe": recipe.name,
+            "seed": str(recipe.seed),
+            "steps of joint training": str(recipe.joint.train.steps),
+        },
+        sources=[Source(name=recipe.source.name, licence=licence_of(recipe.source.uri), origin=recipe.source.uri)],
+        limits=["Trained on clean bicubic LR pictures; JPEG noise and blur are out of its domain."],
+        report=markdown(evaluation),
+    ).markdown()
+
+
+def licence_of(uri: str) -> str:
+    """The licence of a packaged set, `unknown` for every other source: only its owner knows it."""
+    if not uri.startswith("set:"):
+        return "unknown"
+    from lsr.assets import available
+
+    return next((found.licence for found in available() if found.name == uri.removeprefix("set:")), "unknown")

@@ -1,0 +1,88 @@
+"""The training stages on the driver's side: open the MLflow run, start workers through Ray Train, record the result.
+
+The workers' side is `train_worker.py`; checkpoints and weights go to the store from there, never through Ray.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from lsr.core.config import as_plain
+from lsr.core.progress import follow
+from lsr.core.refs import Ref
+from lsr.engine.context import Context
+from lsr.engine.table import Request
+from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage
+from lsr.stages.trained import Trained
+from lsr.store.attempts import Lease
+from lsr.store.content import commit
+
+TrainStage = AutoencoderStage | DecoderStage | DenoiseStage | JointStage | BaselineStage
+
+
+def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Ref:
+    """Train and record. A killed run goes on from its last checkpoint when the same request comes again."""
+    from lsr.cluster.train import fit
+    from lsr.stages.scales import log_scales
+    from lsr.stages.worker import work
+    from lsr.training.checkpoints import Checkpoints
+
+    ctx.ray()
+    with ctx.run(request.stage, request.key) as run:
+        tracker = ctx.tracker(run)
+        tracker.params(as_plain(config))
+        tracker.inputs(request.inputs, ctx.store.uri)
+        watched = ctx.settings.home / "progress" / f"{request.key[:12]}.json"
+        with follow(watched, ctx.progress, request.stage, config.train.steps, "steps"):
+            result = fit(
+                work,
+                {
+                    "request": asdict(request),
+                    "store": ctx.store.uri,
+                    "cache": str(ctx.settings.cache),
+                    "tracking": ctx.settings.mlflow,
+                    "run": run,
+                    "fencing": lease.attempt.fencing,
+                    "progress": str(watched),
+                },
+                workers=ctx.compute.workers,
+                cpus_per_worker=ctx.compute.cpus_per_worker,
+                gpus_per_worker=ctx.compute.gpus_per_worker,
+                name=lease.attempt.submission_id,
+                storage=ctx.ray_storage,
+                max_failures=ctx.compute.max_failures,
+                temp=ctx.settings.home,
+            )
+        lease.check()
+        trained = Trained(
+            kind=request.stage,
+            parents={name: ref.digest for name, ref in request.inputs.items()},
+            config=as_plain(config),
+            system=result["system"],
+            weights=result["weights"],
+            steps=result["steps"],
+            images_seen=result["images_seen"],
+            metrics=_deterministic(result["metrics"]),
+        )
+        ref = commit(
+            ctx.store,
+            kind=request.stage,
+            key=request.key,
+            directory=f"models/{request.stage}",
+            manifest=trained.to_bytes(),
+        )
+        Checkpoints(ctx.store, request.key, lease.attempt.fencing).clear()
+        if isinstance(config, DecoderStage | JointStage):
+            log_scales(tracker, request, config.train.steps, config.loss.scales)
+        tracker.text("run.json", json.dumps(result, indent=2, sort_keys=True))
+        tracker.tags({"lsr.result": ref.digest, "lsr.attempt": lease.attempt.submission_id})
+    return ref
+
+
+MEASURED = ("images_per_second", "data_wait", "peak_rss")
+
+
+def _deterministic(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics of the mathematics; rates and memory differ from run to run and belong to MLflow only."""
+    return {name: value for name, value in metrics.items() if not name.startswith(MEASURED)}

@@ -1,0 +1,1 @@
+"""Studies: several systems, one budget, one protocol, one table."""

@@ -1,0 +1,137 @@
+"""A study run: train every system with every seed, measure each, put all in one table.
+
+Every training and every measurement is a stage with its own action key, so a study that is stopped goes on where it
+was, and a system added later costs only itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lsr.core.canonical import action_key, sha256_hex
+from lsr.core.config import as_plain, described
+from lsr.core.refs import Ref
+from lsr.engine.context import Context
+from lsr.engine.launch import build_request, launch
+from lsr.engine.source import snapshot
+from lsr.engine.table import BASELINE, MEASURE, MeasureConfig, Request, Step
+from lsr.evaluation.config import EvaluateConfig
+from lsr.recipes.schema import BaselineStage, Recipe
+from lsr.recipes.study import StudyConfig
+from lsr.stages.measure import Measured, pretrained_path, read_measured
+
+UNALIGNED = "-unaligned"
+PRETRAINED = "realesrgan"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """One system of one seed, ready to be measured. inputs: what *measure* takes beside the photographs."""
+
+    label: str
+    seed: int
+    inputs: dict[str, Ref]
+    pretrained: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyResult:
+    """What a study wrote. measured: one entry a seed, by label."""
+
+    folder: Path
+    files: list[Path]
+    measured: dict[str, list[Measured]]
+
+
+def run_study(study: StudyConfig, ctx: Context, data: dict[str, Ref] | None = None) -> StudyResult:
+    """Train, measure and write the study's page below the output folder. data: `shard` and `tile` that were made
+    elsewhere; None makes them here.
+    """
+    data = data_of(study, ctx) if data is None else data
+    measured: dict[str, list[Measured]] = {}
+    requests: dict[str, Request] = {}
+    for trained in systems(study, data, ctx):
+        for label, evaluate in questions(study, trained):
+            request = measure_request(study, trained, label, evaluate, data)
+            measured.setdefault(label, []).append(read_measured(ctx.store, launch(request, ctx).ref))
+            requests.setdefault(label, request)
+    from lsr.study.publish import write
+
+    return write(study, measured, requests, ctx)
+
+
+def data_of(study: StudyConfig, ctx: Context) -> dict[str, Ref]:
+    """The snapshot, image set and tile set that all systems share, made or found."""
+    refs = {"snapshot": snapshot(study.ours.source, ctx)}
+    refs["shard"] = launch(build_request("shard", study.ours, {"snapshot": refs["snapshot"]}), ctx).ref
+    refs["tile"] = launch(build_request("tile", study.ours, {"shard": refs["shard"]}), ctx).ref
+    return refs
+
+
+def systems(study: StudyConfig, data: dict[str, Ref], ctx: Context) -> Iterator[Trained]:
+    """Every system of every seed, trained or found, seeds in turn, so that an early stop leaves whole seeds."""
+    for seed in study.seeds:
+        for name, stage in study.baselines():
+            ref = launch(_baseline_request(study, stage, data["tile"], seed), ctx).ref
+            yield Trained(label=name, seed=seed, inputs={"baseline": ref})
+        for name, recipe in study.latent_systems():
+            yield from _latent(name, replace(recipe, seed=seed), data, ctx, twin=name in study.twins())
+    if study.realesrgan and pretrained_path(ctx).is_file():
+        digest = sha256_hex(pretrained_path(ctx).read_bytes())
+        yield Trained(label=PRETRAINED, seed=study.seeds[0], inputs={}, pretrained=digest)
+
+
+def _latent(name: str, recipe: Recipe, data: dict[str, Ref], ctx: Context, *, twin: bool) -> Iterator[Trained]:
+    """A latent system, and its twin whose last stage goes on without the image loss: as many steps, no alignment."""
+    refs = dict(data)
+
+    def stage(step: str, inputs: tuple[str, ...], chosen: Recipe = recipe) -> Ref:
+        return launch(build_request(step, chosen, {n: refs[n] for n in inputs}), ctx).ref
+
+    refs["autoencoder"] = stage("autoencoder", ("tile",))
+    refs["decoder"] = stage("decoder", ("tile", "autoencoder"))
+    refs["latents"] = stage("latents", ("tile", "decoder"))
+    refs["denoise"] = stage("denoise", ("tile", "latents", "decoder"))
+    without = replace(recipe, joint=replace(recipe.joint, loss=replace(recipe.joint.loss, image_weight=0.0)))
+    for label, chosen in ((name, recipe), (name + UNALIGNED, without))[: 1 + twin]:
+        joint = stage("joint", ("tile", "latents", "decoder", "denoise"), chosen)
+        inputs = {"latents": refs["latents"], "decoder": refs["decoder"], "joint": joint}
+        yield Trained(label=label, seed=recipe.seed, inputs=inputs)
+
+
+def questions(study: StudyConfig, trained: Trained) -> Iterator[tuple[str, EvaluateConfig]]:
+    """What each system is asked: the protocol, and ours of one seed also with few and many sampler steps."""
+    yield trained.label, study.evaluate
+    if trained.label == "ours" and trained.seed == study.seeds[0]:
+        for steps in (study.few_steps, study.many_steps):
+            yield f"ours-{steps}", replace(study.evaluate, steps=steps)
+
+
+def _request(study: StudyConfig, step: Step, config: Any, inputs: dict[str, Ref], part: Any, seed: int) -> Request:
+    return Request(
+        stage=step.name,
+        key=action_key(step.name, step.version, {name: ref.digest for name, ref in inputs.items()}, part),
+        inputs=inputs,
+        config=as_plain(config),
+        name=study.name,
+        task=study.ours.task,
+        seed=seed,
+        compute=as_plain(study.ours.compute),
+    )
+
+
+def _baseline_request(study: StudyConfig, stage: BaselineStage, tile: Ref, seed: int) -> Request:
+    part = {"part": described(stage), "seed": seed}
+    return _request(study, BASELINE, stage, {"tile": tile}, part, seed)
+
+
+def measure_request(
+    study: StudyConfig, trained: Trained, label: str, evaluate: EvaluateConfig, data: dict[str, Ref]
+) -> Request:
+    """What *measure* is asked of one trained system under `label`."""
+    config = MeasureConfig(label=label, evaluate=evaluate, pretrained=trained.pretrained)
+    inputs = {"shard": data["shard"], **trained.inputs}
+    return _request(study, MEASURE, config, inputs, described(config), trained.seed)
