@@ -95,7 +95,9 @@ def _tell_errors_once() -> None:
         handler.addFilter(_Told())
 
 
-def run_retrain(recipe: str, overrides: dict[str, str], *, quiet: bool) -> dict[str, Any]:
+def run_retrain(
+    recipe: str, overrides: dict[str, str], run: str, run_overrides: dict[str, str], *, quiet: bool
+) -> dict[str, Any]:
     """Run the flow *retrain* in this process and return its report.
 
     Processes that a killed earlier run left behind are ended first. Raises RunFailedError when Prefect's server does
@@ -113,5 +115,7 @@ def run_retrain(recipe: str, overrides: dict[str, str], *, quiet: bool) -> dict[
 
             connect(settings.mlflow)
         _tell_errors_once()
-        report: dict[str, Any] = retrain(recipe=recipe, overrides=overrides, quiet=quiet)
+        report: dict[str, Any] = retrain(
+            recipe=recipe, overrides=overrides, run=run, run_overrides=run_overrides, quiet=quiet
+        )
     return report

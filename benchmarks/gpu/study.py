@@ -68,7 +68,9 @@ def results(study: StudyConfig, facts: dict[str, Any], ctx: Here, out: Path) -> 
     data = refs_of(facts)
     for trained in systems(study, data, ctx):
         for label, evaluate in questions(study, trained):
-            members |= closure(ctx.store, launch(measure_request(study, trained, label, evaluate, data), ctx).ref)
+            members |= closure(
+                ctx.store, launch(measure_request(study, trained, label, evaluate, data, ctx.run), ctx).ref
+            )
     said = {"study": study.name}
     return write_parts(out, "results", members, said, limit=OUT_BYTES, parts=MOST_PARTS, lower="evaluate.photos")
 
