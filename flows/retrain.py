@@ -13,7 +13,9 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from flows.forms import RecipeChanges, RunChanges, given
 from flows.report import Report
+from lsr.core.config import assignments_of
 from lsr.core.errors import StoreError
 from lsr.core.progress import Quiet, RichProgress
 from lsr.core.refs import Ref
@@ -80,17 +82,18 @@ def run_report(recipe: Recipe, refs: dict[str, Ref], ctx: Context, report: Repor
 @flow(name="retrain", validate_parameters=False, persist_result=False)
 def retrain(
     recipe: str = "demo",
-    overrides: dict[str, str] | None = None,
+    changes: RecipeChanges | None = None,
     run: str = "laptop",
-    run_overrides: dict[str, str] | None = None,
+    run_changes: RunChanges | None = None,
     quiet: bool = True,
 ) -> dict[str, Any]:
-    """Run the pipeline of `recipe` as `run` says (names, or package.module:function), with fields of both overridden by
-    dotted name.
+    """Run the pipeline of `recipe` as `run` says (names, or package.module:function), with the given fields of both
+    changed.
 
     Returns the report: stages made or reused with their seconds, the registered version, the verdict, the metrics.
     """
-    chosen, how = load_recipe(recipe, overrides), load_run(run, run_overrides)
+    chosen = load_recipe(recipe, assignments_of(load_recipe(recipe), given(changes)))
+    how = load_run(run, assignments_of(load_run(run), given(run_changes)))
     settings = load_settings()
     flow_run = FlowRunContext.get()
     provenance = {"prefect_flow_run": str(flow_run.flow_run.id)} if flow_run and flow_run.flow_run else {}

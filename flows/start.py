@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from flows.forms import changes_of
 from flows.leftovers import reap, record_children
 from lsr.core.errors import LsrError, RunFailedError
 from lsr.core.settings import Settings, load_settings
+from lsr.recipes import load_recipe
+from lsr.recipes.run import load_run
 
 SERVER_START_SECONDS = "120"
 
@@ -116,6 +119,10 @@ def run_retrain(
             connect(settings.mlflow)
         _tell_errors_once()
         report: dict[str, Any] = retrain(
-            recipe=recipe, overrides=overrides, run=run, run_overrides=run_overrides, quiet=quiet
+            recipe=recipe,
+            changes=changes_of(load_recipe(recipe, overrides), overrides),
+            run=run,
+            run_changes=changes_of(load_run(run, run_overrides), run_overrides),
+            quiet=quiet,
         )
     return report

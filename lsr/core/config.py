@@ -117,15 +117,49 @@ def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def field_docs(cls: type) -> dict[str, tuple[str, str, Any]]:
-    """(type, doc, default) by field name; the default is `...` for a field that must be given."""
-    schema = json_schema(cls)
-    docs = {name: found.get("description", "") for name, found in schema["properties"].items()}
-    out: dict[str, tuple[str, str, Any]] = {}
-    for field in dataclasses.fields(cls):
-        default = ... if field.default is dataclasses.MISSING else field.default
-        out[field.name] = (str(field.type), " ".join(docs[field.name].split()), default)
+def assignments_of(config: Any, changes: Mapping[str, Any], path: str = "") -> dict[str, str]:
+    """Nested plain data (`{"denoise": {"train": {"images": 9600}}}`) as what `override` takes."""
+    out: dict[str, str] = {}
+    for name, value in changes.items():
+        part, dotted = getattr(config, name, None), f"{path}.{name}" if path else name
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(part):
+            out |= assignments_of(part, value, dotted)
+        else:
+            out[dotted] = json.dumps(value)
     return out
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FieldDoc:
+    """One field for people. kind: its type and range, in words."""
+
+    kind: str
+    doc: str
+
+
+def field_docs(cls: type) -> dict[str, FieldDoc]:
+    """What a config class says of its fields, by name."""
+    found = json_schema(cls)["properties"]
+    return {
+        name: FieldDoc(kind=_kind(part), doc=" ".join(part.get("description", "").split()))
+        for name, part in found.items()
+    }
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """A type of a JSON schema in words: `integer >= 1 or null`."""
+    if "anyOf" in schema:
+        return " or ".join(_kind(option) for option in schema["anyOf"])
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "enum" in schema or "const" in schema:
+        return ", ".join(map(str, schema.get("enum", [schema.get("const")])))
+    if schema.get("type") == "array":
+        items = schema.get("prefixItems") or [schema["items"]]
+        return f"list of {len(items)} x {_kind(items[0])}" if "prefixItems" in schema else f"list of {_kind(items[0])}"
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<", "multipleOf": "times"}
+    limits = [f"{sign} {schema[name]:g}" for name, sign in signs.items() if name in schema]
+    return " ".join([str(schema.get("type", "any")), *limits])
 
 
 def json_schema(cls: type) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Run(Config):
     """Tiles per call of the encoder."""
     evaluate: Resources = Resources()
     """Stages *evaluate* and *measure*."""
-    register: Resources = Resources()
+    release: Resources = Resources()
     """*register* and *gate*."""
     infer: MapRun = MapRun()
     """Stage *infer*."""
