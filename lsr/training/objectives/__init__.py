@@ -1,1 +1,1 @@
-"""One module a stage: what it trains, its loss and its picture. Every class is an `lsr.training.protocols.Objective`."""
+"""One module per stage: what it trains, its loss and its image. Each class is an `lsr.training.protocols.Objective`."""
