@@ -21,7 +21,7 @@ from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import described
 from lsr.store import open_store
 
-INSPECTION = 3
+INSPECTION = 4
 CHUNK, LONGEST_CHUNK = 16, 64
 
 

@@ -1,20 +1,18 @@
 """The script that MLflow runs to load a packaged model version. Never imported by lsr: MLflow executes it.
 
 It needs lsr.core, lsr.nn, lsr.diffusion, lsr.models and lsr.inference, which the version carries beside it in `code/`.
-Super-resolution takes rows (image: bytes of any picture Pillow reads, scale: output / input side); generation takes
+Super-resolution takes rows (image: bytes of an image file, scale: output / input side); generation takes
 rows (side: pixels, seed). Both answer one PNG a row.
 """
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import mlflow.models
 import mlflow.pyfunc
 import pandas as pd
-from PIL import Image
 
 KINDS = {"steps": int, "eta": float, "sampler": str, "seed": int}
 
@@ -41,22 +39,18 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return [self._generate(row, settings) for row in rows]
 
     def _upscale(self, row: dict[str, Any], settings: dict[str, Any]) -> bytes:
+        from lsr.core.encoding import png
         from lsr.inference.images import load_image
         from lsr.inference.upscale import upscale
 
-        return _png(upscale(self._system, load_image(row["image"]), scale=float(row["scale"]), **settings))
+        return png(upscale(self._system, load_image(row["image"]), scale=float(row["scale"]), **settings))
 
     def _generate(self, row: dict[str, Any], settings: dict[str, Any]) -> bytes:
+        from lsr.core.encoding import png
         from lsr.inference.generate import generate
 
         side = int(row["side"])
-        return _png(generate(self._system, (side, side), 1, seed=int(row["seed"]), **settings)[0])
-
-
-def _png(pixels: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+        return png(generate(self._system, (side, side), 1, seed=int(row["seed"]), **settings)[0])
 
 
 mlflow.models.set_model(LsrModel())
