@@ -51,12 +51,16 @@ class RejectedError(Exception):
 
 
 @contextmanager
-def opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
-    """The file with its header read and no pixel decoded, however many pixels it announces. Raises what Pillow does."""
-    # MPO is what Pillow's JPEG reader calls some of its files. Pillow's limit of pixels is a variable of its module.
+def opened(data: bytes, most: int | None = None) -> Iterator[ImageFile.ImageFile]:
+    """The file with its header read and no pixel decoded. Raises what Pillow does.
+
+    most: Pillow warns of more pixels than this and raises DecompressionBombError for more than twice as many, before it
+    makes a WebP's canvas, which is part of its opening; None for files of our own.
+    """
+    # Pillow's limit of pixels is a variable of its module. MPO is what its JPEG reader calls some of its files.
     with _OPENING:
         before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
+        Image.MAX_IMAGE_PIXELS = most
         try:
             image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name != "MPO"])
         finally:

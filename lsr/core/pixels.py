@@ -86,6 +86,9 @@ def decode(data: bytes, rules: Rules | None = None, where: str = "It", *, side: 
         raise UnreadableImageError(f"{where} {fault}.") from None
     except UnidentifiedImageError:
         raise UnreadableImageError(f"{where} {_unknown(data)}.") from None
+    except Image.DecompressionBombError:
+        limit = (rules or Rules()).max_pixels
+        raise UnreadableImageError(f"{where} has more than max_pixels = {limit} pixels by its header.") from None
     except MemoryError:
         raise
     except Exception as error:
@@ -96,12 +99,12 @@ def decode(data: bytes, rules: Rules | None = None, where: str = "It", *, side: 
 
 def _unknown(data: bytes) -> str:
     if name := signature(data):
-        return f"begins as a {name} file, and its header does not go on as one or is of a kind that is not read"
+        return f"begins like a file of format {name}, and its header is damaged or of a kind that is not read"
     return f"is not an image of a known format ({', '.join(sorted(set(FORMATS.values())))})"
 
 
 def _decode(data: bytes, rules: Rules, side: int | None) -> Decoded:
-    with opened(data) as image:
+    with opened(data, rules.max_pixels) as image:
         found = image.format or ""
         _check_header(image, data, rules)
         changes = _frames(image, rules)
