@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.config import TileConfig
+from data_prep.config import TILE_VERSION, TileConfig
 from data_prep.parts import once
 from data_prep.tars import Sample, pack, store_shard, tar_size, write_tar
-from lsr.core.config import described
+from lsr.core.config import as_plain
 from lsr.core.encoding import png
 from lsr.core.pixels import decode_rgb
 from lsr.data.index import IndexRow
@@ -25,8 +25,6 @@ from lsr.data.manifest import ShardRow
 from lsr.data.pixels import picture_of
 from lsr.data.shards import read_samples
 from lsr.store import Store, open_store
-
-VERSION = 1
 
 Pixels = NDArray[np.uint8]
 
@@ -120,5 +118,5 @@ def cut_shard_to_store(store_uri: str, row: ShardRow, config: TileConfig) -> Cut
         tars, counts = cut_image_shard(store, row, config)
         return {"shards": [asdict(store_shard(store, *tar)) for tar in tars], "counts": counts}
 
-    result = once(store, "tile.cut", VERSION, {"images": row.sha256}, described(config), make)
+    result = once(store, "tile.cut", TILE_VERSION, {"images": row.sha256}, as_plain(config), make)
     return CutShard(shards=tuple(ShardRow(**shard) for shard in result["shards"]), counts=result["counts"])

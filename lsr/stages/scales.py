@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from lsr.core.pixels import decode_rgb
-from lsr.engine.table import Request
+from lsr.engine.request import Request
 from lsr.registry.tracking import MlflowTracker
 from lsr.report.sheet import histogram
 from lsr.training.protocols import Draws
