@@ -73,7 +73,7 @@ class Decoded:
 def decode(data: bytes, rules: Rules | None = None, where: str = "It", *, side: int | None = None) -> Decoded:
     """An image file by the rules. where: the subject of the error's sentence.
 
-    side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, down to twice this. Limits are held against the header
+    side: a JPEG is reduced to fit a square of so many pixels, other formats come whole. Limits are held against the header
     before anything is decoded. Hostile bytes raise UnreadableImageError, with the same words on every run.
     """
     try:
@@ -112,8 +112,9 @@ def _decode(data: bytes, rules: Rules, side: int | None) -> Decoded:
         deep, raw = is_deep(image), raw_mode(image)
         # Pillow turns TIFFs while it decodes them, and reads PNGs' tags there.
         turn = _orientation(image) if found != "PNG" else 1
-        if side is not None:
-            image.draft(None, _twice(image.size, side))
+        if side is not None and found in ("JPEG", "MPO"):
+            # Asks the decoder for a reduced image, and then resizes that to the size which the whole one would get.
+            image.thumbnail((side, side))
         if deep:
             reduced = read_deep(image, data, source)
             colour, alpha, converted = reduced.colour, _translucent(reduced.alpha), reduced.converted
@@ -162,12 +163,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:
         # Damaged metadata round good pixels: the image stands as it is stored.
         return 1
-
-
-def _twice(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """The size of an image of `size` within twice `side`."""
-    factor = min(1.0, 2 * side / max(size))
-    return max(1, int(size[0] * factor)), max(1, int(size[1] * factor))
 
 
 def _base(image: Image.Image) -> Image.Image:

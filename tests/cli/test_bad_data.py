@@ -24,7 +24,7 @@ REFUSED = {
     "truncated.jpg": "does not decode",
     "truncated.png": "does not decode",
     "zero.jpg": "is empty",
-    "text.jpg": "not a picture of a known format",
+    "text.jpg": "not an image of a known format",
     "bomb.png": "more than max_pixels",
     "float.tif": "floating-point",
     "small.png": "below min_side",
@@ -226,7 +226,7 @@ def test_show_of_nothing_is_refused(lsr: Lsr, home: Path, tmp_path: Path, made: 
     assert lsr("data", "show", str(tmp_path / "nowhere")).code == 4
     assert lsr("data", "show", "datasets/mine/0.json").code == 4
     ended = lsr("data", "show", str(made[1]), "--sheet", str(tmp_path / "sheet.txt"))
-    assert (ended.code, "must end in the suffix of a picture" in ended.sentence) == (3, True)
+    assert (ended.code, "must end in .png, .jpg" in ended.sentence) == (3, True)
 
 
 def test_verify_takes_a_whole_set_and_says_so(lsr: Lsr, home: Path, made: tuple[Path, Path, str]) -> None:
