@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile, UnidentifiedImageError
 
 from lsr.core.colour import Source, to_srgb
-from lsr.core.depth import is_deep, raw_mode, read_deep
+from lsr.core.depth import Reduced, is_deep, raw_mode, read_deep
 from lsr.core.errors import InputError, IntegrityError
 from lsr.core.headers import FORMATS, RejectedError, check_work, coded_space, opened, signature
 
@@ -73,8 +73,8 @@ class Decoded:
 def decode(data: bytes, rules: Rules | None = None, where: str = "It", *, side: int | None = None) -> Decoded:
     """An image file by the rules. where: the subject of the error's sentence.
 
-    side: a JPEG is reduced to fit a square of so many pixels, other formats come whole. Limits are held against the header
-    before anything is decoded. Hostile bytes raise UnreadableImageError, with the same words on every run.
+    side: a JPEG is reduced to fit a square of so many pixels, other formats come whole. Limits are held against the
+    header before anything is decoded. Hostile bytes raise UnreadableImageError, with the same words on every run.
     """
     try:
         if not data:
@@ -109,34 +109,33 @@ def _decode(data: bytes, rules: Rules, side: int | None) -> Decoded:
         _check_header(image, data, rules)
         changes = _frames(image, rules)
         source = Source(image.info.get("icc_profile"), coded_space(image, data))
-        deep, raw = is_deep(image), raw_mode(image)
-        # Pillow turns TIFFs while it decodes them, and reads PNGs' tags there.
+        # Asked before decoding, because Pillow turns TIFFs while it decodes them; only then it reads PNGs' tags.
         turn = _orientation(image) if found != "PNG" else 1
         if side is not None and found in ("JPEG", "MPO"):
             # Asks the decoder for a reduced image, and then resizes that to the size which the whole one would get.
             image.thumbnail((side, side))
-        if deep:
-            reduced = read_deep(image, data, source)
-            colour, alpha, converted = reduced.colour, _translucent(reduced.alpha), reduced.converted
-            changes.append("8 bit")
-        else:
-            image.load()
-            colour, alpha, converted = _base(image), _alpha(image, raw), False
-            changes += [f"mode {image.mode}"] if colour.mode != image.mode else []
-        turn = _orientation(image) if found == "PNG" else turn
-        if alpha is not None and rules.alpha == "refuse":
-            raise RejectedError("has transparent pixels, and `alpha` is 'refuse'")
-        if colour is not image:
-            image.close()
-        colour, changed = _coloured(colour, source, converted)
+        reduced, changed = _eight_bits(image, data, source)
         changes += changed
-        if alpha is not None:
-            colour = _over(colour, alpha, rules.alpha)
-            changes.append(f"alpha on {rules.alpha}")
+        turn = _orientation(image) if found == "PNG" else turn
+        if reduced.colour is not image:
+            # Frees its pixels.
+            image.close()
+        flat, changed = _flattened(reduced, source, rules)
+        changes += changed
         if turn in TURNS:
-            colour = colour if found == "TIFF" else colour.transpose(TURNS[turn])
+            flat = flat if found == "TIFF" else flat.transpose(TURNS[turn])
             changes.append("orientation")
-        return Decoded(colour, found, tuple(changes))
+        return Decoded(flat, found, tuple(changes))
+
+
+def _eight_bits(image: ImageFile.ImageFile, data: bytes, source: Source) -> tuple[Reduced, list[str]]:
+    """The file, opened and not decoded yet, as colours of 8 bits and alpha, and what had to change."""
+    if is_deep(image):
+        return read_deep(image, data, source), ["8 bit"]
+    raw = raw_mode(image)
+    image.load()
+    reduced = Reduced(_base(image), _alpha(image, raw), converted=False)
+    return reduced, [f"mode {image.mode}"] if reduced.colour.mode != image.mode else []
 
 
 def _check_header(image: ImageFile.ImageFile, data: bytes, rules: Rules) -> None:
@@ -175,35 +174,33 @@ def _base(image: Image.Image) -> Image.Image:
 
 
 def _alpha(image: ImageFile.ImageFile, raw: str) -> Image.Image | None:
-    """The alpha channel if any pixel is transparent. raw: the raw mode that the file was decoded by."""
+    """The alpha channel, None where the file has none. raw: the raw mode that the file was decoded by."""
     if not image.has_transparency_data:
         return None
     if image.mode in ("LA", "RGBA"):
-        return _translucent(image.getchannel("A"))
+        return image.getchannel("A")
     if raw in GREY_STEPS and isinstance(image.info.get("transparency"), int):
         # Pillow spreads these levels over 8 bits and leaves the transparent one as it is stored.
         image.info["transparency"] *= GREY_STEPS[raw]
-    return _translucent(image.convert("RGBA").getchannel("A"))
+    return image.convert("RGBA").getchannel("A")
 
 
-def _translucent(alpha: Image.Image | None) -> Image.Image | None:
-    return None if alpha is None or alpha.getextrema()[0] == 255 else alpha
-
-
-def _coloured(image: Image.Image, source: Source, converted: bool) -> tuple[Image.Image, list[str]]:
-    """The image in L or RGB and sRGB."""
-    if converted:
-        return image, ["sRGB"]
-    found = to_srgb(image, source)
-    if found is not None:
-        return found, ["sRGB"]
-    return (image.convert("RGB"), ["mode CMYK"]) if image.mode == "CMYK" else (image, [])
-
-
-def _over(image: Image.Image, alpha: Image.Image, ground: str) -> Image.Image:
-    colour = image.convert("RGB")
-    colour.paste(ground, mask=ImageChops.invert(alpha))
-    return colour
+def _flattened(reduced: Reduced, source: Source, rules: Rules) -> tuple[Image.Image, list[str]]:
+    """The image in sRGB and L or RGB, and what had to change."""
+    alpha = None if reduced.alpha is None or reduced.alpha.getextrema()[0] == 255 else reduced.alpha
+    if alpha is not None and rules.alpha == "refuse":
+        raise RejectedError("has transparent pixels, and `alpha` is 'refuse'")
+    image, changes = reduced.colour, []
+    converted = image if reduced.converted else to_srgb(image, source)
+    if converted is not None:
+        image, changes = converted, ["sRGB"]
+    elif image.mode == "CMYK":
+        image, changes = image.convert("RGB"), ["mode CMYK"]
+    if alpha is not None:
+        image = image.convert("RGB")
+        image.paste(rules.alpha, mask=ImageChops.invert(alpha))
+        changes.append(f"alpha on {rules.alpha}")
+    return image, changes
 
 
 def decode_rgb(data: bytes, where: str) -> Pixels:
