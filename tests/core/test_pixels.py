@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,7 +16,7 @@ from lsr.core.depth import rounded
 from lsr.core.headers import MOST_SCANS, jpeg_scans
 from lsr.core.pixels import Rules, UnreadableImageError, decode
 from tests.core.awkward import HEIGHT, WIDTH, Awkward, awkward, icc_chunk, ramp, tiff, with_chunks
-from tests.data_prep.conftest import deep_png, encode, icc_profile, picture
+from tests.data_prep.conftest import deep_png, encode, icc_profile, picture, png_chunk
 
 FILES = awkward()
 
@@ -51,20 +52,10 @@ def test_every_16_bit_level_is_rounded_to_the_nearest() -> None:
 
 def test_an_interlaced_16_bit_png_is_read_too() -> None:
     """Pillow writes no such file: the seven passes are laid out here."""
-    import zlib
-
-    from tests.data_prep.conftest import png_chunk
-
     three, data = np.dstack([ramp(), ramp(1), ramp(2)]), b""
-    for y, x, down, right in (
-        (0, 0, 8, 8),
-        (0, 4, 8, 8),
-        (4, 0, 8, 4),
-        (0, 2, 4, 4),
-        (2, 0, 4, 2),
-        (0, 1, 2, 2),
-        (1, 0, 2, 1),
-    ):
+    passes = "00 88, 04 88, 40 84, 02 44, 20 42, 01 22, 10 21"
+    for place, steps in (one.split() for one in passes.split(", ")):
+        (y, x), (down, right) = map(int, place), map(int, steps)
         for row in three[y::down, x::right]:
             data += b"\0" + row.astype(">u2").tobytes()
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 1)
@@ -78,7 +69,7 @@ def test_an_interlaced_16_bit_png_is_read_too() -> None:
     [
         (b"", "The file is empty."),
         (b"no image at all", "The file is not an image of a known format (avif, bmp, gif, jpg, png, ppm, tif, webp)."),
-        (encode(picture())[:20], "begins like a file of format PNG, and its header is damaged"),
+        (encode(picture()).replace(b"IHDR", b"IHDX"), "begins like a file of format PNG, and its header is damaged"),
         (encode(picture())[:900], "The file does not decode: "),
         (tiff(ramp().astype(np.float32)), "floating-point pixels without a defined range"),
         (tiff(ramp().astype(np.int16)), "signed or 32-bit whole numbers (I;16S) without a defined range"),
@@ -153,8 +144,6 @@ def test_scans_are_counted_in_the_image_and_not_in_what_lies_beside_it() -> None
     progressive = encode(picture(1, 64, 64), "JPEG", progressive=True)
     assert jpeg_scans(encode(picture(1, 64, 64), "JPEG")) == 1
     assert jpeg_scans(progressive) == 10
-    thumbnail = Image.Exif()
-    thumbnail[0x010E] = "\udcff\udcda" * 0 + "text"
     inside = encode(picture(1, 64, 64), "JPEG", exif=b"Exif\0\0" + b"\xff\xda\0\2" * 100)
     assert jpeg_scans(inside) == 1
     assert jpeg_scans(progressive + b"\xff\xda\0\2" * 100) == 10
@@ -168,9 +157,6 @@ def test_an_ordinary_run_length_bmp_is_read() -> None:
 
 def test_the_limits_are_exact_and_threads_do_not_see_each_others() -> None:
     data = encode(picture(1, 40, 50))
-    assert (
-        "more than max_pixels = 1999 pixels" in refused(encode(picture(1, 40, 51), "WEBP"), Rules(max_pixels=1)) or True
-    )
 
     def one(limit: int) -> bool:
         try:
@@ -185,11 +171,8 @@ def test_the_limits_are_exact_and_threads_do_not_see_each_others() -> None:
 
 
 def test_a_webp_canvas_is_not_made_before_its_size_is_known() -> None:
-    data = bytearray(
-        encode(
-            [Image.new("RGB", (40, 40))][0], "WEBP", save_all=True, append_images=[Image.new("RGB", (40, 40), "red")]
-        )
-    )
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("black", "red")]
+    data = bytearray(encode(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
     at = data.index(b"VP8X") + 12
     data[at : at + 6] = (16383).to_bytes(3, "little") * 2
     assert "more than max_pixels = 1000000" in refused(bytes(data), Rules(max_pixels=1_000_000))
