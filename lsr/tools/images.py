@@ -33,11 +33,14 @@ def upscale_file(
     sampler: SamplerConfig,
 ) -> dict[str, Any]:
     """Upscale one picture file; what was done, as plain data."""
-    from lsr.inference.images import load_image, save_image
+    from lsr.core.encoding import container_of
+    from lsr.inference.images import read_image, save_image
     from lsr.inference.upscale import target_size, upscale
 
-    pixels = load_image(image)
-    target_size((pixels.shape[0], pixels.shape[1]), scale=scale, target=size)
+    read = read_image(image)
+    pixels = read.rgb
+    # Before the model is loaded: an output that cannot be written is not computed.
+    container_of(output, target_size((pixels.shape[0], pixels.shape[1]), scale=scale, target=size))
     system, version = _system_named(settings, model)
     result = upscale(system, pixels, scale=scale, size=size, sampler=sampler)
     save_image(result, output)
@@ -47,6 +50,7 @@ def upscale_file(
         "path": str(output),
         "model": str(version),
         "digest": version.digest,
+        "converted": list(read.changes),
     }
 
 
