@@ -22,7 +22,6 @@ from lsr.data.whitening import Whitening
 from lsr.engine.request import Request
 from lsr.models.config import SystemConfig
 from lsr.models.system import LatentSystem
-from lsr.recipes.run import TrainRun
 from lsr.stages.trained import Trained, read_trained, weights_of
 from lsr.store import Store
 from lsr.training.config import TrainConfig
@@ -40,12 +39,10 @@ class Training:
 
 
 class Setup:
-    """Builds the parts of a `Training` for one request. run: how it trains. cache: the folder of what can be fetched
-    again.
-    """
+    """Builds the parts of a `Training` for one request. cache: the folder of what can be fetched again."""
 
-    def __init__(self, request: Request, run: TrainRun, store: Store, cache: Path) -> None:
-        self.request, self.run, self.store, self.cache = request, run, store, cache
+    def __init__(self, request: Request, store: Store, cache: Path) -> None:
+        self.request, self.store, self.cache = request, store, cache
 
     def manifest(self, name: str) -> Manifest:
         """The data set that the stage takes as `name`."""

@@ -50,7 +50,7 @@ def run_worker(
     run = from_plain(Run, request.run).train
     config = from_plain(stage, request.config)
     store = open_store(plain["store"])
-    training = build(Setup(request, run, store, Path(plain["cache"])), config)
+    training = build(Setup(request, store, Path(plain["cache"])), config)
     tracker = MlflowTracker(plain["tracking"], plain["run"]) if rank == 0 and plain["run"] else None
     try:
         with stop_on_sigterm() as stop_requested:
