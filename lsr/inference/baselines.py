@@ -23,6 +23,7 @@ from lsr.models.baselines.liif import Liif
 from lsr.models.baselines.sr3 import Sr3
 from lsr.nn.random import normal
 
+
 @dataclass(frozen=True, slots=True)
 class Comparator:
     """A comparator's network, of `lsr.models.baselines.build` or `load`, and the config that it was built by."""

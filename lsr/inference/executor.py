@@ -1,7 +1,7 @@
 """One system on one device: the way in which evaluation, studies, inference, serving and the command line ask one.
 
-    executor = Executor(system)
-    larger = executor.upscale(image, Target(scale=3.7))
+executor = Executor(system)
+larger = executor.upscale(image, Target(scale=3.7))
 """
 
 from __future__ import annotations
@@ -141,9 +141,7 @@ class Executor:
                 out[numbers.start : numbers.stop] = generated(self.model, size, numbers, sampler)
         return out
 
-    def _sizes(
-        self, images: Sequence[Image], targets: Sequence[Target], sampler: SamplerConfig
-    ) -> list[list[Size]]:
+    def _sizes(self, images: Sequence[Image], targets: Sequence[Target], sampler: SamplerConfig) -> list[list[Size]]:
         """Per image the size of every target; raises InputError for any part of the request before any work."""
         self.check(sampler)
         for image in images:

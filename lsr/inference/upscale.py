@@ -1,4 +1,4 @@
-"""Super-resolution of images of any size by a latent system (System A 1.1): from LR to what can be rendered at any size.
+"""Super-resolution by a latent system (System A 1.1): from LR images of any size to what can be rendered at any size.
 
 The diffusion runs at the LR image's own latent size; the output size is chosen when decoding (`render`). Noise is drawn
 once for the whole latent from the sampler's seed, so neither windows nor the batch change it.

@@ -1,7 +1,7 @@
 """A registered version ready to be asked: fetched, every file checked, on its device.
 
-    executor, version = load_named(load_settings(), "lsr-demo@champion")
-    larger = executor.upscale(image, Target(scale=3.7))
+executor, version = load_named(load_settings(), "lsr-demo@champion")
+larger = executor.upscale(image, Target(scale=3.7))
 """
 
 from __future__ import annotations
