@@ -22,7 +22,7 @@ from lsr.core.errors import RunFailedError
 from lsr.engine.context import Context
 from lsr.engine.request import Request
 from lsr.engine.table import MeasureConfig
-from lsr.recipes.run import Run
+from lsr.inference.config import ExecutorConfig
 
 REPEATS = 3
 _STATUS = Path("/proc/self/status")
@@ -106,7 +106,7 @@ def _measure(question: dict[str, object]) -> list[Speed]:
     config = from_plain(MeasureConfig, request.config)
     pretrained = Path(str(question["pretrained"])).read_bytes() if config.pretrained else b""
     store = open_store(str(question["store"]))
-    run = from_plain(Run, request.run).executor
+    run = from_plain(ExecutorConfig, request.run["executor"])
     executor = executor_of(store, request.inputs, config.evaluate.precision, run, pretrained)
     upscale, gpu = upscaler_of(executor, config.evaluate), executor.device.type == "cuda"
     parameters = sum(parameter.numel() for parameter in executor.network.parameters())

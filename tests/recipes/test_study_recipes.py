@@ -149,7 +149,7 @@ def test_every_system_of_the_gpu_study_has_at_most_30_m_parameters() -> None:
             )
     assert max(counts.values()) <= 30_000_000, counts
     assert min(counts[name] for name in ("sr3", "idm", "published", "ours")) >= 20_000_000, "the diffusion systems"
-    assert study.evaluate.steps == 200
+    assert study.evaluate.sampler.steps == 200
 
 
 def parameters(model: nn.Module) -> int:
