@@ -60,7 +60,7 @@ def test_photographs_that_were_looked_at_can_be_left_out(photos: Photos, config:
     assert list(dict.fromkeys(row.photo for row in rows)) == keys[1:3]
     with pytest.raises(InputError, match="No photograph was given"):
         evaluate(photos, {}, replace(config, skip=len(photos)))
-    with pytest.raises(ConfigError, match="skip must not be negative, found -1"):
+    with pytest.raises(ConfigError, match="skip must be greater than or equal to 0, found -1"):
         check(replace(config, skip=-1))
 
 

@@ -60,6 +60,7 @@ def small() -> Recipe:
 
     architecture = AutoencoderConfig(channels=16, multipliers=(1, 2), blocks=1, latent_channels=8, mid_attention=False)
     unet = UNetConfig(channels=32, multipliers=(1, 2), blocks=1, attention_factors=())
+    sampler = replace(base.evaluate.sampler, steps=2)
     return replace(
         base,
         name="small",
@@ -69,9 +70,7 @@ def small() -> Recipe:
         decoder=replace(base.decoder, renderer=RendererConfig(hidden=(32, 32)), train=cut(base.decoder.train, 1600)),
         denoise=replace(base.denoise, unet=unet, train=cut(base.denoise.train, 1000)),
         joint=replace(base.joint, train=cut(base.joint.train, 80, 5e-4)),
-        evaluate=replace(
-            base.evaluate, scales=(2.7, 4.0), crops=1, photos=6, sampler=replace(base.evaluate.sampler, steps=2)
-        ),
+        evaluate=replace(base.evaluate, scales=(2.7, 4.0), crops=1, photos=6, sampler=sampler),
         infer=None,
     )
 
