@@ -55,6 +55,7 @@ def upscale(
     report = upscale_file(load_settings(), model, image, output, target, drawn)
     show(report) if json_ else typer.echo(
         f"{report['input']} -> {report['output']} {report['path']} ({report['model']})"
+        + (f", input converted: {', '.join(report['converted'])}" if report["converted"] else "")
     )
 
 

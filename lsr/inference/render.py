@@ -13,6 +13,7 @@ from torch import Tensor
 from lsr.inference.request import Image, Size
 from lsr.inference.windows import Window, blend
 from lsr.models.system import LatentSystem
+from lsr.nn.units import from_levels, to_levels
 
 PIXELS_AT_ONCE = 1 << 18
 
@@ -32,7 +33,7 @@ class Sampled:
 
 def to_float(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return from_levels(torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2))
 
 
 def features_of(system: LatentSystem, z: Tensor, window: Window) -> Tensor:
@@ -50,7 +51,7 @@ def _bands(system: LatentSystem, sampled: Sampled, size: Size) -> Iterator[tuple
         rows = (start, min(start + band, size[0]))
         image = system.render(features, size, rows=rows, extent=sampled.extent, lr=sampled.lr)
         # Half precision has fewer steps near 1 than 8 bits have levels: the renderer's output is spread in float32.
-        yield slice(*rows), ((image.float().clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1)
+        yield slice(*rows), to_levels(image.float()).permute(0, 2, 3, 1)
 
 
 @torch.no_grad()

@@ -134,7 +134,8 @@ def _upscale_shard(executor: Executor, part: tuple[ShardRow, int], *, store: str
 
 def _input(sample: dict[str, Any], source: str, target: Target) -> _Input:
     """The decoded image. Raises InputError if its output would be too large."""
-    from lsr.data.pixels import decode_rgb, picture_of
+    from lsr.core.pixels import decode_rgb
+    from lsr.data.pixels import picture_of
 
     key = sample["__key__"]
     members = {ext: data for ext, data in sample.items() if not ext.startswith("__")}
@@ -144,13 +145,11 @@ def _input(sample: dict[str, Any], source: str, target: Target) -> _Input:
 
 
 def _output(one: _Input, result: Image, scale: float) -> Sample:
-    from PIL import Image as Pillow
-
-    from lsr.report.sheet import png
+    from lsr.core.encoding import png
 
     height, width = result.shape[:2]
     about = canonical_json({"source": one.source, "scale": scale, "width": width, "height": height})
-    members = {"png": png(Pillow.fromarray(result)), "json": about}
+    members = {"png": png(result), "json": about}
     return Sample(one.key, one.source, "output", width, height, members)
 
 

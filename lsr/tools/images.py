@@ -15,11 +15,13 @@ def upscale_file(
     settings: Settings, model: str, image: Path, output: Path, target: Target, sampler: SamplerConfig
 ) -> dict[str, Any]:
     """Upscale one image file; what was done, as plain data."""
-    from lsr.inference.images import load_image, save_image
+    from lsr.core.encoding import container_of
+    from lsr.inference.images import read_image, save_image
 
-    pixels = load_image(image)
-    # Before the model is loaded: an output that is too large is not begun.
-    target.of((pixels.shape[0], pixels.shape[1]))
+    read = read_image(image)
+    pixels = read.rgb
+    # Before the model is loaded: an output that cannot be written is not begun.
+    container_of(output, target.of((pixels.shape[0], pixels.shape[1])))
     executor, version = load_named(settings, model)
     result = executor.upscale(pixels, target, sampler)
     save_image(result, output)
@@ -29,6 +31,7 @@ def upscale_file(
         "path": str(output),
         "model": str(version),
         "digest": version.digest,
+        "converted": list(read.changes),
     }
 
 
