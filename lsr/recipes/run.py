@@ -42,8 +42,9 @@ class MapRun(Config):
 class TrainRun(Config):
     """Every training stage."""
 
-    workers: Positive = 1
-    """Training processes; each sees its share of every global batch."""
+    workers: Count = 1
+    """Training processes; each sees its share of every global batch. 0 trains in the process that runs the stage,
+    without Ray."""
     worker: Resources = Resources()
     """Of each process."""
     driver: Resources = Resources()
