@@ -2,7 +2,7 @@
 
 A local Ray lives in a short temporary folder outside the project (its socket paths are limited to 107 bytes), asks
 for a token although it serves this machine only (its ports listen on every address) and writes nothing to the home
-folder of the user. May import lsr.core, lsr.core.processes, ray (on use).
+folder of the user.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from lsr.cluster.leftovers import TEMP_PREFIX, children_naming, reap, record_path, write_record
-from lsr.core.errors import ConfigError, RunFailedError
+from lsr.core.errors import RunFailedError
 from lsr.core.processes import ProcessMark, end
 
 # The object store carries small results only, so the default third of the memory would be wasted.
@@ -74,24 +74,6 @@ def current() -> Session | None:
         return _open[-1]
     connected = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     return Session(local=False) if connected else None
-
-
-def require(session: Session, *, cpus: float, gpus: float, purpose: str) -> None:
-    """ConfigError if a local Ray can never grant this: Ray itself would wait for ever without a word.
-
-    A cluster may grow, so it is not asked.
-    """
-    if not session.local:
-        return
-    import ray
-
-    have: Mapping[str, float] = ray.cluster_resources()
-    for kind, asked in (("CPU", cpus), ("GPU", gpus)):
-        if asked > have.get(kind, 0.0):
-            raise ConfigError(
-                f"{purpose} asks for {asked:g} {kind} at once; Ray on this machine has {have.get(kind, 0.0):g}. "
-                f"Ask for fewer workers or less for each, or submit to a larger cluster."
-            )
 
 
 @contextmanager

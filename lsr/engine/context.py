@@ -67,8 +67,8 @@ class Context:
 
         self.ray()
         with self.progress.task(name, len(items), unit) as task:
-            worker = spread.worker
-            for done in map_shards(function, items, tasks=spread.tasks, cpus=worker.cpus, gpus=worker.gpus, **options):
+            limits: dict[str, Any] = {"worker": spread.worker, "start_within": self.run.start_within}
+            for done in map_shards(function, items, tasks=spread.tasks, **limits, **options):
                 yield done
                 task.advance()
 
@@ -92,8 +92,7 @@ class Context:
 
     def job_log(self, text: str) -> None:
         """Pass on what a Ray job prints."""
-        if not isinstance(self.progress, Quiet):
-            print(text, end="", file=sys.stderr, flush=True)
+        print(text, end="", file=sys.stderr, flush=True)
 
     @contextmanager
     def tracked(self, stage: str, key: str) -> Iterator[str]:

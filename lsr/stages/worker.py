@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lsr.cluster.train import worker_device
 from lsr.core.config import from_plain
 from lsr.core.progress import FileProgress, Quiet
 from lsr.core.stopping import stop_on_sigterm
@@ -62,7 +63,7 @@ def run_worker(
                 lanes=lanes_of(config.train, run),
                 seed=request.seed,
                 stage=request.stage,
-                world=World.here("cuda" if run.worker.gpus > 0 else "cpu"),
+                world=World.here(worker_device(run.worker.gpus)),
                 checkpoints=Checkpoints(store, request.key, plain["fencing"]),
                 tracker=tracker or _NoTracker(),
                 progress=FileProgress(Path(plain["progress"])) if rank == 0 else Quiet(),
