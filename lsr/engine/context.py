@@ -50,6 +50,10 @@ class Context:
             self._session = self._stack.enter_context(ray_session(self.settings.home))
         return self._session
 
+    def shared_cache(self) -> str | None:
+        """The cache folder for workers, as `cache_of_worker` reads it: workers of a cluster have their own."""
+        return str(self.settings.cache) if self.ray().local else None
+
     @property
     def ray_storage(self) -> str:
         """Where Ray Train keeps its own small state: a folder here, the store's bucket on a cluster."""

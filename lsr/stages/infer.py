@@ -18,6 +18,7 @@ from lsr.core.canonical import action_key, canonical_json
 from lsr.core.config import as_plain
 from lsr.core.errors import ConfigError, IntegrityError, LsrError
 from lsr.core.refs import Ref
+from lsr.core.settings import cache_of_worker
 from lsr.data.manifest import Manifest, ShardRow, load_manifest
 from lsr.engine.context import Context
 from lsr.engine.launch import launch
@@ -83,6 +84,10 @@ def load_version(uri: str, version: Version, cache: str) -> LatentSystem:
     package = fetch_version(uri, version, Path(cache))
     system = load_system(package.config, package.weights, str(version))
     return system.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _load_on_worker(uri: str, version: Version, shared: str | None) -> LatentSystem:
+    return load_version(uri, version, str(cache_of_worker(shared) / "versions"))
 
 
 def _upscale_shard(system: LatentSystem, part: tuple[ShardRow, int], *, store: str, config: InferConfig) -> Done:
@@ -193,7 +198,7 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
         ctx.run.infer,
         "infer",
         "shards",
-        setup=partial(load_version, ctx.settings.mlflow, version, str(ctx.settings.cache / "versions")),
+        setup=partial(_load_on_worker, ctx.settings.mlflow, version, ctx.shared_cache()),
     )
     failed = [{"key": key, "reason": reason} for one in done for key, reason in one.failed]
     shards = tuple(one.shard for one in done if one.shard is not None)

@@ -21,10 +21,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lsr.core.errors import ConflictError, IntegrityError, LeaseLostError, NotFoundError, StoreError
+from lsr.core.processes import process_token
 from lsr.store import Store
 from lsr.store.content import Blob, put_blob
 from lsr.store.files import sweep_folders
-from lsr.store.owner import process_token
 from lsr.store.pointers import take_pointer, write_pointer
 
 KEEP = 2
