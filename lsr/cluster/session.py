@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from lsr.cluster.leftovers import TEMP_PREFIX, children_naming, reap, record_path, write_record
+from lsr.cluster.watch import watched
 from lsr.core.errors import RunFailedError
 from lsr.core.processes import ProcessMark, end
 
@@ -109,8 +110,10 @@ def _started(home: Path, *, cpus: int, gpus: int | None, worker_output: bool) ->
                     object_store_memory=OBJECT_STORE_BYTES,
                     log_to_driver=worker_output,
                 )
-                write_record(record, temp, children_naming(temp))
-                yield _push(Session(local=True, temp=temp))
+                started = children_naming(temp)
+                write_record(record, temp, started)
+                with watched(started, temp):
+                    yield _push(Session(local=True, temp=temp))
             finally:
                 _open.clear()
                 started = children_naming(temp)

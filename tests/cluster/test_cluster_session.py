@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from lsr.cluster import watch
 from lsr.cluster.leftovers import reap
 from lsr.cluster.session import Session, current, ray_session
+from lsr.core.errors import RunFailedError
 from lsr.core.processes import ProcessMark, alive, mark
 
 DRIVER = """
@@ -131,6 +136,36 @@ def test_a_killed_owner_leaves_nothing_after_reap(tmp_path: Path) -> None:
     assert reap(tmp_path) == 1
     assert not any(alive(each) for each in marks)
     assert not temp.exists()
+
+
+def test_the_death_of_rays_control_process_is_told_and_ends_the_command(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program of that name stands in; the other process of that Ray ends with it."""
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    centre = tmp_path / "gcs_server"
+    centre.symlink_to(shutil.which("sleep") or "")
+    left = [subprocess.Popen([str(centre), "99"]), subprocess.Popen(["sleep", "99"])]
+    try:
+        marks = [mark(process.pid) for process in left]
+        codes: list[int] = []
+        (tmp_path / "temp").mkdir()
+        with watch.watched([each for each in marks if each], tmp_path / "temp", codes.append):
+            time.sleep(0.3)
+            assert codes == []
+            left[0].kill()
+            deadline = time.monotonic() + 20
+            while not codes and time.monotonic() < deadline:
+                time.sleep(0.05)
+    finally:
+        for process in left:
+            process.kill()
+            process.wait()
+    assert codes == [RunFailedError.exit_code]
+    assert marks[1] is not None
+    assert not alive(marks[1])
+    assert not (tmp_path / "temp").exists()
+    assert re.search(r"^error: Ray's control process \(gcs_server, pid \d+\) has died.*again", capfd.readouterr().err)
 
 
 @pytest.mark.slow
