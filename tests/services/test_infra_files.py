@@ -139,7 +139,8 @@ def _nodes(job: dict[str, Any]) -> list[dict[str, float]]:
         (container,) = group["template"]["spec"]["containers"]
         limits = container["resources"]["limits"]
         node = {"CPU": float(limits["cpu"]), "GPU": float(limits.get("nvidia.com/gpu", 0))}
-        nodes += [node | {"memory": float(limits["memory"].removesuffix("Gi")) * 2**30}] * group["replicas"]
+        node["memory"] = float(limits["memory"].removesuffix("Gi")) * 2**30
+        nodes += [dict(node) for _ in range(group["replicas"])]
     return nodes
 
 
