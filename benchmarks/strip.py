@@ -1,4 +1,4 @@
-"""The README's picture: crops of held-out photos from the record of a run, as `python -m benchmarks.strip HOME OUT.png`.
+"""The README's picture, crops of held-out photos from the record of a run: `python -m benchmarks.strip HOME OUT.png`.
 
 HOME is the LSR_HOME of a run. One line per scale: LR, bicubic, every system of the evaluation, truth, with the PSNR of
 the crop. Nothing is chosen by how it looks: line i shows photo i in the evaluation's own order, going round.
@@ -61,7 +61,7 @@ def chosen(exhibits: Sequence[Exhibit], scales: Sequence[float]) -> list[Exhibit
 
 
 def strip(exhibits: Sequence[Exhibit]) -> bytes:
-    """PNG with one line per exhibit: LR, bicubic, the other systems, truth, all PANEL pixels wide, pixels unsmoothed."""
+    """PNG with one line per exhibit: LR, bicubic, the other systems, truth, each PANEL pixels wide and not smoothed."""
     lines = [_line(exhibit) for exhibit in exhibits]
     columns = max(map(len, lines))
     size = (columns * (PANEL + GAP) + GAP, len(lines) * (PANEL + LABEL + GAP) + GAP)

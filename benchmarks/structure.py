@@ -6,7 +6,7 @@ Counted in the Python files below `lsr`, `data_prep` and `flows` of a commit, wi
 - lines: of files, blank lines and docstrings included.
 - late imports: import statements inside functions; those for type checkers alone are not counted.
 - circles: groups of packages, and of modules, that import each other, over late imports too.
-- comments: comment lines and comments at the end of a line, per 100 lines; pragmas (`# type:`, `# noqa`) are not counted.
+- comments: comment lines and comments at the end of a line, per 100 lines; pragmas (`# type:`, `# noqa`) do not count.
 - arguments: functions that take 7 or more, `self` and `cls` not counted.
 """
 

@@ -52,7 +52,8 @@ class LoadedModel:
         scale: any finite factor above 0; the output has round(H * scale) x round(W * scale) pixels.
         size: (height, width) of the output, instead of a scale.
         steps, eta, sampler, seed: the sampler's request; the same request gives the same bytes on one machine.
-        Returns uint8 [H', W', 3]. Raises InputError for another array, and unless exactly one of scale and size is given.
+        Returns uint8 [H', W', 3].
+        Raises InputError for another array, and unless exactly one of scale and size is given.
         """
         from lsr.inference.upscale import upscale
 
@@ -81,7 +82,8 @@ def load(model: str, *, settings: Settings | None = None) -> LoadedModel:
     """Load a registered version.
 
     model: `name@alias` or `name/number`. An alias is resolved once, here: a later promotion does not change what was
-    loaded. settings: where the store and MLflow are; by default what the environment says (`LSR_HOME`, `LSR_STORE`,
+    loaded.
+    settings: where the store and MLflow are; by default what the environment says (`LSR_HOME`, `LSR_STORE`,
     `MLFLOW_TRACKING_URI`).
     Raises NotFoundError for an unknown model, ConflictError for an alias that disagrees with the promotion log,
     IntegrityError for files that differ from their digests.

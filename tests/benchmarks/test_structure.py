@@ -6,7 +6,9 @@ from benchmarks.structure import circles, figures, table
 
 MODULES = {
     "p": '"""Package."""\n',
-    "p.a": "import os\nfrom p.low import x  # why\n\n\ndef f(a, b, c, d, e, *, g, h):\n    from q import z\n    return z\n",
+    "p.a": (
+        "import os\nfrom p.low import x  # why\n\n\ndef f(a, b, c, d, e, *, g, h):\n    from q import z\n    return z\n"
+    ),
     "p.low": '"""Docs."""\n# one\nx = 1  # type: ignore\n',
     "q": (
         "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from p.low import x\n\n\n"

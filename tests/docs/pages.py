@@ -25,8 +25,14 @@ HEADING = re.compile(r"^#+ (.+?)\s*$", re.MULTILINE)
 FILE = re.compile(r"[\w.-]+\.(?:py|md|toml|ya?ml|sh|cff|txt|json|html|css|js|png|webp|csv)")
 MODULE = re.compile(r"(?:lsr|data_prep|flows|benchmarks|infra)(?:\.\w+)+")
 
-MADE = {"report.html", "table.md", "table.json", "index.json", "before-after.png", "run.json", "scales.json", "psnr.png"}
-"""Files that a run writes; they are named in pages and are not in the repository."""
+MADE = frozenset(
+    {"report.html", "table.md", "table.json", "index.json", "run.json", "scales.json", "psnr.png", "before-after.png"}
+    | {"sheet.png", "infra/compose/.env"}
+)
+"""Files that a run writes or a reader makes; pages name them and they are not in the repository."""
+
+ELSEWHERE = frozenset({"robots.txt", "eval_sr.py"})
+"""Files of others: of web servers, of the published code."""
 
 
 @cache
@@ -95,13 +101,14 @@ def file_faults(name: str, folder: Path | None = None) -> Iterator[str]:
     """For what looks like a file or folder of this repository and is none."""
     name = name.partition("#")[0].removesuffix("/")
     first, slash, _ = name.partition("/")
+    if name in MADE | ELSEWHERE:
+        return
     if slash and (first in tracked() or first == ".."):
         beside = (folder or ROOT) / name
         if not (name in tracked() or beside.exists()):
             yield f"`{name}` is no file or folder of this repository."
-    elif not slash and FILE.fullmatch(name) and name not in MADE:
-        if name not in {Path(file).name for file in tracked()}:
-            yield f"`{name}` is no file of this repository, and none that a run is known to make."
+    elif not slash and FILE.fullmatch(name) and name not in {Path(file).name for file in tracked()}:
+        yield f"`{name}` is no file of this repository, and none that a run is known to make."
 
 
 def module_faults(name: str) -> Iterator[str]:

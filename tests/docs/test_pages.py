@@ -9,7 +9,8 @@ import pytest
 from tests.docs.pages import ROOT, anchors, faults
 
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "infra/README.md", "infra/iam/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "infra").rglob("README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 
