@@ -38,6 +38,7 @@ BROKEN = {
     "```sh\nlsr retrain --set joint.train.nowhere=3\n```": "joint.train",
     "```sh\ntrue && lsr upscale photo.jpg \\\n  --nowhere 3\n```": "no such option",
     "```\nlsr shard|nowhere --recipe demo\n```": "no such command",
+    "```\nlsr models list|nowhere\n```": "no such command",
     "```sh\npython -m benchmarks.nowhere\n```": "no such module",
     "```sh\nprefect deploy --prefect-file infra/prefect/nowhere.yaml\n```": "no file or folder",
     "```python\nfrom lsr.training.own import Nothing\n```": "defines no Nothing",
