@@ -79,7 +79,7 @@ def of_study(study: StudyConfig, ctx: Here) -> Iterator[tuple[str, int, Figures]
     for trained in systems(study, data, ctx):
         if "joint" in trained.inputs and not trained.label.endswith(UNALIGNED):
             label, evaluate = next(iter(questions(study, trained)))
-            ref = launch(measure_request(study, trained, label, evaluate, data), ctx).ref
+            ref = launch(measure_request(study, trained, label, evaluate, data, ctx.run), ctx).ref
             yield label, trained.seed, of_system(ctx.store, trained, read_measured(ctx.store, ref), study.own_scale)
 
 

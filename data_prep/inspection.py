@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
 
-from data_prep.config import ShardConfig
+from data_prep.config import SHARD_VERSION, ShardConfig
 from data_prep.fetch import UnfetchedError
 from data_prep.fetched import Fetched, is_web
 from data_prep.items import ABSENT, ITEM, Item, plain_item, read_item
@@ -18,10 +18,9 @@ from data_prep.parts import once
 from data_prep.soundness import Refused, inspect
 from data_prep.spool import Code, Part
 from lsr.core.canonical import canonical_json, sha256_hex
-from lsr.core.config import described
+from lsr.core.config import as_plain
 from lsr.store import open_store
 
-INSPECTION = 3
 CHUNK, LONGEST_CHUNK = 16, 64
 
 
@@ -83,9 +82,9 @@ def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: Shar
     result = once(
         store,
         "shard.inspect",
-        INSPECTION,
+        SHARD_VERSION,
         request,
-        described(_of_one_file(config)),
+        as_plain(_of_one_file(config)),
         lambda: {"found": [_VALUES(found) for found in _inspect_each(root, items, config, web)]},
         lasting=lambda: not web.failed,
     )

@@ -15,17 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.config import TileConfig
+from data_prep.config import TILE_VERSION, TileConfig
 from data_prep.parts import once
 from data_prep.tars import Sample, pack, store_shard, tar_size, write_tar
-from lsr.core.config import described
+from lsr.core.config import as_plain
 from lsr.data.index import IndexRow
 from lsr.data.manifest import ShardRow
 from lsr.data.pixels import decode_rgb, picture_of, pixel_limit
 from lsr.data.shards import read_samples
 from lsr.store import Store, open_store
-
-VERSION = 1
 
 Pixels = NDArray[np.uint8]
 
@@ -127,5 +125,5 @@ def cut_shard_to_store(store_uri: str, row: ShardRow, config: TileConfig) -> Cut
         tars, counts = cut_image_shard(store, row, config)
         return {"shards": [asdict(store_shard(store, *tar)) for tar in tars], "counts": counts}
 
-    result = once(store, "tile.cut", VERSION, {"images": row.sha256}, described(config), make)
+    result = once(store, "tile.cut", TILE_VERSION, {"images": row.sha256}, as_plain(config), make)
     return CutShard(shards=tuple(ShardRow(**shard) for shard in result["shards"]), counts=result["counts"])

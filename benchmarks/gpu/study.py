@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.gpu.carry import MIB, unpack, write_parts
 from benchmarks.gpu.data import closure, members_for, outputs_of, refs_of
-from benchmarks.gpu.here import Here, here, on_this_device, run_for
+from benchmarks.gpu.here import Here, here, run_for
 from benchmarks.gpu.weights import write_weights
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
@@ -68,7 +68,8 @@ def results(study: StudyConfig, facts: dict[str, Any], ctx: Here, out: Path) -> 
     data = refs_of(facts)
     for trained in systems(study, data, ctx):
         for label, evaluate in questions(study, trained):
-            members |= closure(ctx.store, launch(measure_request(study, trained, label, evaluate, data), ctx).ref)
+            request = measure_request(study, trained, label, evaluate, data, ctx.run)
+            members |= closure(ctx.store, launch(request, ctx).ref)
     said = {"study": study.name}
     return write_parts(out, "results", members, said, limit=OUT_BYTES, parts=MOST_PARTS, lower="evaluate.photos")
 
@@ -100,7 +101,7 @@ def carried(settings: Settings) -> tuple[StudyConfig, dict[str, Any]]:
         raise VersionMismatchError(
             f"Study {facts['study']} is another one here than where {path} was packed; use the same commit on both."
         )
-    return on_this_device(study), facts
+    return study, facts
 
 
 def _digest(study: StudyConfig) -> str:

@@ -9,10 +9,10 @@ import typer
 
 from lsr.cli.common import AsJson, show
 from lsr.core.errors import InputError
-from lsr.diffusion.request import Sampler
+from lsr.diffusion.config import SamplerConfig, SamplerName
 
 ModelName = Annotated[str, typer.Option("--model", "-m", help="name@alias or name/version.")]
-SamplerName = Annotated[Sampler, typer.Option(help="dpm++ needs fewer steps; only ddim takes an eta.")]
+SamplerOption = Annotated[SamplerName, typer.Option(help="dpm++ needs fewer steps; only ddim takes an eta.")]
 Steps = Annotated[int, typer.Option(help="Sampler steps.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of every draw.")]
 
@@ -33,7 +33,7 @@ def upscale(
     model: ModelName = "lsr-demo@champion",
     steps: Steps = 10,
     eta: Annotated[float, typer.Option(help="0 deterministic DDIM, 1 ancestral noise.", min=0, max=1)] = 0.0,
-    sampler: SamplerName = "ddim",
+    sampler: SamplerOption = "ddim",
     seed: Seed = 0,
     json_: AsJson = False,
 ) -> None:
@@ -49,10 +49,7 @@ def upscale(
         output,
         scale=scale,
         size=target,
-        steps=steps,
-        eta=eta,
-        sampler=sampler,
-        seed=seed,
+        sampler=SamplerConfig(name=sampler, steps=steps, eta=eta, seed=seed),
     )
     show(report) if json_ else typer.echo(
         f"{report['input']} -> {report['output']} {report['path']} ({report['model']})"
@@ -66,7 +63,7 @@ def generate(
     model: ModelName = "lsr-demo-generate@champion",
     steps: Steps = 50,
     eta: Annotated[float, typer.Option(help="0 deterministic DDIM, 1 ancestral noise.", min=0, max=1)] = 0.0,
-    sampler: SamplerName = "ddim",
+    sampler: SamplerOption = "ddim",
     seed: Seed = 0,
     json_: AsJson = False,
 ) -> None:
@@ -75,9 +72,8 @@ def generate(
     from lsr.core.settings import load_settings
     from lsr.tools.images import generate_files
 
-    paths = generate_files(
-        load_settings(), model, output, size=target, count=count, steps=steps, eta=eta, sampler=sampler, seed=seed
-    )
+    drawn = SamplerConfig(name=sampler, steps=steps, eta=eta, seed=seed)
+    paths = generate_files(load_settings(), model, output, size=target, count=count, sampler=drawn)
     if json_:
         show({"pictures": [str(path) for path in paths]})
     else:

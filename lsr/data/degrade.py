@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from lsr.core.canonical import canonical_json, sha256_hex
-from lsr.core.config import described
+from lsr.core.config import as_plain
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
 from lsr.data.config import DegradationConfig as DegradationConfig
@@ -100,4 +100,4 @@ def restore_size(config: DegradationConfig, lr: Tensor, size: tuple[int, int]) -
 
 def degradation_digest(config: DegradationConfig) -> str:
     """12 hex digits that name cached LR latents of this degradation: the member `lr-<digest>.npy`."""
-    return sha256_hex(canonical_json({"degradation": described(config)}))[:12]
+    return sha256_hex(canonical_json({"degradation": as_plain(config)}))[:12]

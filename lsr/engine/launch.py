@@ -5,19 +5,15 @@ Reuse is decided by the store alone. A stage that another living process is maki
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from lsr.core.canonical import canonical_json
-from lsr.core.config import as_plain, from_plain
 from lsr.core.errors import RunFailedError
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
+from lsr.engine.request import Request
 from lsr.engine.reuse import lost_objects, reusable
-from lsr.engine.table import Request, key_of, step_named
-from lsr.recipes.schema import Recipe
+from lsr.engine.table import stage_named
 from lsr.store import Store
 from lsr.store.attempts import Lease, RunningElsewhere, claim, keep_alive, owner_record
 from lsr.store.content import forget, lookup
@@ -34,33 +30,6 @@ class Outcome:
     ref: Ref
     made: bool
     seconds: float
-
-
-def build_request(stage: str, recipe: Recipe, inputs: dict[str, Ref]) -> Request:
-    """What `stage` is asked to do by this recipe and these inputs."""
-    step = step_named(stage)
-    return Request(
-        stage=stage,
-        key=key_of(step, recipe, inputs),
-        inputs=inputs,
-        config=as_plain(step.part(recipe)),
-        name=recipe.source.name,
-        task=recipe.task,
-        seed=recipe.seed,
-        compute=as_plain(recipe.compute),
-    )
-
-
-def encode_request(request: Request) -> bytes:
-    """Canonical JSON of a request; `decode_request` reads it back."""
-    return canonical_json(asdict(request))
-
-
-def decode_request(data: bytes) -> Request:
-    """The request in `data`."""
-    plain: dict[str, Any] = json.loads(data)
-    plain["inputs"] = {name: Ref(**ref) for name, ref in plain["inputs"].items()}
-    return Request(**plain)
 
 
 def launch(request: Request, ctx: Context) -> Outcome:
@@ -102,10 +71,7 @@ def _make(request: Request, ctx: Context, lease: Lease) -> Ref:
     if found is not None:
         # Under the lease: a commit adopts the result on record, and this one is lost.
         forget(ctx.store, request.key)
-    step = step_named(request.stage)
-    config: Any = from_plain(step.config, request.config)
-    ref: Ref = step.load()(request, config, ctx, lease)
-    return ref
+    return stage_named(request.stage).make(request, ctx, lease)
 
 
 def _whole(store: Store, key: str) -> Ref | None:
@@ -117,7 +83,7 @@ def _make_by_job(request: Request, ctx: Context) -> Ref:
     """Run the stage as a Ray job whose id is the attempt's; a living or finished job is re-attached."""
     from lsr.cluster.jobs import run_job
 
-    ctx.store.write(f"runs/{request.key}/request.json", encode_request(request))
+    ctx.store.write(f"runs/{request.key}/request.json", request.to_bytes())
     address = ctx.settings.ray_jobs
     assert address is not None
     run_job(

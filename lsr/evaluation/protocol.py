@@ -137,7 +137,7 @@ def _facts(config: EvaluateConfig, lpips: Perceptual | None, lpips_name: str) ->
         "resize": protocol.resize,
         "protocol": as_plain(protocol),
         "lpips": (lpips_name or "unnamed") if lpips else None,
-        "sampler": {"name": config.sampler, "steps": config.steps, "eta": config.eta, "seed": config.seed},
+        "sampler": as_plain(config.sampler),
         **({"skip": config.skip} if config.skip else {}),
         **({"tile": config.tile} if {"mobilenetv2", "vgg16"} & set(config.metrics) else {}),
     }

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
+from lsr.diffusion.config import SamplerConfig
 from lsr.diffusion.prediction import to_x0
-from lsr.diffusion.request import Sampler
 from lsr.diffusion.samplers import sample
 from lsr.inference.render import PIXELS_AT_ONCE, check_size, to_float
 from lsr.models.baselines.config import BaselineConfig, EdsrConfig, EsrganConfig, IdmConfig, LiifConfig, Sr3Config
@@ -35,17 +35,14 @@ def upscaler(
     model: nn.Module,
     config: BaselineConfig,
     *,
-    steps: int = 50,
-    eta: float = 0.0,
-    sampler: Sampler = "ddim",
-    seed: int = 0,
+    sampler: SamplerConfig = SamplerConfig(),
 ) -> Answer:
     """What an evaluation asks: any sizes and aspect ratios of one LR picture.
 
     model: of `lsr.models.baselines.build` or `load`; it is left in eval mode. EDSR and ESRGAN have one factor: any
     other size is Pillow's antialiased bicubic of their 8-bit output. LIIF renders every size from one feature map. SR3
-    and IDM sample every size by itself, by steps, eta and sampler, from noise that follows from seed and size alone;
-    the other three do not use these. The answer raises InputError for what is no picture or no size.
+    and IDM sample every size by itself, by `sampler`, from noise that follows from its seed and size alone;
+    the other three do not use it. The answer raises InputError for what is no picture or no size.
     """
     model.eval()
     match config:
@@ -58,7 +55,7 @@ def upscaler(
             def answer(lr: Image, sizes: Sequence[Size]) -> list[Image]:
                 x = _checked(model, lr, sizes)
                 network = cast(Sr3 | Idm, model)
-                made = (sampled(network, x, size, [seed], steps=steps, eta=eta, sampler=sampler) for size in sizes)
+                made = (sampled(network, x, size, [sampler.seed], sampler) for size in sizes)
                 return [_to_image(one) for one in made]
 
             return answer
@@ -71,10 +68,7 @@ def sampled(
     lr: Tensor,
     size: Size,
     seeds: Sequence[int],
-    *,
-    steps: int,
-    eta: float = 0.0,
-    sampler: Sampler = "ddim",
+    sampler: SamplerConfig,
 ) -> Tensor:
     """LR [B, 3, h, w] in [-1, 1], one seed a picture -> pictures [B, 3, *size] in [-1, 1].
 
@@ -84,7 +78,7 @@ def sampled(
     denoise = _denoiser(model, lr, size)
     noise = normal([derive_seed(seed, "baselines", "noise") for seed in seeds], (3, *size), lr.device)
     draws = [derive_seed(seed, "baselines", "sampler") for seed in seeds]
-    return sample(sampler, denoise, model.schedule, noise, steps, eta, draws)
+    return sample(sampler, denoise, model.schedule, noise, draws)
 
 
 def _denoiser(model: Sr3 | Idm, lr: Tensor, size: Size) -> Callable[[Tensor, Tensor], Tensor]:

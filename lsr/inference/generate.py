@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
-from lsr.diffusion.request import Sampler
+from lsr.diffusion.config import SamplerConfig
 from lsr.diffusion.samplers import sample
 from lsr.inference.render import check_size, features_of, render
 from lsr.inference.windows import Window
@@ -38,17 +38,14 @@ def generate(
     size: tuple[int, int],
     count: int = 1,
     *,
-    steps: int = 50,
-    eta: float = 0.0,
-    sampler: Sampler = "ddim",
-    seed: int = 0,
+    sampler: SamplerConfig = SamplerConfig(),
     batch: int = 8,
 ) -> NDArray[np.uint8]:
     """`count` pictures of `size` (H, W), uint8 [count, H, W, 3].
 
-    Picture i depends on seed and i alone, not on count or batch; the latent it is decoded from depends on the aspect
-    ratio of `size`, not on its scale. The system is left in eval mode. Raises InputError for a super-resolution model
-    and for anything these rules exclude.
+    Picture i depends on sampler.seed and i alone, not on count or batch; the latent it is decoded from depends on the
+    aspect ratio of `size`, not on its scale. The system is left in eval mode. Raises InputError for a super-resolution
+    model and for anything these rules exclude.
     """
     check_size(size)
     if count < 1 or batch < 1:
@@ -61,9 +58,9 @@ def generate(
         denoise = system.denoiser(None)
         for first in range(0, count, batch):
             numbers = range(first, min(first + batch, count))
-            seeds = [derive_seed(seed, "generate", number) for number in numbers]
+            seeds = [derive_seed(sampler.seed, "generate", number) for number in numbers]
             channels = system.config.autoencoder.latent_channels
             noise = normal([derive_seed(s, "noise") for s in seeds], (channels, *shape), system.latent_mean.device)
-            z = sample(sampler, denoise, system.schedule, noise, steps, eta, seeds)
+            z = sample(sampler, denoise, system.schedule, noise, seeds)
             out[first : first + len(seeds)] = render(system, features_of(system, z, whole), size)
     return out

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
-from lsr.diffusion.request import Sampler
+from lsr.diffusion.config import SamplerConfig
 from lsr.diffusion.samplers import Denoiser, sample
 from lsr.inference.render import check_size, features_of, render, render_exact, to_float
 from lsr.inference.windows import Window, blend
@@ -54,21 +54,17 @@ def upscale(
     *,
     scale: float | None = None,
     size: tuple[int, int] | None = None,
-    steps: int = 50,
-    eta: float = 0.0,
-    sampler: Sampler = "ddim",
-    seed: int = 0,
+    sampler: SamplerConfig = SamplerConfig(),
     window: int | None = None,
 ) -> NDArray[np.uint8]:
     """image uint8 [H, W, 3], any aspect ratio, 1 x 1 and up -> uint8 [H', W', 3].
 
-    scale: any finite factor above 0, H' = round(H * scale); or size: (H', W'). steps, eta, sampler: the request.
-    seed: of every draw. window: side in latent pixels of the parts a large picture is evaluated in; by default
-    AUTOMATIC_WINDOW times the trained side. The system is left in eval mode. Raises InputError for anything these rules
-    exclude.
+    scale: any finite factor above 0, H' = round(H * scale); or size: (H', W'). window: side in latent pixels of the
+    parts a large picture is evaluated in; by default AUTOMATIC_WINDOW times the trained side. The system is left in
+    eval mode. Raises InputError for anything these rules exclude.
     """
     target = target_size(_checked(image).shape[:2], scale=scale, target=size)
-    return upscale_to_sizes(system, image, [target], steps=steps, eta=eta, sampler=sampler, seed=seed, window=window)[0]
+    return upscale_to_sizes(system, image, [target], sampler=sampler, window=window)[0]
 
 
 def upscale_to_sizes(
@@ -76,18 +72,13 @@ def upscale_to_sizes(
     image: NDArray[np.uint8],
     sizes: Sequence[tuple[int, int]],
     *,
-    steps: int = 50,
-    eta: float = 0.0,
-    sampler: Sampler = "ddim",
-    seed: int = 0,
+    sampler: SamplerConfig = SamplerConfig(),
     window: int | None = None,
 ) -> list[NDArray[np.uint8]]:
     """One picture at several sizes [(H', W'), ...] from one latent: `upscale` to each, for one run of the sampler."""
     for size in sizes:
         check_size(size)
-    features, extent, lr = _sample(
-        system, _checked(image)[None], [seed], steps=steps, eta=eta, sampler=sampler, window=window
-    )
+    features, extent, lr = _sample(system, _checked(image)[None], [sampler.seed], sampler=sampler, window=window)
     with torch.no_grad():
         rendered = [render(system, features, size, extent, lr) for size in sizes]
     return [pictures.reshape(pictures.shape[1:]) for pictures in rendered]
@@ -98,18 +89,13 @@ def upscale_exact(
     image: NDArray[np.uint8],
     sizes: Sequence[tuple[int, int]],
     *,
-    steps: int = 50,
-    eta: float = 0.0,
-    sampler: Sampler = "ddim",
-    seed: int = 0,
+    sampler: SamplerConfig = SamplerConfig(),
     window: int | None = None,
 ) -> list[NDArray[np.float32]]:
     """`upscale_to_sizes` before it rounds: float32 [H', W', 3] in [0, 1], for a protocol that measures so."""
     for size in sizes:
         check_size(size)
-    features, extent, lr = _sample(
-        system, _checked(image)[None], [seed], steps=steps, eta=eta, sampler=sampler, window=window
-    )
+    features, extent, lr = _sample(system, _checked(image)[None], [sampler.seed], sampler=sampler, window=window)
     with torch.no_grad():
         return [render_exact(system, features, size, extent, lr)[0] for size in sizes]
 
@@ -121,9 +107,7 @@ def upscale_batch(
     *,
     scale: float | None = None,
     size: tuple[int, int] | None = None,
-    steps: int = 50,
-    eta: float = 0.0,
-    sampler: Sampler = "ddim",
+    sampler: SamplerConfig = SamplerConfig(),
     window: int | None = None,
 ) -> NDArray[np.uint8]:
     """`upscale` for pictures of one size, uint8 [B, H, W, 3], each with its own seed -> uint8 [B, H', W', 3]."""
@@ -132,7 +116,7 @@ def upscale_batch(
     if len(seeds) != len(images) or not len(images):
         raise InputError(f"A batch needs pictures and one seed for each, found {len(images)} and {len(seeds)} seeds.")
     target = target_size(images.shape[1:3], scale=scale, target=size)
-    features, extent, lr = _sample(system, images, seeds, steps=steps, eta=eta, sampler=sampler, window=window)
+    features, extent, lr = _sample(system, images, seeds, sampler=sampler, window=window)
     with torch.no_grad():
         return render(system, features, target, extent, lr)
 
@@ -143,9 +127,7 @@ def _sample(
     images: NDArray[np.uint8],
     seeds: Sequence[int],
     *,
-    steps: int,
-    eta: float,
-    sampler: Sampler,
+    sampler: SamplerConfig,
     window: int | None,
 ) -> tuple[Tensor, tuple[float, float], Tensor]:
     """Condition, diffusion and D_phi: the features [B, C, h, w] to render, the extent of them that is picture, and the
@@ -160,7 +142,7 @@ def _sample(
     cond = condition(system, lr, base, parts)
     noise = normal([derive_seed(seed, "upscale", "noise") for seed in seeds], cond.shape[1:], cond.device)
     draws = [derive_seed(seed, "upscale", "sampler") for seed in seeds]
-    z = sample(sampler, windowed(system, cond, parts), system.schedule, noise, steps, eta, draws)
+    z = sample(sampler, windowed(system, cond, parts), system.schedule, noise, draws)
     return features_of(system, z, parts), system.extent(base), lr
 
 

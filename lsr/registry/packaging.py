@@ -31,7 +31,17 @@ PROVENANCE = frozenset({FILES, LINEAGE, CARD})
 """Files that say who made the version when; they are checked like all others but are no part of its identity."""
 
 CODE = ("core", "nn", "diffusion", "models", "inference")
-REQUIREMENTS = ("mlflow-skinny", "numpy", "pandas", "pillow", "rfc8785", "safetensors", "torch")
+REQUIREMENTS = (
+    "annotated-types",
+    "mlflow-skinny",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "rfc8785",
+    "safetensors",
+    "torch",
+)
 SCRIPT = "pyfunc_model.py"
 CONFIG, WEIGHTS = "artifacts/config.json", "artifacts/weights.safetensors"
 

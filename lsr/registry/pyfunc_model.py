@@ -8,15 +8,17 @@ rows (side: pixels, seed). Both answer one PNG a row.
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow.models
 import mlflow.pyfunc
 import pandas as pd
 from PIL import Image
 
-KINDS = {"steps": int, "eta": float, "sampler": str, "seed": int}
+if TYPE_CHECKING:
+    from lsr.diffusion.config import SamplerConfig
 
 
 class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -32,25 +34,37 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[bytes]:
         """model_input: the signature's columns. params: steps, eta, sampler and (upscaling) seed.
 
-        Raises InputError, in one sentence, for what is no picture, no scale or no sampler.
+        Raises InputError or ConfigError, in one sentence, for what is no image, no scale or no sampler.
         """
-        settings = {name: KINDS[name](value) for name, value in (params or {}).items()}
+        sampler = _sampler(params or {})
         rows = model_input.to_dict("records")
         if self._system.config.conditional:
-            return [self._upscale(row, settings) for row in rows]
-        return [self._generate(row, settings) for row in rows]
+            return [self._upscale(row, sampler) for row in rows]
+        return [self._generate(row, sampler) for row in rows]
 
-    def _upscale(self, row: dict[str, Any], settings: dict[str, Any]) -> bytes:
+    def _upscale(self, row: dict[str, Any], sampler: SamplerConfig) -> bytes:
         from lsr.inference.images import load_image
         from lsr.inference.upscale import upscale
 
-        return _png(upscale(self._system, load_image(row["image"]), scale=float(row["scale"]), **settings))
+        return _png(upscale(self._system, load_image(row["image"]), scale=float(row["scale"]), sampler=sampler))
 
-    def _generate(self, row: dict[str, Any], settings: dict[str, Any]) -> bytes:
+    def _generate(self, row: dict[str, Any], sampler: SamplerConfig) -> bytes:
         from lsr.inference.generate import generate
 
         side = int(row["side"])
-        return _png(generate(self._system, (side, side), 1, seed=int(row["seed"]), **settings)[0])
+        sampler = replace(sampler, seed=int(row["seed"]))
+        return _png(generate(self._system, (side, side), 1, sampler=sampler)[0])
+
+
+def _sampler(params: dict[str, Any]) -> SamplerConfig:
+    """The request's sampler: `sampler` names it, the other params are its fields. Raises ConfigError."""
+    from lsr.core.config import from_plain
+    from lsr.diffusion.config import SamplerConfig
+
+    # The signature's types arrive as numpy's own.
+    kinds = {"steps": int, "eta": float, "sampler": str, "seed": int}
+    plain = {"name" if name == "sampler" else name: kinds[name](value) for name, value in params.items()}
+    return from_plain(SamplerConfig, plain)
 
 
 def _png(pixels: Any) -> bytes:

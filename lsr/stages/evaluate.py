@@ -18,7 +18,7 @@ from lsr.core.errors import InputError, NotFoundError
 from lsr.core.refs import Ref
 from lsr.data.manifest import load_manifest
 from lsr.engine.context import Context
-from lsr.engine.table import Request
+from lsr.engine.request import Request
 from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.rows import Evaluation
 from lsr.recipes.schema import Recipe
@@ -44,7 +44,7 @@ def upscaler(system: LatentSystem, config: EvaluateConfig) -> Upscaler:
     decode = upscale_to_sizes if protocol_of(config).rounding else upscale_exact
 
     def answer(lr: Image, sizes: Sequence[tuple[int, int]]) -> Sequence[Picture]:
-        return decode(system, lr, sizes, steps=config.steps, eta=config.eta, sampler=config.sampler, seed=config.seed)
+        return decode(system, lr, sizes, sampler=config.sampler)
 
     return answer
 
@@ -123,7 +123,7 @@ def _measure_upscaling(
     dists, extractors = weights_of(config, ctx.settings.cache)
     evaluation = evaluate(
         photos,
-        {"ours": ours, DEGRADED: degraded(ours, seed=config.seed)},
+        {"ours": ours, DEGRADED: degraded(ours, seed=config.sampler.seed)},
         config,
         lpips=lpips,
         lpips_name="alex" if lpips else "",
@@ -149,10 +149,7 @@ def _measure_samples(
             system,
             (side, side),
             config.samples,
-            steps=config.steps,
-            eta=config.eta,
             sampler=config.sampler,
-            seed=config.seed,
         )
         for side in config.sizes
     ]

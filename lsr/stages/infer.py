@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.canonical import action_key, canonical_json
-from lsr.core.config import as_plain, described
+from lsr.core.config import as_plain
 from lsr.core.errors import ConfigError, IntegrityError, LsrError
 from lsr.core.refs import Ref
 from lsr.data.manifest import Manifest, ShardRow, load_manifest
 from lsr.engine.context import Context
-from lsr.engine.launch import build_request, launch
+from lsr.engine.launch import launch
+from lsr.engine.request import Request
 from lsr.engine.source import snapshot
-from lsr.engine.table import INFER, InferJob, Request
-from lsr.recipes.schema import InferConfig, Recipe
+from lsr.engine.table import INFER, SHARD, InferJob, request_of
+from lsr.recipes.schema import SCHEMA, InferConfig, Recipe
 from lsr.stages.register import model_name
 from lsr.store import open_store
 from lsr.store.attempts import Lease
@@ -106,10 +107,7 @@ def _upscale_shard(system: LatentSystem, part: tuple[ShardRow, int], *, store: s
                 system,
                 image,
                 scale=config.scale,
-                steps=config.steps,
-                eta=config.eta,
                 sampler=config.sampler,
-                seed=config.seed,
             )
         except LsrError as error:
             failed.append((key, str(error)))
@@ -139,8 +137,8 @@ def infer(recipe: Recipe, ctx: Context) -> Inferred:
         ctx.store, ctx.settings.mlflow, f"{model_name(recipe, ctx.settings)}@{config.alias}"
     )
     source = replace(recipe, source=config.source, shard=replace(recipe.shard, holdout=0.0, min_side=1))
-    images = launch(build_request("shard", source, {"snapshot": snapshot(config.source, ctx)}), ctx).ref
-    outcome = launch(_request(recipe, config, images, version), ctx)
+    images = launch(request_of(SHARD, source, ctx.run, {"snapshot": snapshot(config.source, ctx)}), ctx).ref
+    outcome = launch(_request(recipe, config, images, version, ctx), ctx)
     manifest = load_manifest(ctx.store, outcome.ref.path)
     return Inferred(
         model=str(version),
@@ -151,18 +149,18 @@ def infer(recipe: Recipe, ctx: Context) -> Inferred:
     )
 
 
-def _request(recipe: Recipe, config: InferConfig, images: Ref, version: Version) -> Request:
+def _request(recipe: Recipe, config: InferConfig, images: Ref, version: Version, ctx: Context) -> Request:
     """The key is made from the model's content, not from its name: a renamed model's outputs are the same."""
-    part = {name: value for name, value in described(config).items() if name not in ("source", "alias")}
-    return Request(
-        stage=INFER.name,
-        key=action_key(INFER.name, INFER.version, {"images": images.digest, "model": version.digest}, part),
-        inputs={"images": images},
-        config=as_plain(InferJob(job=config, model=version.name, number=version.number, digest=version.digest)),
+    asked = {name: value for name, value in as_plain(config).items() if name not in ("source", "alias")}
+    inputs = {"images": images.digest, "model": version.digest}
+    return INFER.request(
+        InferJob(job=config, model=version.name, number=version.number, digest=version.digest),
+        {"images": images},
+        ctx.run,
         name=config.source.name,
         task=recipe.task,
-        seed=config.seed,
-        compute=as_plain(recipe.compute),
+        seed=config.sampler.seed,
+        key=action_key(INFER.name, INFER.version, inputs, {"part": asked, "schema": SCHEMA}),
     )
 
 
@@ -192,10 +190,10 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
     done: list[Done] = ctx.map(
         partial(_upscale_shard, store=ctx.store.uri, config=config),
         rows,
+        ctx.run.infer,
         "infer",
         "shards",
         setup=partial(load_version, ctx.settings.mlflow, version, str(ctx.settings.cache / "versions")),
-        gpus=min(ctx.compute.gpus_per_worker, 1.0),
     )
     failed = [{"key": key, "reason": reason} for one in done for key, reason in one.failed]
     shards = tuple(one.shard for one in done if one.shard is not None)
@@ -203,7 +201,7 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
         kind="outputs",
         name=f"{images.name}-x{config.scale:g}",
         parents={"images": digest, "model": version.digest},
-        made_by={"stage": "infer", "version": INFER.version, "config": described(config)},
+        made_by={"stage": "infer", "version": INFER.version, "config": as_plain(config)},
         shards=shards,
         counts={
             "samples": sum(shard.samples for shard in shards),

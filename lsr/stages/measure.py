@@ -12,7 +12,8 @@ from lsr.core.config import from_plain
 from lsr.core.errors import IntegrityError
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
-from lsr.engine.table import MeasureConfig, Request
+from lsr.engine.request import Request
+from lsr.engine.table import MeasureConfig
 from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.rows import Evaluation
 from lsr.models.baselines.config import BaselineConfig, EsrganConfig
@@ -52,7 +53,7 @@ def upscaler_of(store: Store, inputs: dict[str, Ref], config: EvaluateConfig, pr
     from lsr.inference.baselines import upscaler
 
     model, architecture = _comparator(store, inputs, pretrained)
-    return upscaler(model.to(device()), architecture, steps=config.steps, eta=config.eta, seed=config.seed)
+    return upscaler(model.to(device()), architecture, sampler=config.sampler)
 
 
 def device() -> str:

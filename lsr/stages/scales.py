@@ -8,7 +8,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from lsr.engine.table import Request
+from lsr.engine.request import Request
 from lsr.registry.tracking import MlflowTracker
 from lsr.report.sheet import histogram
 from lsr.training.protocols import Draws

@@ -15,7 +15,7 @@ import numpy as np
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
 from lsr.engine.context import Context
-from lsr.engine.table import Request
+from lsr.engine.request import Request
 from lsr.evaluation.protocol import Exhibit, Image
 from lsr.evaluation.rows import Evaluation
 from lsr.recipes.study import StudyConfig
@@ -88,8 +88,8 @@ def facts_of(study: StudyConfig) -> list[str]:
         f"Protocol: {study.evaluate.photos} held-out photographs{_after(study.evaluate.skip)}, "
         f"{study.evaluate.crops} regions each, LR side "
         f"{study.evaluate.lr_side} px, trained range x{study.evaluate.trained[0]:g} to x{study.evaluate.trained[1]:g}. "
-        f"Diffusion systems sample with {study.evaluate.steps} {study.evaluate.sampler} steps, eta "
-        f"{study.evaluate.eta:g}.",
+        f"Diffusion systems sample with {study.evaluate.sampler.steps} {study.evaluate.sampler.name} steps, eta "
+        f"{study.evaluate.sampler.eta:g}.",
         f"Cells: mean [{study.confidence:.0%} interval over photographs] ± standard deviation between seeds. "
         "Differences are signed so that above 0 is better for the system named first.",
         f"Made on {_gpu()}{_cpu()}, {os.cpu_count()} cores, {commit}.",
@@ -227,7 +227,7 @@ def _image(store: Store, path: str) -> Image:
 
 def _log(study: StudyConfig, requests: dict[str, Request], paths: Sequence[Path], ctx: Context) -> None:
     key = sha256_hex(canonical_json({label: request.key for label, request in requests.items()}))
-    with ctx.run("study", key) as run:
+    with ctx.tracked("study", key) as run:
         tracker = ctx.tracker(run)
         tracker.params({"study": study.name, "seeds": list(study.seeds), "images_seen": study.images_seen})
         for path in paths:

@@ -20,8 +20,8 @@ import numpy as np
 from lsr.core.config import from_plain
 from lsr.core.errors import RunFailedError
 from lsr.engine.context import Context
-from lsr.engine.launch import decode_request, encode_request
-from lsr.engine.table import MeasureConfig, Request
+from lsr.engine.request import Request
+from lsr.engine.table import MeasureConfig
 from lsr.stages.measure import device
 
 REPEATS = 3
@@ -50,7 +50,7 @@ def speed_of(request: Request, ctx: Context, side: int, scales: Sequence[float])
 
     question = {
         "store": ctx.store.uri,
-        "request": encode_request(request).decode(),
+        "request": request.to_bytes().decode(),
         "pretrained": str(pretrained_path(ctx)),
         "side": side,
         "scales": list(scales),
@@ -100,7 +100,7 @@ def _measure(question: dict[str, object]) -> list[Speed]:
     from lsr.store import open_store
 
     torch.set_num_threads(1)
-    request = decode_request(str(question["request"]).encode())
+    request = Request.from_bytes(str(question["request"]).encode())
     config = from_plain(MeasureConfig, request.config)
     pretrained = Path(str(question["pretrained"])).read_bytes() if config.pretrained else b""
     store = open_store(str(question["store"]))

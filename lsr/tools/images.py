@@ -10,7 +10,7 @@ from lsr.stages.infer import load_version
 from lsr.store import open_store
 
 if TYPE_CHECKING:
-    from lsr.diffusion.request import Sampler
+    from lsr.diffusion.config import SamplerConfig
     from lsr.models.system import LatentSystem
     from lsr.registry.versions import Version
 
@@ -30,10 +30,7 @@ def upscale_file(
     *,
     scale: float | None,
     size: tuple[int, int] | None,
-    steps: int,
-    eta: float,
-    sampler: Sampler,
-    seed: int,
+    sampler: SamplerConfig,
 ) -> dict[str, Any]:
     """Upscale one picture file; what was done, as plain data."""
     from lsr.inference.images import load_image, save_image
@@ -42,7 +39,7 @@ def upscale_file(
     pixels = load_image(image)
     target_size((pixels.shape[0], pixels.shape[1]), scale=scale, target=size)
     system, version = _system_named(settings, model)
-    result = upscale(system, pixels, scale=scale, size=size, steps=steps, eta=eta, sampler=sampler, seed=seed)
+    result = upscale(system, pixels, scale=scale, size=size, sampler=sampler)
     save_image(result, output)
     return {
         "input": f"{pixels.shape[1]}x{pixels.shape[0]}",
@@ -60,19 +57,16 @@ def generate_files(
     *,
     size: tuple[int, int],
     count: int,
-    steps: int,
-    eta: float,
-    sampler: Sampler,
-    seed: int,
+    sampler: SamplerConfig,
 ) -> list[Path]:
     """Generate `count` pictures of `size` (height, width) into `folder`."""
     from lsr.inference.generate import generate
     from lsr.inference.images import save_image
 
     system, _ = _system_named(settings, model)
-    pictures = generate(system, size=size, count=count, steps=steps, eta=eta, sampler=sampler, seed=seed)
+    pictures = generate(system, size=size, count=count, sampler=sampler)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{seed:06d}-{number:04d}.png" for number in range(count)]
+    paths = [folder / f"{sampler.seed:06d}-{number:04d}.png" for number in range(count)]
     for path, picture in zip(paths, pictures):
         save_image(picture, path)
     return paths

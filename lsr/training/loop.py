@@ -19,7 +19,7 @@ from lsr.core.errors import ConfigError, RunFailedError
 from lsr.core.progress import Progress, Quiet
 from lsr.store.content import Blob
 from lsr.training.checkpoints import Checkpoint, Checkpoints, Resume
-from lsr.training.config import TrainConfig
+from lsr.training.config import Cadence, TrainConfig
 from lsr.training.environment import deterministic_algorithms, differences, environment, seed_generator
 from lsr.training.flat import FlatGradients
 from lsr.training.meter import Meter
@@ -61,7 +61,9 @@ def train(
     objective: Objective,
     source: Source,
     config: TrainConfig,
+    cadence: Cadence,
     *,
+    lanes: int,
     seed: int,
     stage: str,
     world: World,
@@ -75,11 +77,11 @@ def train(
     stop_requested: asked once a step on every rank; one True makes all save a checkpoint and raise
     TrainingStoppedError. Raises RunFailedError for a loss that is not finite, and on every rank when one rank fails.
     """
-    if world.size > config.lanes:
-        raise ConfigError(f"World size must be at most lanes, found {world.size} processes for {config.lanes} lanes.")
+    if world.size > lanes:
+        raise ConfigError(f"World size must be at most lanes, found {world.size} processes for {lanes} lanes.")
     objective.to(world.device)
     with deterministic_algorithms():
-        run = _Run(objective, source, config, seed=seed, stage=stage, world=world)
+        run = _Run(objective, source, config, cadence, lanes=lanes, seed=seed, stage=stage, world=world)
         run.restore(checkpoints)
         with (progress or Quiet()).task(stage, config.steps, "steps") as task:
             task.advance(run.state.step)
@@ -87,7 +89,7 @@ def train(
                 step = run.step(stop_requested())
                 run.report(step, tracker)
                 last = run.state.step == config.steps
-                if last or step.stop or run.state.step % config.checkpoint_every == 0:
+                if last or step.stop or run.state.step % cadence.checkpoint == 0:
                     run.save(checkpoints)
                 if step.stop and not last:
                     raise TrainingStoppedError(
@@ -102,9 +104,19 @@ class _Run:
     """One rank's side of a run."""
 
     def __init__(
-        self, objective: Objective, source: Source, config: TrainConfig, *, seed: int, stage: str, world: World
+        self,
+        objective: Objective,
+        source: Source,
+        config: TrainConfig,
+        cadence: Cadence,
+        *,
+        lanes: int,
+        seed: int,
+        stage: str,
+        world: World,
     ):
         self.objective, self.source, self.config = objective, source, config
+        self.cadence, self.lanes = cadence, lanes
         self.seed, self.stage, self.world = seed, stage, world
         self.terms = ("loss", *objective.terms)
         self.state = TrainState(objective.model, config)
@@ -169,7 +181,7 @@ class _Run:
     def _lanes(self, step: int) -> Batch:
         """Add this rank's gradients and scalars to the flat buffer; returns the first lane."""
         first: Batch = {}
-        for lane in range(self.world.rank, self.config.lanes, self.world.size):
+        for lane in range(self.world.rank, self.lanes, self.world.size):
             with self.meter.waiting():
                 batch = self._to_device(self.source.lane(step, lane))
             share = len(batch["position"]) / self.config.batch
@@ -197,9 +209,9 @@ class _Run:
 
     def report(self, step: _Step, tracker: Tracker) -> None:
         """Log metrics and a picture where they are due, never twice for one step."""
-        done, config = self.state.step, self.config
-        due = done % config.log_every == 0 or done == config.steps
-        picture = config.picture_every > 0 and done % config.picture_every == 0
+        done, every = self.state.step, self.cadence
+        due = done % every.log == 0 or done == self.config.steps
+        picture = every.image > 0 and done % every.image == 0
         if not (due or picture):
             return
         with self.world.together():
