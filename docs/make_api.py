@@ -40,7 +40,21 @@ PUBLIC = (
             "lsr.recipes.schema.DenoiseStage",
             "lsr.recipes.schema.JointStage",
             "lsr.recipes.schema.InferConfig",
+            "lsr.training.config.TrainConfig",
+            "lsr.diffusion.config.SamplerConfig",
             "lsr.recipes.study.StudyConfig",
+        ),
+    ),
+    (
+        "Runs",
+        "How a recipe is carried out. A run is a function without arguments that returns a `Run`.",
+        (
+            "lsr.recipes.run.load_run",
+            "lsr.recipes.run.Run",
+            "lsr.recipes.run.TrainRun",
+            "lsr.recipes.run.MapRun",
+            "lsr.recipes.run.Resources",
+            "lsr.training.config.Cadence",
         ),
     ),
     (
@@ -50,6 +64,7 @@ PUBLIC = (
             "lsr.engine.context.open_context",
             "lsr.engine.context.Context",
             "lsr.engine.pipeline.run_stage",
+            "lsr.engine.table.Stage",
             "lsr.engine.pipeline.finished_inputs",
         ),
     ),
@@ -107,7 +122,7 @@ def _function(node: Function) -> Iterator[str]:
 def _class(node: ast.ClassDef) -> Iterator[str]:
     bases = ", ".join(map(ast.unparse, node.bases))
     if bases:
-        yield f"```python\nclass {node.name}({bases})\n```"
+        yield f"```python\nclass {node.name}({bases}): ...\n```"
     if found := _doc(node):
         yield found
     if rows := list(_fields(node)):
@@ -152,9 +167,9 @@ def _signature(node: Function) -> str:
     decorators = "".join(f"@{ast.unparse(one)}\n" for one in node.decorator_list)
     short = f"{decorators}def {node.name}({ast.unparse(node.args)}){returns}"
     if len(short) <= 100:
-        return short
+        return f"{short}: ..."
     arguments = ",\n    ".join(_arguments(node.args))
-    return f"{decorators}def {node.name}(\n    {arguments},\n){returns}"
+    return f"{decorators}def {node.name}(\n    {arguments},\n){returns}: ..."
 
 
 def _arguments(args: ast.arguments) -> Iterator[str]:

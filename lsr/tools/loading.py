@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lsr.core.settings import Settings, load_settings
+from lsr.diffusion.config import SamplerConfig
 from lsr.stages.infer import load_version
 from lsr.store import open_store
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lsr.diffusion.request import Sampler
     from lsr.models.system import LatentSystem
     from lsr.registry.versions import Version
 
@@ -41,33 +41,27 @@ class LoadedModel:
         *,
         scale: float | None = None,
         size: tuple[int, int] | None = None,
-        steps: int = 10,
-        eta: float = 0.0,
-        sampler: Sampler = "ddim",
-        seed: int = 0,
+        sampler: SamplerConfig = SamplerConfig(),
     ) -> NDArray[np.uint8]:
         """Upscale one image by a factor or to a size.
 
         image: uint8 [H, W, 3], RGB, sides of 1 pixel and up.
         scale: any finite factor above 0; the output has round(H * scale) x round(W * scale) pixels.
         size: (height, width) of the output, instead of a scale.
-        steps, eta, sampler, seed: the sampler's request; the same request gives the same bytes on one machine.
+        sampler: name, steps, eta and seed; the same ones give the same bytes on one machine.
         Returns uint8 [H', W', 3].
         Raises InputError for another array, and unless exactly one of scale and size is given.
         """
         from lsr.inference.upscale import upscale
 
-        return upscale(self.system, image, scale=scale, size=size, steps=steps, eta=eta, sampler=sampler, seed=seed)
+        return upscale(self.system, image, scale=scale, size=size, sampler=sampler)
 
     def generate(
         self,
         size: tuple[int, int],
         count: int = 1,
         *,
-        steps: int = 50,
-        eta: float = 0.0,
-        sampler: Sampler = "ddim",
-        seed: int = 0,
+        sampler: SamplerConfig = SamplerConfig(steps=50),
     ) -> NDArray[np.uint8]:
         """Generate `count` images of `size` (height, width) from noise: uint8 [count, H, W, 3].
 
@@ -75,7 +69,7 @@ class LoadedModel:
         """
         from lsr.inference.generate import generate
 
-        return generate(self.system, size, count, steps=steps, eta=eta, sampler=sampler, seed=seed)
+        return generate(self.system, size, count, sampler=sampler)
 
 
 def load(model: str, *, settings: Settings | None = None) -> LoadedModel:

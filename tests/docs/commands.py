@@ -15,6 +15,8 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from lsr.cli.main import app
 from lsr.core.errors import LsrError
 from lsr.recipes import BUILT_IN, load_recipe
+from lsr.recipes.run import BUILT_IN as RUNS
+from lsr.recipes.run import load_run
 from lsr.recipes.schema import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -91,33 +93,46 @@ def _options(name: str, command: TyperGroup | TyperCommand, words: list[str]) ->
 
 
 def _values(name: str, given: Mapping[str, list[str]]) -> Iterator[str]:
-    """For a recipe that does not exist, and a `--set` that it would refuse."""
-    sets = [pair.partition("=") for pair in given.get("--set", []) if not stands_for(pair)]
-    recipe = given.get("--recipe", ["demo"])[0]
-    if stands_for(recipe) or ":" in recipe or name == "lsr study":
-        return
+    """For a recipe or run that does not exist, and an override that it would reject."""
+    recipe, run = given.get("--recipe", ["demo"])[0], given.get("--run", ["laptop"])[0]
     try:
-        load_recipe(recipe, {field: value for field, _, value in sets if not re.search("[A-Z]{4,}", value)})
+        if not stands_for(recipe) and ":" not in recipe and name != "lsr study":
+            load_recipe(recipe, _pairs(given.get("--set", [])))
+        if not stands_for(run) and ":" not in run:
+            load_run(run, _pairs(given.get("--set-run", [])))
     except LsrError as error:
         yield f"`{name}`: {error}"
 
 
+def _pairs(assignments: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in assignments if not stands_for(text)]
+    return {field: value for field, _, value in pairs if not re.search("[A-Z]{4,}", value)}
+
+
 def field_faults(code: str) -> Iterator[str]:
-    """For a dotted name that begins as a recipe's field and is none, as `train.batches`. `*` was filtered before."""
+    """For a dotted name that begins as a field of a recipe or run and is none, as `train.batches`. `*.` stands for any
+    stage.
+    """
     name, _, _ = code.partition("=")
+    if name.startswith("*."):
+        tail = tuple(name.split(".")[1:])
+        if not any(path[-len(tail) :] == tail for path in _paths()):
+            yield f"`{name}`: no shipped recipe has a field that ends so."
+        return
     tops = {field.name for field in fields(Recipe)} | {"train"}
     if not FIELD.fullmatch(name) or re.split(r"[.\[]", name)[0] not in tops:
         return
     parts = [part for part in re.split(r"[.\[\]]+", name) if part and not part.isdigit()]
     if tuple(parts) not in _paths():
-        yield f"`{name}`: no shipped recipe has such a field."
+        yield f"`{name}`: no shipped recipe or run has such a field."
 
 
 @cache
 def _paths() -> frozenset[tuple[str, ...]]:
-    """Every field of every shipped recipe as a path, and those of a training stage without the stage's name."""
+    """Every field of every shipped recipe and run as a path; those of a training also without its stage's name."""
     found = {path for name in BUILT_IN for path in _below(load_recipe(name))}
-    return frozenset(found | {path[1:] for path in found if path[1:2] == ("train",)})
+    found |= {path[1:] for path in found if path[1:2] == ("train",)}
+    return frozenset(found.union(*(_below(load_run(name)) for name in RUNS)))
 
 
 def _below(value: object) -> Iterator[tuple[str, ...]]:

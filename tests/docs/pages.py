@@ -91,6 +91,8 @@ def _code_faults(path: Path, code: str) -> Iterator[str]:
     words = code.split()
     if words[0] in ("lsr", "make", "python", "prefect") and len(words) > 1:
         yield from _line_faults(code)
+    elif len(words) == 1 and code.startswith("*."):
+        yield from field_faults(code)
     elif len(words) == 1 and not stands_for(code):
         yield from file_faults(code, path.parent)
         yield from module_faults(code.partition("(")[0])

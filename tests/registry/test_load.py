@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 import lsr
 from lsr.core.errors import ConfigError, InputError, NotFoundError
 from lsr.core.settings import load_settings
+from lsr.diffusion.config import SamplerConfig
 from lsr.inference.upscale import upscale
 from lsr.registry.aliases import reconcile
 from lsr.registry.promotion import promote, put_verdict
@@ -63,9 +65,10 @@ def test_a_loaded_version_says_which_it_is_and_answers_as_upscale_does(champion:
     assert model.name == champion == f"{MODEL}/1"
     assert len(model.digest) == 64
     assert lsr.load(champion).digest == model.digest
-    made = model.upscale(photo, size=(20, 30), steps=2, seed=3)
-    np.testing.assert_array_equal(made, upscale(model.system, photo, size=(20, 30), steps=2, seed=3))
-    assert not np.array_equal(made, model.upscale(photo, size=(20, 30), steps=2, seed=4))
+    few = SamplerConfig(steps=2, seed=3)
+    made = model.upscale(photo, size=(20, 30), sampler=few)
+    np.testing.assert_array_equal(made, upscale(model.system, photo, size=(20, 30), sampler=few))
+    assert not np.array_equal(made, model.upscale(photo, size=(20, 30), sampler=replace(few, seed=4)))
 
 
 def test_what_cannot_be_answered_is_said(champion: str, photo: np.ndarray) -> None:
