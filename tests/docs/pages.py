@@ -52,7 +52,7 @@ def faults(path: Path) -> list[str]:
     prose = BLOCK.sub("\n", text)
     blocks += [("", match[0]) for match in INDENTED.finditer(prose)]
     prose = INDENTED.sub("\n", prose)
-    found = [fault for link in LINK.findall(prose) for fault in _link_faults(path, link)]
+    found = link_faults(path)
     for code in INLINE.findall(prose):
         found += _code_faults(path, code)
     for language, block in blocks:
@@ -61,6 +61,12 @@ def faults(path: Path) -> list[str]:
         if language == "python":
             found += _python_faults(block)
     return [f"{path.name}: {fault}" for fault in dict.fromkeys(found)]
+
+
+def link_faults(path: Path) -> list[str]:
+    """One sentence per link of a page that leads nowhere."""
+    prose = INDENTED.sub("\n", BLOCK.sub("\n", path.read_text()))
+    return [fault for link in LINK.findall(prose) for fault in _link_faults(path, link)]
 
 
 def _link_faults(path: Path, link: str) -> Iterator[str]:

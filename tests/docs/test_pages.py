@@ -6,18 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT, anchors, faults
+from tests.docs.pages import ROOT, anchors, faults, link_faults
 
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "infra").rglob("README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
+# Records of what was run at some commit: what they name may be gone since, where they lead may not.
+RECORDS = [ROOT / "CHANGELOG.md", *sorted((ROOT / "docs" / "results").rglob("*.md")), *ROOT.glob("benchmarks/**/*.md")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_names_exists(page: Path) -> None:
     assert faults(page) == []
+
+
+@pytest.mark.parametrize("page", RECORDS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_links_of_a_record_lead_somewhere(page: Path) -> None:
+    assert link_faults(page) == []
 
 
 BROKEN = {
