@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,10 +93,11 @@ def _errors() -> Iterator[str]:
     yield "## Errors"
     yield f"`{ERRORS}`: what a user, an input or the surroundings can cause. The command line exits with the code."
     rows, codes = ["| error | code | when |", "|---|---|---|"], dict[str, str]()
-    for node in ast.parse((ROOT / (ERRORS.replace(".", "/") + ".py")).read_text()).body:
+    text = (ROOT / (ERRORS.replace(".", "/") + ".py")).read_text()
+    for node in ast.parse(text).body:
         if isinstance(node, ast.ClassDef):
-            own = [ast.unparse(one.value) for one in node.body if isinstance(one, ast.Assign)]
-            codes[node.name] = own[0] if own else codes[ast.unparse(node.bases[0])]
+            own = [_source(one.value, text) for one in node.body if isinstance(one, ast.Assign)]
+            codes[node.name] = own[0] if own else codes.get(_source(node.bases[0], text), "")
             about = " ".join((ast.get_docstring(node) or "").split())
             rows.append(f"| `{node.name}` | {codes[node.name]} | {_cell(about)} |")
     yield "\n".join(rows)
@@ -105,40 +107,41 @@ def _entry(name: str) -> Iterator[str]:
     module, _, attribute = name.rpartition(".")
     base = ROOT.joinpath(*module.split("."))
     file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
-    for node in ast.parse(file.read_text()).body:
+    text = file.read_text()
+    for node in ast.parse(text).body:
         if isinstance(node, Function | ast.ClassDef) and node.name == attribute:
             yield f"### `{name}`"
-            yield from _function(node) if isinstance(node, Function) else _class(node)
+            yield from _function(node, text) if isinstance(node, Function) else _class(node, text)
             return
     raise SystemExit(f"{name} is listed as public and {file.relative_to(ROOT)} does not define it; correct PUBLIC.")
 
 
-def _function(node: Function) -> Iterator[str]:
-    yield f"```python\n{_signature(node)}\n```"
+def _function(node: Function, text: str) -> Iterator[str]:
+    yield f"```python\n{_signature(node, text)}\n```"
     if found := _doc(node):
         yield found
 
 
-def _class(node: ast.ClassDef) -> Iterator[str]:
-    bases = ", ".join(map(ast.unparse, node.bases))
+def _class(node: ast.ClassDef, text: str) -> Iterator[str]:
+    bases = ", ".join(_source(base, text) for base in node.bases)
     if bases:
         yield f"```python\nclass {node.name}({bases}): ...\n```"
     if found := _doc(node):
         yield found
-    if rows := list(_fields(node)):
+    if rows := list(_fields(node, text)):
         yield "\n".join(["| field | type | default | |", "|---|---|---|---|", *rows])
     for child in node.body:
         if isinstance(child, Function) and not child.name.startswith("_") and child.name != "faults":
-            yield from _function(child)
+            yield from _function(child, text)
 
 
-def _fields(node: ast.ClassDef) -> Iterator[str]:
+def _fields(node: ast.ClassDef, text: str) -> Iterator[str]:
     """One table row per public field; a string below a field, or a `description=` in it, says what it means."""
     for child, after in zip(node.body, [*node.body[1:], None]):
         if isinstance(child, ast.Assign) and isinstance(child.targets[0], ast.Name):
             name, kind, value = child.targets[0].id, "", child.value
         elif isinstance(child, ast.AnnAssign) and isinstance(child.target, ast.Name):
-            name, kind, value = child.target.id, ast.unparse(child.annotation), child.value
+            name, kind, value = child.target.id, _source(child.annotation, text), child.value
         else:
             continue
         if name.startswith("_"):
@@ -146,7 +149,7 @@ def _fields(node: ast.ClassDef) -> Iterator[str]:
         meaning = _description(child)
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
             meaning = " ".join(after.value.value.split())
-        default = f"`{ast.unparse(value)}`" if value is not None else ""
+        default = f"`{_source(value, text)}`" if value is not None else ""
         yield f"| `{name}` | {_cell(f'`{kind}`' if kind else '')} | {_cell(default)} | {_cell(meaning)} |"
 
 
@@ -161,33 +164,18 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _signature(node: Function) -> str:
-    """`def name(...) -> type`, one argument per line where it would be long."""
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    decorators = "".join(f"@{ast.unparse(one)}\n" for one in node.decorator_list)
-    short = f"{decorators}def {node.name}({ast.unparse(node.args)}){returns}"
-    if len(short) <= 100:
-        return f"{short}: ..."
-    arguments = ",\n    ".join(_arguments(node.args))
-    return f"{decorators}def {node.name}(\n    {arguments},\n){returns}: ..."
+def _signature(node: Function, text: str) -> str:
+    """The lines of the source up to the body, so that they are formatted as the source is."""
+    first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+    inline = node.body[0].lineno == node.lineno
+    lines = text.splitlines()[first - 1 : node.body[0].lineno - (0 if inline else 1)]
+    found = textwrap.dedent("\n".join(lines)).rstrip()
+    return found if inline else f"{found} ..."
 
 
-def _arguments(args: ast.arguments) -> Iterator[str]:
-    """Each argument as source, with the star before those by keyword only."""
-    plain = [*args.posonlyargs, *args.args]
-    defaults: list[ast.expr | None] = [*[None] * (len(plain) - len(args.defaults)), *args.defaults]
-    for arg, default in zip(plain, defaults):
-        yield _argument(arg, default)
-    if args.vararg or args.kwonlyargs:
-        yield f"*{ast.unparse(args.vararg) if args.vararg else ''}"
-    for arg, default in zip(args.kwonlyargs, args.kw_defaults):
-        yield _argument(arg, default)
-    if args.kwarg:
-        yield f"**{ast.unparse(args.kwarg)}"
-
-
-def _argument(arg: ast.arg, default: ast.expr | None) -> str:
-    return ast.unparse(arg) + (f" = {ast.unparse(default)}" if default is not None else "")
+def _source(node: ast.AST | None, text: str) -> str:
+    """An expression as the source has it, on one line."""
+    return "" if node is None else " ".join((ast.get_source_segment(text, node) or "").split())
 
 
 def _doc(node: Function | ast.ClassDef) -> str:
