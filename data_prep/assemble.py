@@ -1,7 +1,4 @@
-"""Per-shard results into the manifests of whole data sets, with a list of what was left out.
-
-May import lsr.data, lsr.store, lsr.core.
-"""
+"""Per-shard results into the manifests of whole data sets, with a list of what was left out."""
 
 from __future__ import annotations
 

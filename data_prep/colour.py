@@ -1,4 +1,4 @@
-"""Embedded ICC profiles to sRGB. May import PIL and numpy."""
+"""Embedded ICC profiles to sRGB."""
 
 from __future__ import annotations
 

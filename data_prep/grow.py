@@ -1,4 +1,4 @@
-"""A plan laid over an earlier image set: its shards stay where their pictures do. May import lsr.data, lsr.store.
+"""A plan laid over an earlier image set: its shards stay where their pictures do.
 
 What comes of it is a function of the plan and the earlier set: shards of the earlier set in its order, those that lost
 or changed a picture made again without it, then shards of what is new. Many small growths leave many small shards; a

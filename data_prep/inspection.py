@@ -1,6 +1,4 @@
-"""What is known of raw files before anything is planned: read, checked and hashed, in chunks. May import lsr.store,
-lsr.core; no Ray.
-"""
+"""What is known of raw files before anything is planned: read, checked and hashed, in chunks."""
 
 from __future__ import annotations
 

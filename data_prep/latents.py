@@ -1,4 +1,4 @@
-"""Stage *latents*: one tile shard -> one latent shard with the same keys in the same order. May import torch, lsr.data.
+"""Stage *latents*: one tile shard -> one latent shard with the same keys in the same order.
 
 A latent is of exactly its tile. Members, little-endian float16 `.npy` [c, h, w]: `<key>.hr.npy` (mean),
 `<key>.hr_std.npy` where the encoder has a deviation, and one `<key>.lr-<degradation digest>.npy` for each fixed

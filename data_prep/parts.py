@@ -1,4 +1,4 @@
-"""Results of single shards, remembered in the store: a killed stage run again does only the rest. May import lsr.store.
+"""Results of single shards, remembered in the store: a killed stage run again does only the rest.
 
 `parts/<key>.json` is to one shard what `actions/<key>.json` is to a stage: created once, after its blobs. It may be
 deleted at any time, which costs time only.

@@ -1,4 +1,4 @@
-"""Stage *shard*: planned pictures -> image shards of sound originals. May import lsr.data, lsr.store, lsr.core; no Ray.
+"""Stage *shard*: planned pictures -> image shards of sound originals.
 
 Files are inspected in chunks anywhere (`data_prep.inspection`), planned once (`data_prep.planning`) and built into
 shards anywhere.

@@ -1,4 +1,4 @@
-"""Is this file a sound picture, and what must change before it is archived? May import PIL, numpy, lsr.data.pixels.
+"""Is this file a sound picture, and what must change before it is archived?
 
 Original bytes are kept where an sRGB reader would see the right 8-bit pixels; everything else is re-encoded without
 loss as PNG. Hostile bytes never raise: each file is either Sound or Refused with a reason, the same on every run.

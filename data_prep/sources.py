@@ -1,4 +1,4 @@
-"""Listing raw pictures into a snapshot. May import lsr.data, lsr.store, lsr.core.
+"""Listing raw pictures into a snapshot.
 
 A snapshot pins what was there: key, size, and etag or mtime_ns (sha256 for a packaged set, so that its snapshot is
 the same on every machine). What changed since then is refused when it is read. Web addresses of a list are not looked

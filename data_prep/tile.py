@@ -1,4 +1,4 @@
-"""Stage *tile*: one image shard -> tile shards, the training set. May import PIL, numpy, lsr.data, lsr.store; no Ray.
+"""Stage *tile*: one image shard -> tile shards, the training set.
 
 A tile is cut and resized once, and stored without loss; only photographs of the split `train` are cut.
 """

@@ -38,7 +38,7 @@ def _about(target: str) -> str:
     return (inspect.getdoc(getattr(importlib.import_module(module), function)) or "").partition("\n")[0]
 
 
-def _fields(config: Any, path: str = "") -> Iterator[dict[str, Any]]:
+def fields_of(config: Any, path: str = "") -> Iterator[dict[str, Any]]:
     """Dotted name, type, value and doc of every field below `config` that is no config itself."""
     from lsr.core.config import as_plain, field_docs
 
@@ -46,14 +46,14 @@ def _fields(config: Any, path: str = "") -> Iterator[dict[str, Any]]:
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{path}{field.name}"
         if dataclasses.is_dataclass(value):
-            yield from _fields(value, f"{name}.")
+            yield from fields_of(value, f"{name}.")
         else:
             found = docs[field.name]
             yield {"field": name, "type": found.kind, "value": as_plain(value), "doc": found.doc}
 
 
 def _show_fields(config: Any, prefix: str, *, as_json: bool) -> None:
-    rows = [row for row in _fields(config) if row["field"].startswith(prefix)]
+    rows = [row for row in fields_of(config) if row["field"].startswith(prefix)]
     if as_json:
         show(rows)
     else:

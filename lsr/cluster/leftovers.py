@@ -1,7 +1,4 @@
-"""What a local Ray leaves when its owner is killed: written down at the start, ended and removed by the next start.
-
-May import lsr.core.processes.
-"""
+"""What a local Ray leaves when its owner is killed: written down at the start, ended and removed by the next start."""
 
 from __future__ import annotations
 

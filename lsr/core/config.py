@@ -29,6 +29,8 @@ BelowOne = Annotated[float, Ge(0), Lt(1)]
 
 C = TypeVar("C")
 
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+
 
 class Config:
     """Base of every config class."""
@@ -188,12 +190,16 @@ def _parse(hint: Any, data: Any) -> tuple[Any, list[str]]:
 
 
 def _sentences(hint: Any, errors: list[Any]) -> list[str]:
-    """One sentence per error. Of a union, the option with the fewest errors is the one that was meant."""
-    told: dict[str, dict[str, list[str]]] = {}
+    """One sentence per error. Of a union, the option whose fields fit best is the one that was meant."""
+    name = getattr(hint, "__name__", "The value")
+    told: dict[str, dict[str, list[tuple[bool, str]]]] = {}
     for error in errors:
         path, option, parent = _place(hint, error["loc"])
-        told.setdefault(option.partition(":")[0], {}).setdefault(option, []).append(_sentence(error, path, parent))
-    return [text for options in told.values() for text in min(options.values(), key=len)]
+        strange = error["type"] in (*_MISSING, "unexpected_keyword_argument")
+        found = told.setdefault(option.partition(":")[0], {}).setdefault(option, [])
+        found.append((strange, _sentence(error, path, parent, name)))
+    meant = (min(options.values(), key=lambda one: (sum(s for s, _ in one), len(one))) for options in told.values())
+    return [text for one in meant for _, text in one]
 
 
 def _place(hint: Any, loc: tuple[int | str, ...]) -> tuple[str, str, type | None]:
@@ -232,15 +238,15 @@ def _item_hint(hint: Any, place: int) -> Any:
     return items[place] if place < len(items) else Any
 
 
-def _sentence(error: Any, path: str, parent: type | None) -> str:
+def _sentence(error: Any, path: str, parent: type | None, name: str) -> str:
     kind, found = error["type"], error["input"]
-    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+    if kind in _MISSING:
         return f"{path} is required."
     if kind == "unexpected_keyword_argument" and parent is not None:
         return f"{path} is not a field of {parent.__name__}; it has {', '.join(sorted(_hints(parent)))}."
     rule = error["msg"].removeprefix("Input should be ").removeprefix("Input should ")
     shown = repr(found)
-    return f"{path or 'The config'} must be {rule}, found {shown if len(shown) < 200 else shown[:200] + '...'}."
+    return f"{path or name} must be {rule}, found {shown if len(shown) < 200 else shown[:200] + '...'}."
 
 
 def _no_such_field(dotted: str, config: Any, node: dict[str, Any], what: str) -> str:

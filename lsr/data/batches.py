@@ -1,4 +1,4 @@
-"""The training source: lanes of a global batch as tensors. May import torch, numpy, lsr.core and its own room.
+"""The training source: lanes of a global batch as tensors.
 
 Lane l of step s holds positions s * batch + l * b ... + b - 1 with b = batch / lanes; what it contains is a pure
 function of (data set, order, step, lane), so prefetching, world size and resuming cannot change it.

@@ -1,4 +1,4 @@
-"""Whole shards in one folder of this machine, shared by every process that reads them. May import lsr.store, lsr.core.
+"""Whole shards in one folder of this machine, shared by every process that reads them.
 
 A file is there when it is complete and its digest was right; the ones used longest ago go when the folder is full.
 """

@@ -1,7 +1,4 @@
-"""Degradations: how a low-resolution picture is made from a tile, and brought back to the tile's size.
-
-May import torch, numpy, PIL, lsr.nn, lsr.core and data_prep.config.
-"""
+"""Degradations: how a low-resolution picture is made from a tile, and brought back to the tile's size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The root manifest of a data set: what it is, what it was made from, one row a shard. May import lsr.core, lsr.store.
+"""The root manifest of a data set: what it is, what it was made from, one row a shard.
 
 A manifest is content only: no times, hosts or code versions, so that equal data has equal digests everywhere.
 """

@@ -1,4 +1,4 @@
-"""Decoding pictures of our own shards. May import PIL, numpy, lsr.core."""
+"""Decoding pictures of our own shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every byte of a data set against its manifest. May import lsr.store, lsr.core and its own room."""
+"""Every byte of a data set against its manifest."""
 
 from __future__ import annotations
 

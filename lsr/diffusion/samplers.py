@@ -1,4 +1,4 @@
-"""Samplers: plain functions over a denoiser, a schedule and a start. May import torch, lsr.core and lsr.nn.
+"""Samplers: plain functions over a denoiser, a schedule and a start.
 
 A denoiser maps (x_t [B, ...], t int64 [B]) to its estimate of x0. Noise added on the way is drawn a sample at a time
 from (that sample's seed, step number), so results do not depend on the batch they were drawn in.

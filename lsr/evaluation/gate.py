@@ -1,4 +1,4 @@
-"""The gate: pure arithmetic from rows and rules to a verdict. Imports this room and floor 0 only.
+"""The gate: pure arithmetic from rows and rules to a verdict.
 
 PASS needs the lower bound of every rule above its limit; one upper bound below its limit is FAIL; anything else,
 a metric that was not computed among it, is INCONCLUSIVE, which is not a pass.

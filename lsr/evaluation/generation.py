@@ -1,4 +1,4 @@
-"""The protocol `samples`: generation measured without a truth. Imports Pillow, numpy and this room.
+"""The protocol `samples`: generation measured without a truth.
 
 Three questions, each one number a sample, so that the same paired bootstrap and gate apply, and two that are asked for:
 

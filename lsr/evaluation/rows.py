@@ -1,7 +1,4 @@
-"""The table of measurements: one row for a picture and a system, the only thing the gate and the report read.
-
-Imports floor 0 only.
-"""
+"""The table of measurements: one row for a picture and a system, the only thing the gate and the report read."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The comparators at work: one picture, any sizes. May import torch, numpy, Pillow, lsr.core, lsr.nn, lsr.diffusion,
-lsr.models and its own room.
-"""
+"""The comparators at work: one picture, any sizes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Pictures from noise, decoded at any size (System A 1.1). May import torch, numpy, lsr.core, lsr.nn, lsr.diffusion,
-lsr.models and its own room.
-"""
+"""Pictures from noise, decoded at any size (System A 1.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures in files: any kind that Pillow reads -> uint8 RGB, and back. May import PIL, numpy and lsr.core."""
+"""Pictures in files: any kind that Pillow reads -> uint8 RGB, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From latents to bytes, a band of rows at a time. May import torch, numpy, lsr.core, lsr.models and its own room."""
+"""From latents to bytes, a band of rows at a time."""
 
 from __future__ import annotations
 

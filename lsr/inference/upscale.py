@@ -1,5 +1,4 @@
-"""Super-resolution of any picture by any real factor or to any size (System A 1.1). May import torch, numpy, lsr.core,
-lsr.nn, lsr.diffusion, lsr.models and its own room.
+"""Super-resolution of any picture by any real factor or to any size (System A 1.1).
 
 The diffusion runs at the LR picture's own latent size; the output size is chosen when decoding. Noise is drawn once
 for the whole latent from the picture's seed, so neither windows nor the batch change it.

@@ -1,7 +1,7 @@
 """Studies: several systems trained on the same tiles for the same number of images seen, measured under one protocol.
 
 What a study compares, its seeds, budgets, margins and questions are all here, so that committing this file before the
-first run fixes them. Imports config classes only.
+first run fixes them.
 """
 
 from __future__ import annotations

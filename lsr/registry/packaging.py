@@ -1,8 +1,8 @@
 """A model version as a folder: weights, config, the code to run them, requirements, card and lineage.
 
-Imports lsr.core, lsr.models' bytes (never torch) and this room's door to mlflow. The folder is a models-from-code
-pyfunc: MLflow runs a script that it carries and reads safetensors and JSON; no pickle. Equal inputs and code give
-equal bytes in every file but lineage and card, so that one digest names the version wherever it is built.
+The folder is a models-from-code pyfunc: MLflow runs a script that it carries and reads safetensors and JSON; no pickle.
+Equal inputs and code give equal bytes in every file but lineage and card, so that one digest names the version wherever
+it is built.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The pictures of an evaluation as one file: a zip of lossless PNGs and an index, which any tool opens.
 
-Imports Pillow (through lsr.data.pixels) and this room. Members are numbered: the names of photographs and systems are
-data of others and stand in `index.json` only.
+Members are numbered: the names of photographs and systems are data of others and stand in `index.json` only.
 """
 
 from __future__ import annotations

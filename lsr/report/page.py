@@ -1,7 +1,7 @@
 """The report page: one HTML file that needs no network, with pictures to compare, curves, the table and the lineage.
 
-Imports Pillow and this room. The page is data made visible: every text is escaped, and its own policy lets nothing
-run or load but its one script, its one style sheet and the pictures inside it. Equal contents give equal bytes.
+The page is data made visible: every text is escaped, and its own policy lets nothing run or load but its one script,
+its one style sheet and the pictures inside it. Equal contents give equal bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An evaluation as pictures: the contact sheet and the curve over scales. Imports Pillow, and matplotlib lazily."""
+"""An evaluation as pictures: the contact sheet and the curve over scales."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A study's arithmetic: means with intervals over photographs, differences of two systems, who converged, who is best.
 
 Photographs are the unit: seeds, crops and (where scales are pooled) scales of one photograph are averaged first. Seeds
-are shown by their own spread. Imports this room.
+are shown by their own spread.
 """
 
 from __future__ import annotations

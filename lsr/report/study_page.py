@@ -1,4 +1,4 @@
-"""A study as markdown: a table a metric, what was asked and what came out. Imports this room."""
+"""A study as markdown: a table a metric, what was asked and what came out."""
 
 from __future__ import annotations
 

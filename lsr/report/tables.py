@@ -1,4 +1,4 @@
-"""An evaluation as tables for people: markdown for files, rich for the terminal. Imports this room; rich lazily.
+"""An evaluation as tables for people: markdown for files, rich for the terminal.
 
 The tables put every system beside bicubic, and say in words where bicubic is the better one.
 """

@@ -1,4 +1,4 @@
-"""Attempts and leases: one living maker for each action. May import lsr.core.
+"""Attempts and leases: one living maker for each action.
 
 `runs/<key>/lease.json` says who works on action `key` and until when; whoever moves it by compare-and-swap is the
 holder. `runs/<key>/attempt-<N>.json` keeps who attempt N was, and N is the fencing number with which the holder moves

@@ -1,4 +1,4 @@
-"""Content addressing and the commit point: blobs, then the manifest, then the action record. May import lsr.core."""
+"""Content addressing and the commit point: blobs, then the manifest, then the action record."""
 
 from __future__ import annotations
 

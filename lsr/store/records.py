@@ -1,4 +1,4 @@
-"""Small JSON records that are read together with the etag a compare-and-swap needs. May import lsr.core."""
+"""Small JSON records that are read together with the etag a compare-and-swap needs."""
 
 from __future__ import annotations
 

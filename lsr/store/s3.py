@@ -1,4 +1,4 @@
-"""Objects below a prefix of an S3 bucket, through boto3. May import boto3 and lsr.core.
+"""Objects below a prefix of an S3 bucket, through boto3.
 
 Conditional writes are one small PutObject with If-None-Match or If-Match, which AWS, Ceph RGW and MinIO enforce; a
 conditional CompleteMultipartUpload is not relied on. A request is retried by botocore ("standard" mode), what botocore

@@ -1,5 +1,4 @@
-"""Checkpoints in the store: safetensors files, then one fenced pointer. May import torch, safetensors, lsr.core and
-lsr.store.
+"""Checkpoints in the store: safetensors files, then one fenced pointer.
 
 `runs/<key>/checkpoint.json` is moved by compare-and-swap and names the newest checkpoints; their files lie beside it
 in `runs/<key>/checkpoint/`, named by their sha256. They are not among the shared blobs because old ones are deleted,

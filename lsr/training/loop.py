@@ -1,4 +1,4 @@
-"""The training loop: lanes, one sum, one update, and a state that survives being killed. May import torch and lsr.core.
+"""The training loop: lanes, one sum, one update, and a state that survives being killed.
 
 A global batch is cut into `lanes` micro-batches. Rank r of W computes lanes r, r + W, ...; the gradients of
 (lane mean loss) * (lane size / batch) add up in one flat buffer, which is summed over ranks once a step. All draws are

@@ -1,4 +1,4 @@
-"""AdamW and its learning rate by step. May import torch and lsr.core.
+"""AdamW and its learning rate by step.
 
 The update is written out here: constructing torch's own AdamW imports the compiler, seconds in every process of every
 stage, and its moments appear only after the first step. A test holds the two equal.

@@ -1,6 +1,4 @@
-"""What the loop asks of the world around it: an objective, a source of lanes, a tracker. May import torch, numpy and
-lsr.core.
-"""
+"""What the loop asks of the world around it: an objective, a source of lanes, a tracker."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""ESRGAN: L1, perceptual and relativistic adversarial loss in one number (Wang et al. 2018, Sec 3.2 and 3.3). May
-import torch, lsr.models and its own room.
+"""ESRGAN: L1, perceptual and relativistic adversarial loss in one number (Wang et al. 2018, Sec 3.2 and 3.3).
 
 The loop has one loss and one optimiser, so both players move at once: the generator's part sees the discriminator with
 its weights detached, the discriminator's part sees the generator's picture detached. The gradient of the sum is then

@@ -1,4 +1,4 @@
-"""Stage *autoencoder*: plain reconstruction (method.md 2.1). May import torch, lsr.models and its own room."""
+"""Stage *autoencoder*: plain reconstruction (method.md 2.1)."""
 
 from __future__ import annotations
 

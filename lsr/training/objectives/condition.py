@@ -1,5 +1,5 @@
 """The LR condition made in the training loop, for degradations that are drawn anew for every sample and so cannot be
-cached as latents. May import torch, lsr.data, lsr.models, lsr.core and its own room.
+cached as latents.
 """
 
 from __future__ import annotations

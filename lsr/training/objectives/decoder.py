@@ -1,6 +1,4 @@
-"""Stage *decoder*: the implicit neural decoder at random output scales (method.md 2.1). May import torch, lsr.models
-and its own room.
-"""
+"""Stage *decoder*: the implicit neural decoder at random output scales (method.md 2.1)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Stage *joint*: denoising and alignment in one loss (System A Eq 7-9). May import torch, lsr.diffusion, lsr.models
-and its own room.
+"""Stage *joint*: denoising and alignment in one loss (System A Eq 7-9).
 
 The image error is back-propagated through the fixed neural decoder to the U-Net: the decoder's weights take no
 gradient, but autograd stays on through it (method.md, gotcha 11).

@@ -1,6 +1,4 @@
-"""What the denoising and the joint objective share: noised latents and the denoising loss. May import torch,
-lsr.diffusion, lsr.models and its own room.
-"""
+"""What the denoising and the joint objective share: noised latents and the denoising loss."""
 
 from __future__ import annotations
 

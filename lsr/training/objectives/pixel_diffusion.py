@@ -1,6 +1,4 @@
-"""SR3 and IDM: denoising in pixels under a continuous noise level (method.md 4). May import torch, lsr.diffusion,
-lsr.models and its own room.
-"""
+"""SR3 and IDM: denoising in pixels under a continuous noise level (method.md 4)."""
 
 from __future__ import annotations
 

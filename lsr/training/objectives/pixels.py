@@ -1,4 +1,4 @@
-"""Tiles as tensors and pictures for people. May import torch, numpy and lsr.nn."""
+"""Tiles as tensors and pictures for people."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""EDSR and LIIF: one forward from LR to the truth (method.md 6). May import torch, lsr.models, lsr.data.degrade and its
-own room.
-"""
+"""EDSR and LIIF: one forward from LR to the truth (method.md 6)."""
 
 from __future__ import annotations
 
