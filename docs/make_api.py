@@ -27,7 +27,7 @@ PUBLIC = (
     (
         "Upscale and generate",
         "For a system that you built or loaded yourself, without a registry.",
-        ("lsr.inference.upscale.upscale", "lsr.inference.generate.generate"),
+        ("lsr.inference.images.read_image", "lsr.inference.upscale.upscale", "lsr.inference.generate.generate"),
     ),
     (
         "Recipes",

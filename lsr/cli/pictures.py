@@ -53,6 +53,7 @@ def upscale(
     )
     show(report) if json_ else typer.echo(
         f"{report['input']} -> {report['output']} {report['path']} ({report['model']})"
+        + (f", input converted: {', '.join(report['converted'])}" if report["converted"] else "")
     )
 
 

@@ -22,6 +22,7 @@ from lsr.models.baselines.idm import Idm
 from lsr.models.baselines.liif import Liif
 from lsr.models.baselines.sr3 import Sr3
 from lsr.nn.random import normal
+from lsr.nn.units import to_bytes
 
 Image = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -116,8 +117,7 @@ def _rendered(model: Liif, lr: Image, sizes: Sequence[Size]) -> list[Image]:
 
 def _to_image(x: Tensor) -> Image:
     """[1, 3, H, W] in [-1, 1], clamped -> uint8 [H, W, 3]."""
-    pixels = ((x[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    image: Image = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+    image: Image = to_bytes(x[0]).permute(1, 2, 0).contiguous().cpu().numpy()
     return image
 
 

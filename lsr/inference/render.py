@@ -12,6 +12,7 @@ from torch import Tensor
 from lsr.core.errors import InputError
 from lsr.inference.windows import Window, blend
 from lsr.models.system import LatentSystem
+from lsr.nn.units import from_levels, to_levels
 
 PIXELS_AT_ONCE = 1 << 18
 MAX_PIXELS = 1 << 30
@@ -27,7 +28,7 @@ def check_size(size: tuple[int, int]) -> None:
 
 def to_float(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return from_levels(torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2))
 
 
 def features_of(system: LatentSystem, z: Tensor, window: Window) -> Tensor:
@@ -49,7 +50,7 @@ def _bands(
     for start in range(0, size[0], band):
         stop = min(start + band, size[0])
         image = system.render(features, size, rows=(start, stop), extent=extent, lr=lr)
-        yield slice(start, stop), ((image.clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1)
+        yield slice(start, stop), to_levels(image).permute(0, 2, 3, 1)
 
 
 def render(

@@ -1,13 +1,12 @@
 """The script that MLflow runs to load a packaged model version. Never imported by lsr: MLflow executes it.
 
 It needs lsr.core, lsr.nn, lsr.diffusion, lsr.models and lsr.inference, which the version carries beside it in `code/`.
-Super-resolution takes rows (image: bytes of any picture Pillow reads, scale: output / input side); generation takes
+Super-resolution takes rows (image: bytes of an image file, scale: output / input side); generation takes
 rows (side: pixels, seed). Both answer one PNG a row.
 """
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import mlflow.models
 import mlflow.pyfunc
 import pandas as pd
-from PIL import Image
 
 if TYPE_CHECKING:
     from lsr.diffusion.config import SamplerConfig
@@ -43,17 +41,19 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return [self._generate(row, sampler) for row in rows]
 
     def _upscale(self, row: dict[str, Any], sampler: SamplerConfig) -> bytes:
+        from lsr.core.encoding import png
         from lsr.inference.images import load_image
         from lsr.inference.upscale import upscale
 
-        return _png(upscale(self._system, load_image(row["image"]), scale=float(row["scale"]), sampler=sampler))
+        return png(upscale(self._system, load_image(row["image"]), scale=float(row["scale"]), sampler=sampler))
 
     def _generate(self, row: dict[str, Any], sampler: SamplerConfig) -> bytes:
+        from lsr.core.encoding import png
         from lsr.inference.generate import generate
 
         side = int(row["side"])
         sampler = replace(sampler, seed=int(row["seed"]))
-        return _png(generate(self._system, (side, side), 1, sampler=sampler)[0])
+        return png(generate(self._system, (side, side), 1, sampler=sampler)[0])
 
 
 def _sampler(params: dict[str, Any]) -> SamplerConfig:
@@ -65,12 +65,6 @@ def _sampler(params: dict[str, Any]) -> SamplerConfig:
     kinds = {"steps": int, "eta": float, "sampler": str, "seed": int}
     plain = {"name" if name == "sampler" else name: kinds[name](value) for name, value in params.items()}
     return from_plain(SamplerConfig, plain)
-
-
-def _png(pixels: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 mlflow.models.set_model(LsrModel())

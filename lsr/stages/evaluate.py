@@ -54,8 +54,9 @@ def held_out(store: Store, images: Ref, cache: Path) -> Iterator[tuple[str, Imag
 
     cache: the cache folder of the settings. Raises InputError when no photograph is held out.
     """
+    from lsr.core.pixels import decode_rgb
     from lsr.data.cache import shards_in
-    from lsr.data.pixels import decode_rgb, picture_of
+    from lsr.data.pixels import picture_of
     from lsr.data.shards import SampleReader
 
     manifest = load_manifest(store, images.path)
@@ -74,8 +75,9 @@ def held_out(store: Store, images: Ref, cache: Path) -> Iterator[tuple[str, Imag
 
 def real_tiles(store: Store, tiles: Ref, cache: Path) -> list[Image]:
     """At most MOST_TILES tiles, spread evenly over the set, that samples are compared with."""
+    from lsr.core.pixels import decode_rgb
     from lsr.data.cache import shards_in
-    from lsr.data.pixels import decode_rgb, picture_of
+    from lsr.data.pixels import picture_of
     from lsr.data.shards import SampleReader
     from lsr.evaluation.generation import MOST_TILES
 

@@ -87,12 +87,11 @@ def load_version(uri: str, version: Version, cache: str) -> LatentSystem:
 
 def _upscale_shard(system: LatentSystem, part: tuple[ShardRow, int], *, store: str, config: InferConfig) -> Done:
     """The first so many pictures of one shard."""
-    from PIL import Image
-
-    from lsr.data.pixels import decode_rgb, picture_of
+    from lsr.core.encoding import png
+    from lsr.core.pixels import decode_rgb
+    from lsr.data.pixels import picture_of
     from lsr.data.shards import read_samples
     from lsr.inference.upscale import upscale
-    from lsr.report.sheet import png
 
     opened = open_store(store)
     row, wanted = part
@@ -115,9 +114,7 @@ def _upscale_shard(system: LatentSystem, part: tuple[ShardRow, int], *, store: s
         height, width = result.shape[:2]
         source = json.loads(members["json"])["source"]
         about = canonical_json({"source": source, "scale": config.scale, "width": width, "height": height})
-        outputs.append(
-            Sample(key, source, "output", width, height, {"png": png(Image.fromarray(result)), "json": about})
-        )
+        outputs.append(Sample(key, source, "output", width, height, {"png": png(result), "json": about}))
     shard = store_shard(opened, *write_tar(outputs)) if outputs else None
     return Done(shard=shard, inputs=inputs, failed=tuple(failed))
 

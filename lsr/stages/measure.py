@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -156,11 +155,9 @@ def pretrained_path(ctx: Context) -> Path:
 
 def _kept(store: Store, exhibit: Exhibit, label: str) -> dict[str, Any]:
     def blob(image: Image) -> str:
-        from PIL import Image as Pillow
+        from lsr.core.encoding import png
 
-        buffer = io.BytesIO()
-        Pillow.fromarray(image).save(buffer, "PNG")
-        return put_blob(store, buffer.getvalue(), "png").path
+        return put_blob(store, png(image), "png").path
 
     return {
         "photo": exhibit.photo,

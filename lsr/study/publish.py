@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
@@ -10,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
+from lsr.core.pixels import decode_rgb
 from lsr.engine.context import Context
 from lsr.engine.request import Request
 from lsr.evaluation.protocol import Exhibit, Image
@@ -219,10 +217,7 @@ def _html(study: StudyConfig, merged: Evaluation, exhibits: Sequence[Exhibit], f
 
 
 def _image(store: Store, path: str) -> Image:
-    from PIL import Image as Pillow
-
-    with Pillow.open(io.BytesIO(get_blob(store, path))) as picture:
-        return np.asarray(picture.convert("RGB"))
+    return decode_rgb(get_blob(store, path), f"{store.uri}/{path}")
 
 
 def _log(study: StudyConfig, requests: dict[str, Request], paths: Sequence[Path], ctx: Context) -> None:

@@ -23,11 +23,14 @@ def upscale_file(
     sampler: SamplerConfig,
 ) -> dict[str, Any]:
     """Upscale one image file; what was done, as plain data."""
-    from lsr.inference.images import load_image, save_image
+    from lsr.core.encoding import container_of
+    from lsr.inference.images import read_image, save_image
     from lsr.inference.upscale import target_size
 
-    pixels = load_image(image)
-    target_size((pixels.shape[0], pixels.shape[1]), scale=scale, target=size)
+    read = read_image(image)
+    pixels = read.rgb
+    # Before the model is loaded: an output that cannot be written is not computed.
+    container_of(output, target_size((pixels.shape[0], pixels.shape[1]), scale=scale, target=size))
     loaded = load(model, settings=settings)
     result = loaded.upscale(pixels, scale=scale, size=size, sampler=sampler)
     save_image(result, output)
@@ -37,6 +40,7 @@ def upscale_file(
         "path": str(output),
         "model": loaded.name,
         "digest": loaded.digest,
+        "converted": list(read.changes),
     }
 
 

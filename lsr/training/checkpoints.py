@@ -7,7 +7,6 @@ and another run's result may hold the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lsr.core.errors import ConflictError, IntegrityError, LeaseLostError, NotFoundError, StoreError
+from lsr.core.files import file_sha256
 from lsr.store import Store
 from lsr.store.content import Blob, put_blob
 from lsr.store.files import sweep_folders
@@ -130,7 +130,7 @@ class Checkpoints:
         return out
 
     def _write(self, path: Path) -> str:
-        key = f"{self._folder}/{_sha256(path)}.safetensors"
+        key = f"{self._folder}/{file_sha256(path)}.safetensors"
         self.store.write_file(key, path)
         return key
 
@@ -159,8 +159,3 @@ class Checkpoints:
 
 def _temporary() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix=f"{_TEMP_PREFIX}{process_token()}-")
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

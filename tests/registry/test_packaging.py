@@ -172,9 +172,9 @@ def test_a_version_takes_the_sampler_and_refuses_what_is_no_picture(
     expected = upscale(load_system(*saved), photo, scale=2.5, steps=3, sampler="dpm++", seed=3)
     np.testing.assert_array_equal(pixels(answer), expected)
     for image, scale, said in (
-        (b"no picture", 2.0, "not a picture that can be read whole"),
+        (b"no picture", 2.0, "The image is not an image of a known format"),
         (png(photo), float("nan"), "scale must be a finite number above 0"),
-        (png(photo)[: len(png(photo)) // 2], 2.0, "not a picture that can be read whole"),
+        (png(photo)[: len(png(photo)) // 2], 2.0, "The image does not decode: OSError"),
     ):
         with pytest.raises(Exception, match=said):
             model.predict(pd.DataFrame({"image": [image], "scale": [scale]}))
@@ -217,10 +217,10 @@ def test_a_package_of_another_format_or_with_a_false_name_is_refused(package: Pa
         open_package(package.path, digest=package.digest, files="0" * 64, where="m/1")
     listing = tmp_path / "files.json"
     listing.write_text('{"format": 9}')
-    from lsr.registry.packaging import _sha256
+    from lsr.core.files import file_sha256
 
     with pytest.raises(VersionMismatchError, match="format 9"):
-        open_package(tmp_path, digest="0" * 64, files=_sha256(listing), where="m/1")
+        open_package(tmp_path, digest="0" * 64, files=file_sha256(listing), where="m/1")
 
 
 CLEAN = """

@@ -12,9 +12,9 @@ import boto3
 import numpy as np
 import pytest
 from moto import mock_aws
-from PIL import Image
 
 from data_prep.tars import Sample, store_shard, write_tar
+from lsr.core.encoding import png
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
 from lsr.data.manifest import Manifest
@@ -23,7 +23,6 @@ from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.pictures import bicubic
 from lsr.models.system import LatentSystem
 from lsr.recipes.schema import ComputeConfig
-from lsr.report.sheet import png
 from lsr.stages import evaluate
 from lsr.stages.evaluate import SHOWN, held_out, real_tiles
 from lsr.store import Store, open_store
@@ -45,7 +44,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 def put(store: Store, kind: str) -> Ref:
     """A set of the four pictures, of which the last two are held out."""
     samples = [
-        Sample(f"{n}", "p", "eval" if n > 1 else "train", 8, 8, {"png": png(Image.fromarray(p)), "json": b"{}"})
+        Sample(f"{n}", "p", "eval" if n > 1 else "train", 8, 8, {"png": png(p), "json": b"{}"})
         for n, p in enumerate(PIXELS)
     ]
     row = store_shard(store, *write_tar(samples))
