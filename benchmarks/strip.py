@@ -11,16 +11,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
+from lsr.core.encoding import png
 from lsr.core.errors import InputError
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
 from lsr.evaluation.pictures import Exhibit, Image, decibels
 from lsr.registry.versions import resolve
 from lsr.report.exhibits import unpack_exhibits
-from lsr.report.sheet import png
 from lsr.stages.evaluate import read_evaluation
 from lsr.stages.register import REFS
 from lsr.store import open_store
@@ -74,7 +75,7 @@ def strip(exhibits: Sequence[Exhibit]) -> bytes:
             panel = Pillow.fromarray(pixels).resize((PANEL, PANEL), Pillow.Resampling.NEAREST)
             sheet.paste(panel, (x, y))
             draw.text((x, y + PANEL + 2), label, fill="black", font=font)
-    return png(sheet)
+    return png(np.asarray(sheet))
 
 
 def _line(exhibit: Exhibit) -> list[tuple[Image, str]]:

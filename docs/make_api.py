@@ -26,8 +26,13 @@ PUBLIC = (
     ),
     (
         "Upscale and generate",
-        "For a system that you built or loaded yourself, without a registry.",
-        ("lsr.inference.images.read_image", "lsr.inference.upscale.upscale", "lsr.inference.generate.generate"),
+        "Files to arrays and back; and for a system that you built or loaded yourself, without a registry.",
+        (
+            "lsr.inference.images.load_image",
+            "lsr.inference.images.save_image",
+            "lsr.inference.upscale.upscale",
+            "lsr.inference.generate.generate",
+        ),
     ),
     (
         "Recipes",
