@@ -51,6 +51,8 @@ class TrainRun(Config):
     """At most so many images per forward and backward pass; null takes a worker's whole share."""
     max_failures: Count = 2
     """Restarts of the workers from the last checkpoint."""
+    keep_checkpoint: bool = True
+    """A finished training keeps the checkpoint from which a longer one can go on, until `lsr gc` removes it by age."""
     every: Cadence = Cadence()
     """How often it logs, draws and saves."""
 

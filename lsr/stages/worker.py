@@ -6,6 +6,7 @@ With one worker and no Ray this runs in the driver's process just the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +65,7 @@ def run_worker(
                 stage=request.stage,
                 world=World.here("cuda" if run.worker.gpus > 0 else "cpu"),
                 checkpoints=Checkpoints(store, request.key, plain["fencing"]),
+                siblings=plain["siblings"],
                 tracker=tracker or _NoTracker(),
                 progress=FileProgress(Path(plain["progress"])) if rank == 0 else Quiet(),
                 stop_requested=stop_requested,
@@ -78,9 +80,9 @@ def run_worker(
         return None
     return {
         "system": training.system,
-        "weights": {"raw": result.weights.path, "ema": result.ema.path, "optimiser": result.optimiser.path},
+        "weights": {"ema": result.ema.path},
         "steps": result.steps,
         "images_seen": result.images_seen,
         "metrics": result.metrics,
-        "resumed_from": [{"step": one.step, "note": one.note} for one in result.resumed_from],
+        "resumed_from": [asdict(one) for one in result.resumed_from],
     }
