@@ -25,13 +25,14 @@ PUBLIC = (
         ("lsr.tools.loading.load", "lsr.tools.loading.LoadedModel"),
     ),
     (
-        "Upscale and generate",
+        "Images and executors",
         "Files to arrays and back; and for a system that you built or loaded yourself, without a registry.",
         (
             "lsr.inference.images.load_image",
             "lsr.inference.images.save_image",
-            "lsr.inference.upscale.upscale",
-            "lsr.inference.generate.generate",
+            "lsr.inference.executor.Executor",
+            "lsr.inference.request.Target",
+            "lsr.inference.config.ExecutorConfig",
         ),
     ),
     (

@@ -3,62 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lsr.core.settings import Settings
-from lsr.tools.loading import load
-
-if TYPE_CHECKING:
-    from lsr.diffusion.config import SamplerConfig
+from lsr.diffusion.config import SamplerConfig
+from lsr.inference.request import Size, Target
+from lsr.registry.load import load_named
 
 
 def upscale_file(
-    settings: Settings,
-    model: str,
-    image: Path,
-    output: Path,
-    *,
-    scale: float | None,
-    size: tuple[int, int] | None,
-    sampler: SamplerConfig,
+    settings: Settings, model: str, image: Path, output: Path, target: Target, sampler: SamplerConfig
 ) -> dict[str, Any]:
     """Upscale one image file; what was done, as plain data."""
     from lsr.core.encoding import container_of
     from lsr.inference.images import read_image, save_image
-    from lsr.inference.upscale import target_size
 
     read = read_image(image)
     pixels = read.rgb
-    # Before the model is loaded: an output that cannot be written is not computed.
-    container_of(output, target_size((pixels.shape[0], pixels.shape[1]), scale=scale, target=size))
-    loaded = load(model, settings=settings)
-    result = loaded.upscale(pixels, scale=scale, size=size, sampler=sampler)
+    # Before the model is loaded: an output that cannot be written is not begun.
+    container_of(output, target.of((pixels.shape[0], pixels.shape[1])))
+    executor, version = load_named(settings, model)
+    result = executor.upscale(pixels, target, sampler)
     save_image(result, output)
     return {
         "input": f"{pixels.shape[1]}x{pixels.shape[0]}",
         "output": f"{result.shape[1]}x{result.shape[0]}",
         "path": str(output),
-        "model": loaded.name,
-        "digest": loaded.digest,
+        "model": str(version),
+        "digest": version.digest,
         "converted": list(read.changes),
     }
 
 
 def generate_files(
-    settings: Settings,
-    model: str,
-    folder: Path,
-    *,
-    size: tuple[int, int],
-    count: int,
-    sampler: SamplerConfig,
+    settings: Settings, model: str, folder: Path, size: Size, count: int, sampler: SamplerConfig
 ) -> list[Path]:
     """Generate `count` images of `size` (height, width) into `folder`."""
     from lsr.inference.images import save_image
 
-    images = load(model, settings=settings).generate(size, count, sampler=sampler)
+    executor, _ = load_named(settings, model)
+    images = executor.generate(size, count, sampler)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{sampler.seed:06d}-{number:04d}.png" for number in range(count)]
-    for path, image in zip(paths, images):
+    for path, image in zip(paths, images, strict=True):
         save_image(image, path)
     return paths

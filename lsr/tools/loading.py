@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 from lsr.core.settings import Settings, load_settings
 from lsr.diffusion.config import SamplerConfig
-from lsr.stages.infer import load_version
-from lsr.store import open_store
+from lsr.inference.config import ExecutorConfig
+from lsr.inference.request import Image, Size, Target
+from lsr.registry.load import load_named
+from lsr.registry.versions import Version
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from lsr.models.system import LatentSystem
-    from lsr.registry.versions import Version
+    from lsr.inference.executor import Executor
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A version with its weights on this machine's device: the first GPU where there is one, else the CPU."""
+    """A registered version, ready on its device."""
 
     version: Version
-    system: LatentSystem
+    """Name, number and digest in the registry."""
+    executor: Executor
+    """What it is asked through; it also takes several images and sizes at once."""
 
     @property
     def name(self) -> str:
@@ -37,12 +37,12 @@ class LoadedModel:
 
     def upscale(
         self,
-        image: NDArray[np.uint8],
+        image: Image,
         *,
         scale: float | None = None,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         sampler: SamplerConfig = SamplerConfig(),
-    ) -> NDArray[np.uint8]:
+    ) -> Image:
         """Upscale one image by a factor or to a size.
 
         image: uint8 [H, W, 3], RGB, sides of 1 pixel and up.
@@ -52,38 +52,26 @@ class LoadedModel:
         Returns uint8 [H', W', 3].
         Raises InputError for another array, and unless exactly one of scale and size is given.
         """
-        from lsr.inference.upscale import upscale
+        return self.executor.upscale(image, Target(scale=scale, size=size), sampler)
 
-        return upscale(self.system, image, scale=scale, size=size, sampler=sampler)
-
-    def generate(
-        self,
-        size: tuple[int, int],
-        count: int = 1,
-        *,
-        sampler: SamplerConfig = SamplerConfig(steps=50),
-    ) -> NDArray[np.uint8]:
+    def generate(self, size: Size, count: int = 1, *, sampler: SamplerConfig = SamplerConfig(steps=50)) -> Image:
         """Generate `count` images of `size` (height, width) from noise: uint8 [count, H, W, 3].
 
         Raises InputError for a super-resolution model.
         """
-        from lsr.inference.generate import generate
-
-        return generate(self.system, size, count, sampler=sampler)
+        return self.executor.generate(size, count, sampler)
 
 
-def load(model: str, *, settings: Settings | None = None) -> LoadedModel:
+def load(model: str, *, settings: Settings | None = None, config: ExecutorConfig = ExecutorConfig()) -> LoadedModel:
     """Load a registered version.
 
     model: `name@alias` or `name/number`. An alias is resolved once, here: a later promotion does not change what was
     loaded.
     settings: where the store and MLflow are; by default what the environment says (`LSR_HOME`, `LSR_STORE`,
     `MLFLOW_TRACKING_URI`).
+    config: device, by default the GPU where there is one, and images per call of the network.
     Raises NotFoundError for an unknown model, ConflictError for an alias that disagrees with the promotion log,
     IntegrityError for files that differ from their digests.
     """
-    from lsr.registry.aliases import resolve_for_inference
-
-    found = settings or load_settings()
-    version = resolve_for_inference(open_store(found.store), found.mlflow, found.prefix + model)
-    return LoadedModel(version=version, system=load_version(found.mlflow, version, str(found.cache / "versions")))
+    executor, version = load_named(settings or load_settings(), model, config)
+    return LoadedModel(version=version, executor=executor)

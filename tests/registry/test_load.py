@@ -16,7 +16,7 @@ import lsr
 from lsr.core.errors import ConfigError, InputError, NotFoundError
 from lsr.core.settings import load_settings
 from lsr.diffusion.config import SamplerConfig
-from lsr.inference.upscale import upscale
+from lsr.inference.request import Target
 from lsr.registry.aliases import reconcile
 from lsr.registry.promotion import promote, put_verdict
 from lsr.registry.runs import open_run
@@ -60,14 +60,14 @@ def test_the_lines_of_the_readme_make_a_larger_image(
         assert larger.size == (round(10 * 3.7), round(12 * 3.7))
 
 
-def test_a_loaded_version_says_which_it_is_and_answers_as_upscale_does(champion: str, photo: np.ndarray) -> None:
+def test_a_loaded_version_says_which_it_is_and_answers_as_its_executor_does(champion: str, photo: np.ndarray) -> None:
     model = lsr.load(f"{MODEL}@champion")
     assert model.name == champion == f"{MODEL}/1"
     assert len(model.digest) == 64
     assert lsr.load(champion).digest == model.digest
     few = SamplerConfig(steps=2, seed=3)
     made = model.upscale(photo, size=(20, 30), sampler=few)
-    np.testing.assert_array_equal(made, upscale(model.system, photo, size=(20, 30), sampler=few))
+    np.testing.assert_array_equal(made, model.executor.upscale_all([photo], [Target(size=(20, 30))], few)[0][0])
     assert not np.array_equal(made, model.upscale(photo, size=(20, 30), sampler=replace(few, seed=4)))
 
 
