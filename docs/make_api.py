@@ -60,7 +60,7 @@ PUBLIC = (
             "lsr.recipes.run.Run",
             "lsr.recipes.run.TrainRun",
             "lsr.recipes.run.MapRun",
-            "lsr.recipes.run.Resources",
+            "lsr.core.resources.Resources",
             "lsr.training.config.Cadence",
         ),
     ),

@@ -12,9 +12,9 @@ import safetensors.torch
 import torch
 
 from lsr.core.errors import IntegrityError, LeaseLostError, StoreError
+from lsr.core.processes import process_token
 from lsr.store import Store
 from lsr.store.content import get_blob
-from lsr.store.owner import process_token
 from lsr.training.checkpoints import Checkpoint, Checkpoints, Resume, Tensors
 
 
@@ -178,7 +178,7 @@ def test_temporary_folders_of_killed_processes_go_at_the_next_start(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     pid, started, space = process_token().split(".")
-    dead, living = f"{pid}.{int(started) - 3_600_000}.{space}", process_token()
+    dead, living = f"{pid}.{int(started) - 1}.{space}", process_token()
     for name in (f"lsr-checkpoint-{dead}-a", f"lsr-checkpoint-{living}-b", "lsr-checkpoint-old", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights.safetensors").write_bytes(b"x")
