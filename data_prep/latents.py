@@ -23,13 +23,15 @@ from data_prep.parts import once
 from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.config import as_plain
 from lsr.core.errors import InputError, IntegrityError
+from lsr.core.pixels import decode_rgb
 from lsr.data.config import DegradationConfig
 from lsr.data.degrade import degradation_digest, degrade, restore_size
 from lsr.data.index import IndexRow
 from lsr.data.manifest import ShardRow, load_manifest
-from lsr.data.pixels import decode_rgb, picture_of
+from lsr.data.pixels import picture_of
 from lsr.data.shards import index_of, iter_shard
 from lsr.data.whitening import Whitening
+from lsr.nn.units import from_levels
 from lsr.store import Store, open_store
 from lsr.store.content import get_blob
 
@@ -181,7 +183,7 @@ def _batches(data: bytes, tiles: Sequence[IndexRow], size: int, where: str) -> I
         rows.append(row)
         images.append(decode_rgb(picture_of(members, name), name))
         if len(rows) == size or number == len(samples):
-            yield rows, torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+            yield rows, from_levels(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
             rows, images = [], []
 
 

@@ -1,7 +1,9 @@
 """Stage *shard*: planned pictures -> image shards of sound originals.
 
 Files are inspected in chunks anywhere (`data_prep.inspection`), planned once (`data_prep.planning`) and built into
-shards anywhere.
+shards anywhere. Inspection decodes every file once. Building reads the bytes again, compares their digest and decodes
+only what is archived as another file: the encoded PNGs of all inspected files would take more disk than that takes
+time, and most inspected files are archived as they are.
 """
 
 from __future__ import annotations

@@ -64,10 +64,18 @@ def _stage_command(name: str) -> None:
         with context_for(chosen, run_from(run, set_run), quiet=json_) as ctx:
             outcome = run_stage(name, chosen, ctx, upstream=upstream)
         if json_:
-            show({"stage": name, "made": outcome.made, "seconds": outcome.seconds, **outcome.ref.as_dict()})
+            show(
+                {
+                    "stage": name,
+                    "made": outcome.made,
+                    "seconds": outcome.seconds,
+                    "note": outcome.note,
+                    **outcome.ref.as_dict(),
+                }
+            )
         else:
             verb = "made" if outcome.made else "reused"
-            typer.echo(f"{name}: {verb} in {outcome.seconds:.1f} s  {outcome.ref.path}")
+            typer.echo(f"{name}: {verb} in {outcome.seconds:.1f} s  {outcome.ref.path}  {outcome.note}".rstrip())
 
     command.__doc__ = ABOUT[name]
     _commands[name] = command

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from lsr.core.files import write_whole
 from lsr.core.processes import ProcessMark, end, ended, mark, mark_of
 
 # Only folders of this name are removed, whatever a record says.
@@ -33,9 +34,7 @@ def write_record(path: Path, temp: Path, processes: list[ProcessMark]) -> None:
         "processes": [asdict(each) for each in processes],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(plain))
-    draft.replace(path)
+    write_whole(path, json.dumps(plain))
 
 
 def children_naming(temp: Path) -> list[ProcessMark]:

@@ -1,4 +1,4 @@
-"""Live progress of long work, behind one small Protocol so that nothing below the command line draws on a terminal."""
+"""Live progress of long work, behind one small Protocol: who works does not draw on a terminal."""
 
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lsr.core.errors import InputError, IntegrityError
+from lsr.core.pixels import decode_rgb
 from lsr.data.order import SampleOrder, lane_positions, lane_size
-from lsr.data.pixels import decode_rgb, picture_of
+from lsr.data.pixels import picture_of
 from lsr.data.prefetch import Batch, Prefetcher
 from lsr.data.shards import SampleReader
 

@@ -29,7 +29,7 @@ class Context:
     """One process's view of the surroundings; everything heavy is opened on first use and closed with it.
 
     run: how work is spread. line: name under which the MLflow runs of one recipe are gathered. provenance: tags of
-    every run, such as the Prefect flow run's id.
+    every run, such as the Prefect flow run's id. notes: sentences on how results came about, by action key.
     """
 
     settings: Settings
@@ -38,6 +38,7 @@ class Context:
     line: str = "stages"
     progress: Progress = field(default_factory=Quiet)
     provenance: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _session: Session | None = None
     _parent: str | None = None
@@ -93,6 +94,14 @@ class Context:
             LINE: self.line,
             PROVENANCE: json.dumps(self.provenance),
         }
+
+    def say(self, key: str, sentence: str) -> None:
+        """A sentence on how the result of action `key` comes about, for its outcome and for whoever watches."""
+        if not sentence:
+            return
+        self.notes[key] = f"{self.notes[key]} {sentence}" if key in self.notes else sentence
+        if not isinstance(self.progress, Quiet):
+            print(sentence, file=sys.stderr, flush=True)
 
     def job_log(self, text: str) -> None:
         """Pass on what a Ray job prints."""

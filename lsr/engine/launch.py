@@ -25,12 +25,13 @@ POLL_SECONDS = 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a stage's result came about."""
+    """How a stage's result came about. note: what else is to be said of it."""
 
     stage: str
     ref: Ref
     made: bool
     seconds: float
+    note: str = ""
 
 
 def launch(request: Request, ctx: Context) -> Outcome:
@@ -40,7 +41,8 @@ def launch(request: Request, ctx: Context) -> Outcome:
     if found is not None:
         return Outcome(stage=request.stage, ref=found, made=False, seconds=time.monotonic() - started)
     ref = make_here(request, ctx) if ctx.settings.embedded else _make_by_job(request, ctx)
-    return Outcome(stage=request.stage, ref=ref, made=True, seconds=time.monotonic() - started)
+    seconds, note = time.monotonic() - started, ctx.notes.get(request.key, "")
+    return Outcome(stage=request.stage, ref=ref, made=True, seconds=seconds, note=note)
 
 
 def make_here(request: Request, ctx: Context) -> Ref:

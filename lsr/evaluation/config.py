@@ -9,6 +9,8 @@ from annotated_types import Ge, Gt, Lt
 
 from lsr.core.config import Config, Count, Positive, PositiveFloat
 from lsr.diffusion.config import SamplerConfig
+from lsr.evaluation.metrics import GATED
+from lsr.inference.config import Precision
 
 ProtocolName = Literal["per-image", "seed-a", "liif-full"]
 MetricName = Literal["dists", "mobilenetv2", "vgg16", "size_matrix"]
@@ -44,6 +46,8 @@ class EvaluateConfig(Config):
     """Leave out the first so many photos, on which choices may have been made."""
     sampler: SamplerConfig = SamplerConfig(seed=1234)
     """How each image is drawn."""
+    precision: Precision = "fp32"
+    """Of the networks."""
     samples: Positive = 16
     """Generation: images drawn."""
     sizes: tuple[Annotated[int, Ge(SMALLEST_GENERATED)], ...] = (64, 96, 128)
@@ -83,18 +87,19 @@ class Rule(Config):
     absolute bound of 5 on `tile_distance` is `above=-5`.
     """
 
-    metric: Literal[
-        "psnr", "ssim", "lpips", "dists", "lr_psnr", "scale_ssim", "self_ssim", "tile_distance", "diversity"
-    ]
-    """`lr_psnr` is low-resolution consistency, `scale_ssim` scale consistency; for generation `self_ssim`,
-    `tile_distance` (statistics against real tiles, 1 for a real tile) and `diversity` (1 when as varied as real
-    tiles)."""
+    metric: str
+    """A name of lsr/evaluation/metrics.py: for super-resolution `psnr`, `ssim`, `lpips`, `dists`, `lr_psnr`
+    (low-resolution consistency), `scale_ssim` (scale consistency); for generation `self_ssim`, `tile_distance`
+    (statistics against real tiles, 1 for a real tile) and `diversity` (1 when as varied as real tiles)."""
     reference: Literal["bicubic", "champion", "none"]
     """What the metric is held against; none for an absolute bound."""
     above: float
     """The bound."""
     scope: Literal["in-range", "out-of-range", "all"] = "all"
     """Which scales."""
+
+    def faults(self) -> list[str]:
+        return [] if self.metric in GATED else [f"metric must be one of {', '.join(GATED)}, found {self.metric!r}."]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,7 +33,6 @@ from lsr.metrics.extractors import Extractor, extract
 
 Floats = npt.NDArray[np.float64]
 PROTOCOL = "samples"
-METRICS = ("self_ssim", "tile_distance", "diversity")
 SIDE = 32
 """Side in pixels at which statistics and distances between pictures are taken."""
 

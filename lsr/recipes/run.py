@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lsr.core.config import Config, Count, Positive, PositiveFloat
 from lsr.core.resources import Resources
+from lsr.inference.config import ExecutorConfig
 from lsr.recipes.loading import load
 from lsr.training.config import Cadence
 
@@ -30,8 +31,9 @@ class MapRun(Config):
 class TrainRun(Config):
     """Every training stage."""
 
-    workers: Positive = 1
-    """Training processes; each sees its share of every global batch."""
+    workers: Count = 1
+    """Training processes; each sees its share of every global batch. 0 trains in the process that runs the stage,
+    without Ray."""
     worker: Resources = Resources()
     """Of each process."""
     driver: Resources = Resources()
@@ -40,6 +42,8 @@ class TrainRun(Config):
     """At most so many images per forward and backward pass; null takes a worker's whole share."""
     max_failures: Count = 2
     """Restarts of the workers from the last checkpoint."""
+    keep_checkpoint: bool = True
+    """A finished training keeps the checkpoint from which a longer one can go on, until `lsr gc` removes it by age."""
     every: Cadence = Cadence()
     """How often it logs, draws and saves."""
 
@@ -74,6 +78,8 @@ class Run(Config):
     """*register* and *gate*."""
     infer: MapRun = MapRun()
     """Stage *infer*."""
+    executor: ExecutorConfig = ExecutorConfig()
+    """How *evaluate*, *measure* and *infer* put a system on their device."""
     start_within: PositiveFloat = 900.0
     """Seconds that a stage waits for its resources before it gives up."""
 

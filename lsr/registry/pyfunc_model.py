@@ -1,13 +1,12 @@
 """The script that MLflow runs to load a packaged model version. Never imported by lsr: MLflow executes it.
 
 It needs lsr.core, lsr.nn, lsr.diffusion, lsr.models and lsr.inference, which the version carries beside it in `code/`.
-Super-resolution takes rows (image: bytes of any picture Pillow reads, scale: output / input side); generation takes
-rows (side: pixels, seed). Both answer one PNG a row.
+Super-resolution takes rows (image: bytes of an image file, scale: output / input side); generation takes
+rows (side: pixels, seed). Both answer one PNG per row.
 """
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import mlflow.models
 import mlflow.pyfunc
 import pandas as pd
-from PIL import Image
 
 if TYPE_CHECKING:
     from lsr.diffusion.config import SamplerConfig
@@ -25,11 +23,13 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """One LSR system behind MLflow's pyfunc interface."""
 
     def load_context(self, context: Any) -> None:
-        """Build the system from the version's config and safetensors; nothing is unpickled."""
+        """The system from the version's config and safetensors, on the GPU if there is one; nothing is unpickled."""
+        from lsr.inference.executor import Executor
         from lsr.models.system import load_system
 
         config, weights = (Path(context.artifacts[name]).read_bytes() for name in ("config", "weights"))
-        self._system = load_system(config, weights, where="This model version")
+        system = load_system(config, weights, where="This model version")
+        self._executor, self._upscales = Executor(system), system.config.conditional
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[bytes]:
         """model_input: the signature's columns. params: steps, eta, sampler and (upscaling) seed.
@@ -38,22 +38,22 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """
         sampler = _sampler(params or {})
         rows = model_input.to_dict("records")
-        if self._system.config.conditional:
+        if self._upscales:
             return [self._upscale(row, sampler) for row in rows]
         return [self._generate(row, sampler) for row in rows]
 
     def _upscale(self, row: dict[str, Any], sampler: SamplerConfig) -> bytes:
+        from lsr.core.encoding import png
         from lsr.inference.images import load_image
-        from lsr.inference.upscale import upscale
+        from lsr.inference.request import Target
 
-        return _png(upscale(self._system, load_image(row["image"]), scale=float(row["scale"]), sampler=sampler))
+        return png(self._executor.upscale(load_image(row["image"]), Target(scale=float(row["scale"])), sampler))
 
     def _generate(self, row: dict[str, Any], sampler: SamplerConfig) -> bytes:
-        from lsr.inference.generate import generate
+        from lsr.core.encoding import png
 
         side = int(row["side"])
-        sampler = replace(sampler, seed=int(row["seed"]))
-        return _png(generate(self._system, (side, side), 1, sampler=sampler)[0])
+        return png(self._executor.generate((side, side), 1, replace(sampler, seed=int(row["seed"])))[0])
 
 
 def _sampler(params: dict[str, Any]) -> SamplerConfig:
@@ -65,12 +65,6 @@ def _sampler(params: dict[str, Any]) -> SamplerConfig:
     kinds = {"steps": int, "eta": float, "sampler": str, "seed": int}
     plain = {"name" if name == "sampler" else name: kinds[name](value) for name, value in params.items()}
     return from_plain(SamplerConfig, plain)
-
-
-def _png(pixels: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 mlflow.models.set_model(LsrModel())

@@ -17,6 +17,7 @@ from lsr.core.refs import Ref
 from lsr.engine.context import Context
 from lsr.engine.request import Request
 from lsr.stages.scales import log_scales
+from lsr.stages.siblings import join, what_was_gone_on_from, why_from_the_start
 from lsr.stages.trained import Trained
 from lsr.stages.worker import TrainStage
 from lsr.store.attempts import Lease
@@ -38,6 +39,8 @@ def train_stage(
     work: the stage's worker, importable in other processes. scales: limits of the random output scales, for their
     histogram.
     """
+    siblings = join(ctx.store, request, config.train)
+    ctx.say(request.key, why_from_the_start(config.train, siblings))
     ctx.ray()
     with ctx.tracked(request.stage, request.key) as run:
         tracker = ctx.tracker(run)
@@ -53,6 +56,7 @@ def train_stage(
                     "tracking": ctx.settings.mlflow,
                     "run": run,
                     "fencing": lease.attempt.fencing,
+                    "siblings": sorted(siblings),
                     "progress": watched,
                 },
                 workers=ctx.run.train.workers,
@@ -81,7 +85,8 @@ def train_stage(
             directory=f"models/{request.stage}",
             manifest=trained.to_bytes(),
         )
-        Checkpoints(ctx.store, request.key, lease.attempt.fencing).clear()
+        Checkpoints(ctx.store, request.key, lease.attempt.fencing).finish(keep=ctx.run.train.keep_checkpoint)
+        ctx.say(request.key, what_was_gone_on_from(result, config.train))
         if scales is not None:
             log_scales(tracker, request, config.train.steps, scales)
         tracker.text("run.json", json.dumps(result, indent=2, sort_keys=True))

@@ -6,6 +6,7 @@ With one worker and no Ray this runs in the driver's process just the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
@@ -71,6 +72,7 @@ def run_worker(
                 stage=request.stage,
                 world=World.here(worker_device(run.worker.gpus)),
                 checkpoints=Checkpoints(store, request.key, plain["fencing"]),
+                siblings=plain["siblings"],
                 tracker=tracker or _NoTracker(),
                 progress=_progress(store, plain["progress"] if rank == 0 else None),
                 stop_requested=stop_requested,
@@ -85,9 +87,9 @@ def run_worker(
         return None
     return {
         "system": training.system,
-        "weights": {"raw": result.weights.path, "ema": result.ema.path, "optimiser": result.optimiser.path},
+        "weights": {"ema": result.ema.path},
         "steps": result.steps,
         "images_seen": result.images_seen,
         "metrics": result.metrics,
-        "resumed_from": [{"step": one.step, "note": one.note} for one in result.resumed_from],
+        "resumed_from": [asdict(one) for one in result.resumed_from],
     }

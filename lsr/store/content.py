@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import ConflictError, InputError, IntegrityError, NotFoundError
+from lsr.core.files import file_sha256
 from lsr.core.refs import Ref
 from lsr.store.base import Store
 from lsr.store.records import FORMAT, parse_record
@@ -37,9 +37,7 @@ def put_blob(store: Store, data: bytes | Path, suffix: str) -> Blob:
     Uploads nothing if a blob of that name and size is there. suffix: `tar`, `parquet`, `safetensors`, ...
     """
     if isinstance(data, Path):
-        with open(data, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = data.stat().st_size
+        digest, size = file_sha256(data), data.stat().st_size
     else:
         digest, size = sha256_hex(data), len(data)
     path = f"blobs/{digest}.{suffix}"

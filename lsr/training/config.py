@@ -51,6 +51,13 @@ class TrainConfig(Config):
         """Global batches, the last one whole."""
         return -(-self.images // self.batch)
 
+    @property
+    def common_steps(self) -> int:
+        """The first so many steps are those of every longer run, too: a checkpoint among them can be gone on from."""
+        if self.schedule == "constant":
+            return self.steps
+        return (self.images - self.cooldown) // self.batch if self.schedule == "wsd" else 0
+
     def faults(self) -> list[str]:
         out = []
         if self.objective is not None and not _IMPORTABLE.fullmatch(self.objective):

@@ -70,7 +70,9 @@ def nodes_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def settings(tmp_path: Path, ray_jobs: str | None = None) -> Settings:
     home = tmp_path / "client"
-    return Settings(home=home, store=f"file://{tmp_path}/store", mlflow=f"sqlite:///{home}/mlflow.db", ray_jobs=ray_jobs)
+    return Settings(
+        home=home, store=f"file://{tmp_path}/store", mlflow=f"sqlite:///{home}/mlflow.db", ray_jobs=ray_jobs
+    )
 
 
 def tiny() -> Recipe:
