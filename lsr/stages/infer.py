@@ -101,7 +101,7 @@ class _Input:
 
 def _open(uri: str, version: Version, shared: str | None, config: InferConfig, run: ExecutorConfig) -> Executor:
     """The version on its device. Raises InputError for a request that it cannot answer, whatever the image."""
-    executor = load_version(uri, version, cache_of_worker(shared) / "versions", run, config.precision)
+    executor = load_version(uri, version, versions_in(cache_of_worker(shared)), run, config.precision)
     executor.check(config.sampler)
     return executor
 
