@@ -5,12 +5,10 @@ Reuse is decided by the store alone. A stage that another living process is maki
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lsr.core.canonical import canonical_json
 from lsr.core.config import as_plain, from_plain
 from lsr.core.errors import RunFailedError
 from lsr.core.refs import Ref
@@ -19,8 +17,9 @@ from lsr.engine.reuse import lost_objects, reusable
 from lsr.engine.table import Request, key_of, step_named
 from lsr.recipes.schema import Recipe
 from lsr.store import Store
+from lsr.store.actions import forget, lookup
 from lsr.store.attempts import Lease, RunningElsewhere, claim, keep_alive, owner_record
-from lsr.store.content import forget, lookup
+from lsr.store.records import parse_record, seal
 
 LEASE_SECONDS = 60.0
 POLL_SECONDS = 2.0
@@ -52,13 +51,14 @@ def build_request(stage: str, recipe: Recipe, inputs: dict[str, Ref]) -> Request
 
 
 def encode_request(request: Request) -> bytes:
-    """Canonical JSON of a request; `decode_request` reads it back."""
-    return canonical_json(asdict(request))
+    """A request as a record with its digest; `decode_request` reads it back."""
+    return seal(asdict(request))
 
 
 def decode_request(data: bytes) -> Request:
-    """The request in `data`."""
-    plain: dict[str, Any] = json.loads(data)
+    """The request in `data`. Raises IntegrityError unless it is what `encode_request` wrote."""
+    plain = parse_record(data, "The request of this job")
+    del plain["format"]
     plain["inputs"] = {name: Ref(**ref) for name, ref in plain["inputs"].items()}
     return Request(**plain)
 
@@ -75,6 +75,8 @@ def launch(request: Request, ctx: Context) -> Outcome:
 
 def make_here(request: Request, ctx: Context) -> Ref:
     """Run the stage in this process under a lease. Waits for another living maker and adopts its result."""
+    # Before the lease: a collector of garbage that sees a living lease reads here what it works with.
+    ctx.store.write(_request_key(request.key), encode_request(request))
     while True:
         try:
             lease = claim(ctx.store, request.key, request.stage, owner=owner_record(), ttl=LEASE_SECONDS)
@@ -113,16 +115,20 @@ def _whole(store: Store, key: str) -> Ref | None:
     return None if found is None or lost_objects(store, found) else found
 
 
+def _request_key(key: str) -> str:
+    return f"runs/{key}/request.json"
+
+
 def _make_by_job(request: Request, ctx: Context) -> Ref:
     """Run the stage as a Ray job whose id is the attempt's; a living or finished job is re-attached."""
     from lsr.cluster.jobs import run_job
 
-    ctx.store.write(f"runs/{request.key}/request.json", encode_request(request))
+    ctx.store.write(_request_key(request.key), encode_request(request))
     address = ctx.settings.ray_jobs
     assert address is not None
     run_job(
         address,
-        entrypoint=f"python -m lsr.engine.run {ctx.store.uri}/runs/{request.key}/request.json",
+        entrypoint=f"python -m lsr.engine.run {ctx.store.uri}/{_request_key(request.key)}",
         name=f"{request.stage}-{request.key[:12]}",
         env=ctx.job_environment(),
         on_log=ctx.job_log,

@@ -26,8 +26,9 @@ from lsr.engine.table import INFER, InferJob, Request
 from lsr.recipes.schema import InferConfig, Recipe
 from lsr.stages.register import model_name
 from lsr.store import open_store
+from lsr.store.actions import commit
 from lsr.store.attempts import Lease
-from lsr.store.content import commit, put_blob
+from lsr.store.content import put_blob
 
 if TYPE_CHECKING:
     from lsr.models.system import LatentSystem
@@ -182,9 +183,7 @@ def make(request: Request, job: InferJob, ctx: Context, lease: Lease) -> Ref:
     images = request.inputs["images"]
     manifest = _map_shards(load_manifest(ctx.store, images.path), images.digest, version, job.job, ctx)
     lease.check()
-    return commit(
-        ctx.store, kind="outputs", key=request.key, directory=manifest.directory, manifest=manifest.to_bytes()
-    )
+    return commit(ctx.store, request.key, manifest.record())
 
 
 def _map_shards(images: Manifest, digest: str, version: Version, config: InferConfig, ctx: Context) -> Manifest:
@@ -210,7 +209,7 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
             "inputs": sum(one.inputs for one in done),
             "failed": len(failed),
         },
-        refusals=put_blob(ctx.store, canonical_json(failed), "json").path if failed else None,
+        refusals=put_blob(ctx.store, canonical_json(failed), "json") if failed else None,
         extra={"model": version.name, "model_version": version.number},
     )
 

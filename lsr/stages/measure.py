@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lsr.core.canonical import canonical_json
-from lsr.core.config import from_plain
+from lsr.core.config import as_plain, from_plain
 from lsr.core.errors import IntegrityError
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
@@ -18,19 +17,23 @@ from lsr.evaluation.rows import Evaluation
 from lsr.models.baselines.config import BaselineConfig, EsrganConfig
 from lsr.stages.evaluate import held_out, weights_of
 from lsr.stages.evaluate import upscaler as latent_upscaler
-from lsr.stages.trained import FORMAT, read_json, read_trained
+from lsr.stages.trained import read_trained
 from lsr.store import Store
+from lsr.store.actions import commit
 from lsr.store.attempts import Lease
-from lsr.store.content import commit, get_blob, put_blob
+from lsr.store.content import Blob, get_blob, put_blob
+from lsr.store.roots import PHOTOS, Record, read_root
 
 if TYPE_CHECKING:
     from torch import nn
 
     from lsr.evaluation.pictures import Perceptual
-    from lsr.evaluation.protocol import Exhibit, Image, Upscaler
+    from lsr.evaluation.protocol import Exhibit, Upscaler
 
 SHOWN = 4
 """Photographs whose outputs are kept for people."""
+
+ROLES = frozenset({"lr", "truth", "bicubic", "output"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +73,7 @@ def _comparator(store: Store, inputs: dict[str, Ref], pretrained: bytes) -> tupl
         return load(EsrganConfig(), pretrained, "RealESRGAN"), EsrganConfig()
     trained = read_trained(store, inputs["baseline"])
     config = from_plain(BaselineStage, trained.config).model
-    return load(config, get_blob(store, trained.weights["ema"]), "The trained comparator"), config
+    return load(config, get_blob(store, trained.weights["ema"].path), "The trained comparator"), config
 
 
 def model_of(store: Store, inputs: dict[str, Ref], pretrained: bytes = b"") -> tuple[nn.Module, Any]:
@@ -117,16 +120,16 @@ def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) ->
         progress=ctx.progress,
     )
     lease.check()
-    manifest = {
-        "format": FORMAT,
-        "kind": "measurement",
-        "parents": {name: ref.digest for name, ref in request.inputs.items()},
-        "rows": put_blob(ctx.store, evaluation.to_bytes(), "json").path,
-        "pictures": [_kept(ctx.store, one, config.label) for one in exhibits],
-    }
-    return commit(
-        ctx.store, kind="measurement", key=request.key, directory="measurements", manifest=canonical_json(manifest)
+    blobs, places = _kept(ctx.store, exhibits, config.label)
+    record = Record(
+        kind="measurement",
+        parents={name: ref.digest for name, ref in request.inputs.items()},
+        blobs={"rows": put_blob(ctx.store, evaluation.to_bytes(), "json"), **blobs},
+        made_by={"stage": request.stage, "config": as_plain(config)},
+        counts={"rows": len(evaluation.rows)},
+        extra={"pictures": places, PHOTOS: sorted(photos)},
     )
+    return commit(ctx.store, request.key, record)
 
 
 def _placed(metric: Perceptual | None) -> Perceptual | None:
@@ -153,27 +156,36 @@ def pretrained_path(ctx: Context) -> Path:
     return ctx.settings.cache / "sets" / "realesrgan" / "realesrgan-x4plus.safetensors"
 
 
-def _kept(store: Store, exhibit: Exhibit, label: str) -> dict[str, Any]:
-    def blob(image: Image) -> str:
-        from PIL import Image as Pillow
+def _kept(
+    store: Store, exhibits: Sequence[Exhibit], label: str
+) -> tuple[dict[str, Blob], list[dict[str, str | float]]]:
+    """The blobs by name, and for each exhibit which of them it is made of."""
+    from PIL import Image as Pillow
 
-        buffer = io.BytesIO()
-        Pillow.fromarray(image).save(buffer, "PNG")
-        return put_blob(store, buffer.getvalue(), "png").path
+    from lsr.report.sheet import png
 
-    return {
-        "photo": exhibit.photo,
-        "scale": exhibit.scale,
-        "lr": blob(exhibit.lr),
-        "truth": blob(exhibit.truth),
-        "bicubic": blob(exhibit.outputs["bicubic"]),
-        "output": blob(exhibit.outputs[label]),
-    }
+    blobs: dict[str, Blob] = {}
+    places: list[dict[str, str | float]] = []
+    for number, exhibit in enumerate(exhibits):
+        pixels = {
+            "lr": exhibit.lr,
+            "truth": exhibit.truth,
+            "bicubic": exhibit.outputs["bicubic"],
+            "output": exhibit.outputs[label],
+        }
+        names = {role: f"{number:04d}-{role}.png" for role in pixels}
+        blobs |= {names[role]: put_blob(store, png(Pillow.fromarray(image)), "png") for role, image in pixels.items()}
+        places.append({"photo": exhibit.photo, "scale": exhibit.scale, **names})
+    return blobs, places
 
 
 def read_measured(store: Store, ref: Ref) -> Measured:
     """The rows and pictures that `make` recorded."""
-    record = read_json(store, ref.path, "measurement")
-    where = f"{store.uri}/{record['rows']}"
-    evaluation = Evaluation.from_bytes(get_blob(store, record["rows"]), where)
-    return Measured(evaluation=evaluation, pictures=record["pictures"])
+    record = read_root(store, ref.path, "measurement")
+    rows = record.blobs["rows"].path
+    evaluation = Evaluation.from_bytes(get_blob(store, rows), f"{store.uri}/{rows}")
+    shown = [
+        {name: record.blobs[value].path if name in ROLES else value for name, value in place.items()}
+        for place in record.extra["pictures"]
+    ]
+    return Measured(evaluation=evaluation, pictures=shown)

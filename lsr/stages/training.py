@@ -15,8 +15,9 @@ from lsr.engine.context import Context
 from lsr.engine.table import Request
 from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage
 from lsr.stages.trained import Trained
+from lsr.store.actions import commit
 from lsr.store.attempts import Lease
-from lsr.store.content import commit
+from lsr.store.content import Blob
 
 TrainStage = AutoencoderStage | DecoderStage | DenoiseStage | JointStage | BaselineStage
 
@@ -60,18 +61,12 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
             parents={name: ref.digest for name, ref in request.inputs.items()},
             config=as_plain(config),
             system=result["system"],
-            weights=result["weights"],
+            weights={name: Blob(**plain) for name, plain in result["weights"].items()},
             steps=result["steps"],
             images_seen=result["images_seen"],
             metrics=_deterministic(result["metrics"]),
         )
-        ref = commit(
-            ctx.store,
-            kind=request.stage,
-            key=request.key,
-            directory=f"models/{request.stage}",
-            manifest=trained.to_bytes(),
-        )
+        ref = commit(ctx.store, request.key, trained.record())
         Checkpoints(ctx.store, request.key, lease.attempt.fencing).clear()
         if isinstance(config, DecoderStage | JointStage):
             log_scales(tracker, request, config.train.steps, config.loss.scales)

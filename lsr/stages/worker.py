@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -258,7 +258,10 @@ def work(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any] |
         return None
     return {
         "system": bench.system,
-        "weights": {"raw": result.weights.path, "ema": result.ema.path, "optimiser": result.optimiser.path},
+        "weights": {
+            name: asdict(blob)
+            for name, blob in (("raw", result.weights), ("ema", result.ema), ("optimiser", result.optimiser))
+        },
         "steps": result.steps,
         "images_seen": result.images_seen,
         "metrics": result.metrics,

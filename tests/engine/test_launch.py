@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from data_prep.tars import Sample, store_shard, write_tar
-from lsr.core.canonical import canonical_json
+from lsr.core.errors import IntegrityError
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
 from lsr.data.manifest import Manifest, load_manifest
@@ -21,7 +21,9 @@ from lsr.engine.reuse import lost_objects, reusable
 from lsr.engine.table import STEPS, Step
 from lsr.recipes import load_recipe
 from lsr.store import Store, open_store
-from lsr.store.content import commit, put_blob
+from lsr.store.actions import commit
+from lsr.store.content import put_blob
+from lsr.store.roots import Record
 
 MADE: list[str] = []
 CONTENT = [b"first"]
@@ -41,7 +43,7 @@ def record(store: Store, key: str, content: bytes) -> Ref:
     manifest = Manifest(
         kind="images", name="t", parents={}, made_by={"stage": "t"}, shards=(shard,), counts={"samples": 1}
     )
-    return commit(store, kind="images", key=key, directory=manifest.directory, manifest=manifest.to_bytes())
+    return commit(store, key, manifest.record())
 
 
 def broken(request: Any, config: Any, ctx: Context, lease: Any) -> Ref:
@@ -156,12 +158,15 @@ def test_a_result_whose_objects_are_lost_is_made_again(
 
 
 def test_a_trained_result_counts_its_weights(ctx: Context) -> None:
-    weights = put_blob(ctx.store, b"tensors", "safetensors").path
-    manifest = canonical_json({"kind": "joint", "weights": {"ema": weights}, "note": "blobs/nothing"})
-    ref = commit(ctx.store, kind="joint", key="5" * 64, directory="models/joint", manifest=manifest)
+    weights = put_blob(ctx.store, b"tensors", "safetensors")
+    note = {"note": f"blobs/{'0' * 64}.nothing"}
+    joint = Record(kind="joint", parents={}, blobs={"ema": weights}, made_by={}, extra=note)
+    ref = commit(ctx.store, "5" * 64, joint)
     assert reusable(ctx.store, ref.key) == ref
-    ctx.store.delete(weights)
-    assert lost_objects(ctx.store, ref) == [weights]
+    ctx.store.write(weights.path, b"cut")
+    assert lost_objects(ctx.store, ref) == [weights.path]
+    ctx.store.delete(weights.path)
+    assert lost_objects(ctx.store, ref) == [weights.path]
     assert reusable(ctx.store, ref.key) is None
 
 
@@ -173,3 +178,5 @@ def test_a_maker_that_waited_for_the_lease_adopts_what_was_recorded_meanwhile(ct
 
 def test_a_request_survives_the_way_through_the_store() -> None:
     assert decode_request(encode_request(request())) == request()
+    with pytest.raises(IntegrityError, match="request"):
+        decode_request(encode_request(request()).replace(b'"seed":0', b'"seed":1'))
