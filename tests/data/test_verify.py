@@ -78,7 +78,7 @@ def test_a_missing_object_is_named(sets: Sets, kind: str) -> None:
     key = {"tar": row.path, "index": row.index, "manifest": f"datasets/demo/{sets.tiles.digest}.json"}[kind]
     path_of(sets, key).unlink()
     assert [fault.path for fault in verify(sets.store, sets.tiles)] == [key]
-    assert missing(sets.store, sets.tiles) == ([] if kind == "manifest" else [key])
+    assert lost_blobs(sets.store, sets.tiles.record()) == ([] if kind == "manifest" else [key])
 
 
 def test_several_faults_are_all_reported(sets: Sets) -> None:
