@@ -11,25 +11,25 @@ mean squared distance of both latents, whitened. Reads what `lsr study` has on r
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from benchmarks.gpu.here import Here, here
 from benchmarks.surroundings import code
+from lsr.core.pixels import decode_rgb
 from lsr.core.progress import Quiet
 from lsr.core.settings import load_settings
 from lsr.engine.launch import launch
 from lsr.metrics.fidelity import psnr
 from lsr.models.system import LatentSystem
+from lsr.nn.units import from_levels
 from lsr.recipes.study import StudyConfig, load_study
-from lsr.stages.measure import Measured, model_of, read_measured
+from lsr.stages.measure import Measured, read_measured, system_of
 from lsr.store import Store
 from lsr.store.content import get_blob
 from lsr.study.run import UNALIGNED, Trained, data_of, measure_request, questions, systems
@@ -57,7 +57,7 @@ def _psnr(a: Tensor, b: Tensor) -> float:
 
 def of_system(store: Store, trained: Trained, found: Measured, scale: float) -> Figures:
     """Means of `figures` over the kept photographs, with the PSNR of what was sampled and of bicubic."""
-    system = model_of(store, trained.inputs)[0].eval()
+    system = system_of(store, trained.inputs)
     assert isinstance(system, LatentSystem)
     rows = []
     for one in found.pictures:
@@ -68,9 +68,8 @@ def of_system(store: Store, trained: Trained, found: Measured, scale: float) -> 
 
 
 def _read(store: Store, path: str) -> Tensor:
-    with Image.open(io.BytesIO(get_blob(store, path))) as image:
-        pixels = torch.from_numpy(np.array(image.convert("RGB")))
-    return pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
+    pixels = torch.from_numpy(np.array(decode_rgb(get_blob(store, path), path)))
+    return from_levels(pixels.permute(2, 0, 1)[None])
 
 
 def of_study(study: StudyConfig, ctx: Here) -> Iterator[tuple[str, int, Figures]]:
@@ -79,7 +78,7 @@ def of_study(study: StudyConfig, ctx: Here) -> Iterator[tuple[str, int, Figures]
     for trained in systems(study, data, ctx):
         if "joint" in trained.inputs and not trained.label.endswith(UNALIGNED):
             label, evaluate = next(iter(questions(study, trained)))
-            ref = launch(measure_request(study, trained, label, evaluate, data), ctx).ref
+            ref = launch(measure_request(study, trained, label, evaluate, data, ctx.run), ctx).ref
             yield label, trained.seed, of_system(ctx.store, trained, read_measured(ctx.store, ref), study.own_scale)
 
 

@@ -29,6 +29,8 @@ from lsr.store import open_store
 
 QUALITY = 90
 ENCODER = "0" * 64
+# Tiles per call of the encoder.
+BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +92,7 @@ def make_sets(folder: Path, tile: TileConfig, latents: LatentsConfig, model: Aut
         side = x.shape[-1] // model.factor
         return torch.randn(len(x), model.latent_channels, side, side), None
 
-    encoded = [encode_shard_to_store(store_uri, row, encode, ENCODER, latents) for row in tiles.shards]
+    encoded = [encode_shard_to_store(store_uri, row, encode, ENCODER, latents, BATCH) for row in tiles.shards]
     whitening = fit_whitening([found.statistics for found in encoded], latents.whitening)
     cached = latents_manifest("photos", tiles, encoded, latents, encoder=ENCODER, whitening=whitening)
     return Sets(store=store_uri, tiles=tiles, latents=cached)

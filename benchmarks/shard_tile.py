@@ -32,9 +32,11 @@ from data_prep.config import SourceConfig
 from data_prep.tile import cut
 from lsr.core.settings import Settings
 from lsr.engine.context import Context, open_context
-from lsr.engine.launch import build_request, launch
+from lsr.engine.launch import launch
 from lsr.engine.source import snapshot
+from lsr.engine.table import SHARD, TILE, request_of
 from lsr.recipes import load_recipe
+from lsr.recipes.run import MapRun, Run
 from lsr.recipes.schema import Recipe
 
 PROCESSES = 2
@@ -71,6 +73,10 @@ def _decode_and_cut(job: tuple[str, Any]) -> None:
             Image.fromarray(np.ascontiguousarray(pixels)).save(io.BytesIO(), "PNG")
 
 
+_SPREAD = MapRun(tasks=PROCESSES)
+RUN = Run(name="bench", shard=_SPREAD, tile=_SPREAD)
+
+
 class Bench:
     """Both sides over one folder of pictures. stages: seconds of *shard* and *tile* of every candidate run."""
 
@@ -91,7 +97,7 @@ class Bench:
         """A context on a fresh store."""
         home = self._fresh("home")
         settings = Settings(home=home, store=f"file://{home / 'store'}", mlflow=f"sqlite:///{home / 'mlflow.db'}")
-        with open_context(settings, self.recipe.compute) as ctx:
+        with open_context(settings, RUN) as ctx:
             yield ctx
         shutil.rmtree(home, ignore_errors=True)
 
@@ -99,8 +105,8 @@ class Bench:
         """Seconds for one picture through *shard* and *tile*."""
         with self.context() as ctx:
             refs = {"snapshot": snapshot(self.recipe.source, ctx)}
-            shard = launch(build_request("shard", self.recipe, refs), ctx)
-            tile = launch(build_request("tile", self.recipe, {"shard": shard.ref}), ctx)
+            shard = launch(request_of(SHARD, self.recipe, RUN, refs), ctx)
+            tile = launch(request_of(TILE, self.recipe, RUN, {"shard": shard.ref}), ctx)
         self.stages.append((shard.seconds / len(self.pictures), tile.seconds / len(self.pictures)))
         return sum(self.stages[-1])
 
@@ -134,7 +140,6 @@ def recipe_for(pictures: Path) -> Recipe:
         base,
         source=SourceConfig(uri=str(pictures), name="turned"),
         shard=replace(base.shard, holdout=0.0, max_shard_bytes=SHARD_BYTES),
-        compute=replace(base.compute, tasks=PROCESSES),
     )
 
 

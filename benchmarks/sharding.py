@@ -19,12 +19,13 @@ from PIL import Image
 from benchmarks.claims import Claim, Figure, publish
 from benchmarks.harness import Measured, Target, compare
 from benchmarks.pictures import pixels_of, turned
-from benchmarks.shard_tile import PROCESSES, Bench, recipe_for
+from benchmarks.shard_tile import PROCESSES, RUN, Bench, recipe_for
 from benchmarks.surroundings import load
 from data_prep.soundness import content_hash
 from lsr.core.canonical import sha256_hex
-from lsr.engine.launch import build_request, launch
+from lsr.engine.launch import launch
 from lsr.engine.source import snapshot
+from lsr.engine.table import SHARD, request_of
 
 QUALITIES = range(84, 92)
 SHARD_BYTES = 16 << 20
@@ -49,7 +50,7 @@ class Sharding(Bench):
         """Seconds for one picture through *shard*."""
         with self.context() as ctx:
             refs = {"snapshot": snapshot(self.recipe.source, ctx)}
-            return launch(build_request("shard", self.recipe, refs), ctx).seconds / len(self.pictures)
+            return launch(request_of(SHARD, self.recipe, RUN, refs), ctx).seconds / len(self.pictures)
 
     def floor(self) -> float:
         """Seconds for one picture decoded, digested and copied."""

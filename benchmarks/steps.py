@@ -29,7 +29,7 @@ from lsr.recipes.schema import Recipe
 from lsr.registry.tracking import MlflowTracker
 from lsr.store import Store, open_store
 from lsr.training.checkpoints import Checkpoint, Checkpoints
-from lsr.training.config import TrainConfig
+from lsr.training.config import Cadence, TrainConfig
 from lsr.training.loop import train
 from lsr.training.objectives.autoencoder import AutoencoderObjective
 from lsr.training.objectives.denoise import DenoiseObjective
@@ -39,6 +39,8 @@ from lsr.training.world import World
 SETTLE = 5
 """Steps at the start of a block that are not timed: caches and lanes prepared while waiting are used up by then."""
 STEPS = 20
+# Micro-batches per step, as `demo` has on two workers.
+LANES = 2
 BLOCK = SETTLE + STEPS
 KEPT = 16
 
@@ -91,14 +93,14 @@ def source_of(job: Job) -> TileSource | LatentSource:
     order = SampleOrder([row.samples for row in manifest.shards], manifest.digest, job.recipe.seed, config.window)
     reader = SampleReader(store, manifest)
     if job.stage == "autoencoder":
-        return TileSource(reader, order, config.batch, config.lanes)
+        return TileSource(reader, order, config.batch, LANES)
     extra = manifest.extra
     return LatentSource(
         reader,
         None,
         order,
         config.batch,
-        config.lanes,
+        LANES,
         encoder=ENCODER,
         whitening=extra["whitening"],
         degradation=extra["degradations"][0],
@@ -161,12 +163,15 @@ def product(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any
     # One step more than the blocks: its first lane ends the last block. Metrics are logged inside the timed steps, once
     # in STEPS of them.
     steps = job.blocks * BLOCK + 1
-    settings = replace(job.config, steps=steps, checkpoint_every=10 * steps, picture_every=0, log_every=BLOCK)
+    settings = replace(job.config, images=steps * job.config.batch)
+    cadence = Cadence(checkpoint=10 * steps, log=BLOCK)
     checkpoints = _Timed(store, f"bench-{job.stage}", 1)
     train(
         objective_of(job),
         _InTurns(source, turns),
         settings,
+        cadence,
+        lanes=LANES,
         seed=job.recipe.seed,
         stage=job.stage,
         world=World.here("cpu"),
@@ -184,7 +189,7 @@ def plain(job: Job) -> None:
     """The reference: a bare loop over lanes that lie in memory."""
     torch.set_num_threads(1)
     turns, source, config = Turns(job.address), source_of(job), job.config
-    lanes: list[list[Batch]] = [[source.lane(step, lane) for lane in range(config.lanes)] for step in range(KEPT)]
+    lanes: list[list[Batch]] = [[source.lane(step, lane) for lane in range(LANES)] for step in range(KEPT)]
     source.close()
     step_once = _plain_step(objective_of(job), config, job)
     for step in range(job.blocks * BLOCK + 1):

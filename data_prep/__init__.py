@@ -1,7 +1,6 @@
 """Raw pictures -> image shards -> tile shards -> latent shards, one shard at a time.
 
-May import lsr.data, lsr.store, lsr.nn, lsr.core, webdataset, PIL, numpy and, for latents, torch; never Ray. The only
-door to writing WebDataset. A stage reads: list_source -> inspect_items -> plan -> build_shard -> images_manifest,
+WebDataset is written here only. A stage reads: list_source -> inspect_items -> plan -> build_shard -> images_manifest,
 then cut_shard -> tiles_manifest, then encode_shard -> latents_manifest; the functions in the middle take small
 arguments, do their own store IO and can run anywhere, in any order, any number of times.
 """

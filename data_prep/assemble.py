@@ -1,7 +1,4 @@
-"""Per-shard results into the manifests of whole data sets, with a list of what was left out.
-
-May import lsr.data, lsr.store, lsr.core.
-"""
+"""Per-shard results into the manifests of whole data sets, with a list of what was left out."""
 
 from __future__ import annotations
 
@@ -9,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from data_prep import latents, shard, tile
-from data_prep.config import LatentsConfig, ShardConfig, TileConfig
+from data_prep.config import LATENTS_VERSION, SHARD_VERSION, TILE_VERSION, LatentsConfig, ShardConfig, TileConfig
 from data_prep.latents import EncodedShard
 from data_prep.planning import LeftOut, Plan
 from data_prep.tile import CutShard
-from lsr.core.config import described
+from lsr.core.config import as_plain
 from lsr.core.errors import InputError, IntegrityError
 from lsr.data.degrade import degradation_digest
 from lsr.data.index import write_table
@@ -26,7 +22,7 @@ from lsr.store.roots import digest_in
 
 
 def _made_by(stage: str, version: int, config: object) -> dict[str, Any]:
-    return {"stage": stage, "version": version, "config": described(config)}
+    return {"stage": stage, "version": version, "config": as_plain(config)}
 
 
 def write_left_out(left_out: Sequence[LeftOut]) -> bytes:
@@ -52,7 +48,7 @@ def images_manifest(store: Store, name: str, plan: Plan, rows: Sequence[ShardRow
         kind="images",
         name=name,
         parents={"source": plan.sources} | ({"base": digest_in(config.base)} if config.base else {}),
-        made_by=_made_by("shard", shard.VERSION, config),
+        made_by=_made_by("shard", SHARD_VERSION, config),
         shards=tuple(rows),
         counts=counts,
         refusals=refusals,
@@ -76,7 +72,7 @@ def tiles_manifest(name: str, images: Manifest, cuts: Sequence[CutShard], config
         kind="tiles",
         name=name,
         parents={"images": images.digest},
-        made_by=_made_by("tile", tile.VERSION, config),
+        made_by=_made_by("tile", TILE_VERSION, config),
         shards=tuple(row for found in cuts for row in found.shards),
         counts={"samples": samples, **totals},
         extra={"size": config.size},
@@ -104,7 +100,7 @@ def latents_manifest(
         kind="latents",
         name=name,
         parents={"tiles": tiles.digest, "encoder": encoder} | ({"base": digest_in(config.base)} if config.base else {}),
-        made_by=_made_by("latents", latents.VERSION, config),
+        made_by=_made_by("latents", LATENTS_VERSION, config),
         shards=tuple(found.shard for found in encoded),
         counts={"samples": sum(counts)},
         extra={

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Le
+
+from lsr.core.config import Config, Fraction, NonNegative, Positive
 from lsr.data.config import DegradationConfig
 
 MIB = 1 << 20
+
+# Raised when a stage's output changes for equal input: part of the stage's key and of those of its shards.
+SHARD_VERSION = 4
+TILE_VERSION = 2
+LATENTS_VERSION = 2
+
 MAX_DISTANCE = 10
+ShardBytes = Annotated[int, Ge(1024)]
 
 _MANIFEST = re.compile(r"datasets/[A-Za-z0-9._-]+/[0-9a-f]{64}\.json")
+# What every store and file system takes as one part of a key.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def _path_faults(name: str, path: str) -> list[str]:
@@ -20,102 +32,99 @@ def _path_faults(name: str, path: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SourceConfig:
-    """Raw images. uri: a folder, `s3://bucket/prefix`, `tar:` + a folder or prefix of WebDataset tars, `list:` + a
-    CSV, JSONL or Parquet file of addresses, or `set:NAME` (a packaged set, see `lsr data sets`). name: what the data
-    set is called in the store. fetch: lets a list name http and https addresses, and names what they give, a date for
-    example: under one name an address is fetched once, under another anew.
-    """
+class SourceConfig(Config):
+    """Raw images."""
 
     uri: str
+    """A folder, `s3://bucket/prefix`, `tar:` + a folder or prefix of WebDataset tars, `list:` + a CSV, JSONL or Parquet
+    file of addresses, or `set:NAME` (a packaged set, see `lsr data sets`)."""
     name: str
+    """What the data set is called in the store."""
     fetch: str = ""
+    """Lets a list name http and https addresses, and names what they give, a date for example: under one name an
+    address is fetched once, under another anew."""
 
     def faults(self) -> list[str]:
         out = []
         if not self.uri:
             out.append("uri must name a folder, an s3:// prefix, tar:..., list:... or set:NAME, found an empty string.")
+        if not _NAME.fullmatch(self.name):
+            out.append(
+                f"name must be 1 to 100 letters, digits, '.', '_' or '-' and start with a letter or digit, found "
+                f"{self.name!r}."
+            )
         if self.fetch and not self.uri.startswith("list:"):
             out.append(f"fetch is for the web addresses of a list: source, found {self.fetch!r} with uri {self.uri!r}.")
         return out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShardConfig:
-    """Stage *shard*. max_shard_bytes: target size of a tar. max_refused: fraction of refused images above which
-    the stage fails. max_pixels: larger images are refused before they are decoded. min_side: smaller images are
-    refused. alpha: colour that replaces transparency, or refuse. animated: keep the first frame, or refuse.
-    holdout: fraction of photographs kept out of training, chosen by content hash and `holdout_salt`.
-    max_file_bytes: larger files are refused before they are read. near_duplicates: held-out pictures that differ from
-    a training picture in at most so many of the 64 bits of their perceptual hash go to training; None compares none.
-    base: manifest path of an earlier image set to grow; its shards are taken over where their pictures are unchanged.
-    """
+class ShardConfig(Config):
+    """Stage *shard*: which raw images are accepted, how they are packed, which photos are held out."""
 
-    max_shard_bytes: int = 64 * MIB
-    max_refused: float = 0.5
-    max_pixels: int = 120_000_000
-    min_side: int = 32
+    max_shard_bytes: ShardBytes = 64 * MIB
+    """Target size of a tar in bytes."""
+    max_refused: Fraction = 0.5
+    """Fraction of rejected images above which the stage fails."""
+    max_pixels: Positive = 120_000_000
+    """Larger images are rejected before they are decoded."""
+    min_side: Positive = 32
+    """Images with a smaller side in pixels are rejected."""
     alpha: Literal["white", "black", "refuse"] = "white"
+    """The colour that replaces transparency, or refuse."""
     animated: Literal["first", "refuse"] = "first"
-    holdout: float = 0.2
+    """Keep the first frame of an animation, or refuse it."""
+    holdout: Fraction = 0.2
+    """Fraction of photos kept out of training, chosen by content hash and `holdout_salt`."""
     holdout_salt: str = "lsr-1"
-    max_file_bytes: int = 1024 * MIB
-    near_duplicates: int | None = None
+    """Another salt holds out other photos."""
+    max_file_bytes: Positive = 1024 * MIB
+    """Larger files are rejected before they are read."""
+    near_duplicates: Annotated[int, Ge(0), Le(MAX_DISTANCE)] | None = None
+    """Held-out images that differ from a training image in at most so many of the 64 bits of their perceptual hash go
+    to training; null compares none."""
     base: str = ""
+    """Manifest path of an earlier image set to grow; its shards are taken over where their images are unchanged."""
 
     def faults(self) -> list[str]:
-        out = []
-        if self.max_shard_bytes < 1024:
-            out.append(f"max_shard_bytes must be at least 1024, found {self.max_shard_bytes}.")
-        out += [
-            f"{name} must lie in [0, 1], found {value}."
-            for name, value in (("max_refused", self.max_refused), ("holdout", self.holdout))
-            if not 0 <= value <= 1
-        ]
-        if self.min_side < 1 or self.max_pixels < self.min_side**2:
-            out.append("min_side must be at least 1 and max_pixels at least min_side squared.")
-        if self.max_file_bytes < 1:
-            out.append(f"max_file_bytes must be at least 1, found {self.max_file_bytes}.")
-        if self.near_duplicates is not None and not 0 <= self.near_duplicates <= MAX_DISTANCE:
-            out.append(f"near_duplicates must lie in 0 .. {MAX_DISTANCE} or be null, found {self.near_duplicates}.")
-        return out + _path_faults("base", self.base)
+        out = _path_faults("base", self.base)
+        if self.max_pixels < self.min_side**2:
+            out.append(f"max_pixels must be at least min_side squared, found {self.max_pixels} and {self.min_side}.")
+        return out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TileConfig:
-    """Stage *tile*. size: tile side in pixels. stride: step between tiles. shrink: integer box reduction before
-    cutting (weakens JPEG blocking). min_detail: tiles with a lower mean |dx|+|dy| (8-bit grey levels) are left out.
-    max_per_image: keep at most this many tiles a photograph, the most detailed first; None keeps all.
-    flips: add the left-right mirror of every tile. max_shard_bytes: target size of a tar.
-    """
+class TileConfig(Config):
+    """Stage *tile*: fixed-size training tiles."""
 
-    size: int = 128
-    stride: int = 128
-    shrink: int = 1
-    min_detail: float = 0.0
-    max_per_image: int | None = None
+    size: Positive = 128
+    """Tile side in pixels."""
+    stride: Positive = 128
+    """Step between tiles in pixels."""
+    shrink: Positive = 1
+    """Integer box reduction before cutting, which weakens JPEG blocking."""
+    min_detail: NonNegative = 0.0
+    """Tiles with a lower mean |dx|+|dy| (8-bit grey levels) are left out."""
+    max_per_image: Positive | None = None
+    """Keep at most this many tiles per photo, the most detailed first; null keeps all."""
     flips: bool = False
-    max_shard_bytes: int = 64 * MIB
-
-    def faults(self) -> list[str]:
-        names = ("size", "stride", "shrink")
-        return [f"{n} must be at least 1, found {getattr(self, n)}." for n in names if getattr(self, n) < 1]
+    """Add the left-right mirror of every tile."""
+    max_shard_bytes: ShardBytes = 64 * MIB
+    """Target size of a tar in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LatentsConfig:
-    """Stage *latents*. degradations: each gives one cached LR condition a tile; empty for generation. A sampled
-    one is not cached: training makes and encodes its condition anew for every sample.
-    batch: tiles an encoder call.
-    whitening: `std` divides every latent by one scalar (LDM), `channel` removes mean and std per channel.
-    base: manifest path of earlier latents of the same encoder whose whitening is taken over, as a model trained on them
-    needs; empty fits it anew.
-    """
+class LatentsConfig(Config):
+    """Stage *latents*: every tile and its LR condition, encoded once."""
 
     degradations: tuple[DegradationConfig, ...] = ()
-    batch: int = 32
+    """Each gives one cached LR condition per tile; empty for generation. A sampled one is not cached: training makes
+    and encodes its condition anew for every sample."""
     whitening: Literal["std", "channel"] = "channel"
+    """`std` divides every latent by one scalar (LDM), `channel` removes mean and std per channel."""
     base: str = ""
+    """Manifest path of earlier latents of the same encoder whose whitening is taken over, as a model trained on them
+    needs; empty fits it anew."""
 
     @property
     def cached(self) -> tuple[DegradationConfig, ...]:
@@ -123,5 +132,4 @@ class LatentsConfig:
         return tuple(one for one in self.degradations if not one.sampled)
 
     def faults(self) -> list[str]:
-        out = [] if self.batch >= 1 else [f"batch must be at least 1, found {self.batch}."]
-        return out + _path_faults("base", self.base)
+        return _path_faults("base", self.base)

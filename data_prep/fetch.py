@@ -1,5 +1,4 @@
-"""One picture from a web address, within limits that a stranger's server cannot stretch. May import urllib3 and
-lsr.core.
+"""One picture from a web address, within limits that a stranger's server cannot stretch.
 
 The environment's proxies are not used: what is checked is the address that the socket is connected to.
 """

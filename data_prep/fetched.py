@@ -1,4 +1,4 @@
-"""What web addresses gave: fetched once, kept in the store, and the same from then on. May import lsr.store, lsr.core.
+"""What web addresses gave: fetched once, kept in the store, and the same from then on.
 
 A snapshot pins a web address by the name of the fetch, because nothing is known of its content before. The first bytes
 that came under that name are `parts/<address>-<fetch>.raw`, created once; who comes later adopts them.

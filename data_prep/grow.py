@@ -1,4 +1,4 @@
-"""A plan laid over an earlier image set: its shards stay where their pictures do. May import lsr.data, lsr.store.
+"""A plan laid over an earlier image set: its shards stay where their pictures do.
 
 What comes of it is a function of the plan and the earlier set: shards of the earlier set in its order, those that lost
 or changed a picture made again without it, then shards of what is new. Many small growths leave many small shards; a
@@ -11,9 +11,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from data_prep.config import ShardConfig
+from data_prep.config import SHARD_VERSION, ShardConfig
 from data_prep.planning import Plan, Planned, key_number, pack_images
-from data_prep.shard import VERSION
 from data_prep.spool import Part
 from lsr.core.errors import InputError
 from lsr.data.index import IndexRow
@@ -34,10 +33,10 @@ def load_base(store: Store, config: ShardConfig) -> Base:
         return ()
     manifest = load_manifest(store, config.base)
     version = manifest.made_by.get("version")
-    if manifest.kind != "images" or version != VERSION:
+    if manifest.kind != "images" or version != SHARD_VERSION:
         raise InputError(
-            f"shard.base must name image shards of version {VERSION}, {config.base} holds {manifest.kind} of version "
-            f"{version}; leave it empty to shard anew."
+            f"shard.base must name image shards of version {SHARD_VERSION}, {config.base} holds {manifest.kind} of "
+            f"version {version}; leave it empty to shard anew."
         )
     return ((row, index_of(store, row)) for row in manifest.shards)
 

@@ -1,6 +1,4 @@
-"""What is known of raw files before anything is planned: read, checked and hashed, in chunks. May import lsr.store,
-lsr.core; no Ray.
-"""
+"""What is known of raw files before anything is planned: read, checked and hashed, in chunks."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
 
-from data_prep.config import ShardConfig
+from data_prep.config import SHARD_VERSION, ShardConfig
 from data_prep.fetch import UnfetchedError
 from data_prep.fetched import Fetched, is_web
 from data_prep.items import ABSENT, ITEM, Item, plain_item, read_item
@@ -18,10 +16,9 @@ from data_prep.parts import once
 from data_prep.soundness import Refused, inspect
 from data_prep.spool import Code, Part
 from lsr.core.canonical import canonical_json, sha256_hex
-from lsr.core.config import described
+from lsr.core.config import as_plain
 from lsr.store import open_store
 
-INSPECTION = 3
 CHUNK, LONGEST_CHUNK = 16, 64
 
 
@@ -83,9 +80,9 @@ def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: Shar
     result = once(
         store,
         "shard.inspect",
-        INSPECTION,
+        SHARD_VERSION,
         request,
-        described(_of_one_file(config)),
+        as_plain(_of_one_file(config)),
         lambda: {"found": [_VALUES(found) for found in _inspect_each(root, items, config, web)]},
         lasting=lambda: not web.failed,
     )

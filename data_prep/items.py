@@ -1,4 +1,4 @@
-"""One raw file: what pins it, and reading it. May import lsr.store, lsr.core.
+"""One raw file: what pins it, and reading it.
 
 Files lie below a root, a folder or an `s3://` prefix; a list of addresses may also name files anywhere else.
 """

@@ -1,4 +1,4 @@
-"""Stage *latents*: one tile shard -> one latent shard with the same keys in the same order. May import torch, lsr.data.
+"""Stage *latents*: one tile shard -> one latent shard with the same keys in the same order.
 
 A latent is of exactly its tile. Members, little-endian float16 `.npy` [c, h, w]: `<key>.hr.npy` (mean),
 `<key>.hr_std.npy` where the encoder has a deviation, and one `<key>.lr-<degradation digest>.npy` for each fixed
@@ -18,22 +18,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_prep.config import LatentsConfig
+from data_prep.config import LATENTS_VERSION, LatentsConfig
 from data_prep.parts import once
 from data_prep.tars import Sample, store_shard, write_tar
-from lsr.core.config import described
+from lsr.core.config import as_plain
 from lsr.core.errors import InputError, IntegrityError
+from lsr.core.pixels import decode_rgb
 from lsr.data.config import DegradationConfig
 from lsr.data.degrade import degradation_digest, degrade, restore_size
 from lsr.data.index import IndexRow
 from lsr.data.manifest import ShardRow, load_manifest
-from lsr.data.pixels import decode_rgb, picture_of
+from lsr.data.pixels import picture_of
 from lsr.data.shards import index_of, iter_shard
 from lsr.data.whitening import Whitening
+from lsr.nn.units import from_levels
 from lsr.store import Store, open_store
 from lsr.store.content import get_blob
-
-VERSION = 1
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 """Tiles [B, 3, S, S] in [-1, 1] to (mean, std or None), each [B, c, h, w]; std, not log-variance."""
@@ -59,16 +59,17 @@ class EncodedShard:
 
 
 def encode_shard(
-    data: bytes, tiles: Sequence[IndexRow], encode: Encode, config: LatentsConfig, where: str
+    data: bytes, tiles: Sequence[IndexRow], encode: Encode, config: LatentsConfig, batch: int, where: str
 ) -> tuple[bytes, list[IndexRow], Statistics]:
-    """The latent tar of the tile shard `data`, its index rows and its statistics. tiles: the tile shard's index.
+    """The latent tar of the tile shard `data`, its index rows and its statistics. tiles: the tile shard's index. batch:
+    tiles per call of `encode`.
 
     Raises IntegrityError naming `where` and the key when latents are not finite in half precision, or when the tar
     and its index disagree.
     """
     samples: list[Sample] = []
     sums = _Sums()
-    for rows, x in _batches(data, tiles, config.batch, where):
+    for rows, x in _batches(data, tiles, batch, where):
         arrays = _encode_batch(encode, x, config.cached)
         halves = {ext: _half(values, rows, ext, where, sums) for ext, values in arrays.items()}
         sums.add(halves["hr.npy"])
@@ -79,7 +80,7 @@ def encode_shard(
 
 
 def encode_shard_to_store(
-    store_uri: str, row: ShardRow, encode: Encode, encoder: str, config: LatentsConfig
+    store_uri: str, row: ShardRow, encode: Encode, encoder: str, config: LatentsConfig, batch: int
 ) -> EncodedShard:
     """Encode one tile shard and put its latents into the store; remembered under the encoder's digest `encoder`.
 
@@ -90,12 +91,12 @@ def encode_shard_to_store(
     def make() -> dict[str, Any]:
         tiles = index_of(store, row)
         where = f"{store.uri}/{row.path}"
-        tar, rows, statistics = encode_shard(get_blob(store, row.path), tiles, encode, config, where)
+        tar, rows, statistics = encode_shard(get_blob(store, row.path), tiles, encode, config, batch, where)
         return {"shards": [asdict(store_shard(store, tar, rows))], "statistics": asdict(statistics)}
 
-    # Whitening is fitted over all shards later and batch size changes no meaning; neither belongs to one shard's name.
-    wanted = {"degradations": [described(degradation) for degradation in config.cached]}
-    result = once(store, "latents.encode", VERSION, {"tiles": row.sha256, "encoder": encoder}, wanted, make)
+    # Whitening is fitted over all shards later, so it does not belong to one shard's name.
+    wanted = {"degradations": [as_plain(degradation) for degradation in config.cached]}
+    result = once(store, "latents.encode", LATENTS_VERSION, {"tiles": row.sha256, "encoder": encoder}, wanted, make)
     found = result["statistics"]
     statistics = Statistics(
         count=found["count"],
@@ -182,7 +183,7 @@ def _batches(data: bytes, tiles: Sequence[IndexRow], size: int, where: str) -> I
         rows.append(row)
         images.append(decode_rgb(picture_of(members, name), name))
         if len(rows) == size or number == len(samples):
-            yield rows, torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+            yield rows, from_levels(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
             rows, images = [], []
 
 

@@ -1,4 +1,4 @@
-"""Near duplicates by a perceptual hash: which held-out pictures look like a training picture. May import PIL, numpy.
+"""Near duplicates by a perceptual hash: which held-out pictures look like a training picture.
 
 The hash is the usual one: 32 x 32 grey pixels, the lowest 8 x 8 terms of their discrete cosine transform, one bit a
 term for above the median. All sums are of integers, so that every machine finds the same bits.

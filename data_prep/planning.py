@@ -1,4 +1,4 @@
-"""Which inspected picture goes into which shard, and what is left out. May import lsr.core.
+"""Which inspected picture goes into which shard, and what is left out.
 
 The plan removes duplicates, splits train from held-out photographs and packs, all by source key order and content, so
 that one source gives the same shards always. `data_prep.grow` lays it over an earlier set. What is known of the files

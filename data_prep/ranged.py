@@ -1,4 +1,4 @@
-"""An object of a store as a file, read by ranges. May import lsr.store."""
+"""An object of a store as a file, read by ranges."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Stage *shard*: planned pictures -> image shards of sound originals. May import lsr.data, lsr.store, lsr.core; no Ray.
+"""Stage *shard*: planned pictures -> image shards of sound originals.
 
 Files are inspected in chunks anywhere (`data_prep.inspection`), planned once (`data_prep.planning`) and built into
-shards anywhere.
+shards anywhere. Inspection decodes every file once. Building reads the bytes again, compares their digest and decodes
+only what is archived as another file: the encoded PNGs of all inspected files would take more disk than that takes
+time, and most inspected files are archived as they are.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from data_prep.config import ShardConfig
+from data_prep.config import SHARD_VERSION, ShardConfig
 from data_prep.fetch import UnfetchedError
 from data_prep.fetched import Fetched, is_web
 from data_prep.items import Item, read_item
@@ -18,13 +20,12 @@ from data_prep.planning import Planned
 from data_prep.soundness import Refused, inspect
 from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.canonical import canonical_json, sha256_hex
-from lsr.core.config import described
+from lsr.core.config import as_plain
 from lsr.core.errors import InputError, IntegrityError
 from lsr.data.index import IndexRow
 from lsr.data.manifest import ShardRow
 from lsr.store import Store, open_store
 
-VERSION = 1
 OTHER_FETCH = "Run the command again, or give source.fetch another name to take what is there now."
 
 
@@ -79,5 +80,5 @@ def build_shard_to_store(store_uri: str, root: str, images: Sequence[Planned], c
 
     request = sha256_hex(canonical_json([[image.found.plain(), image.split] for image in images]))
     rules = replace(config, base="", near_duplicates=None)
-    result = once(store, "shard.build", VERSION, {"images": request}, described(rules), make)
+    result = once(store, "shard.build", SHARD_VERSION, {"images": request}, as_plain(rules), make)
     return ShardRow(**result["shards"][0])

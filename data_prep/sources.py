@@ -1,4 +1,4 @@
-"""Listing raw pictures into a snapshot. May import lsr.data, lsr.store, lsr.core.
+"""Listing raw pictures into a snapshot.
 
 A snapshot pins what was there: key, size, and etag or mtime_ns (sha256 for a packaged set, so that its snapshot is
 the same on every machine). What changed since then is refused when it is read. Web addresses of a list are not looked
@@ -25,6 +25,7 @@ from data_prep.tar_source import list_tar
 from data_prep.uri_list import list_rows, root_of
 from lsr.core.canonical import canonical_json
 from lsr.core.errors import ConfigError, InputError, IntegrityError, NotFoundError, VersionMismatchError
+from lsr.core.files import file_sha256
 from lsr.core.refs import Ref
 from lsr.data.pixels import IMAGE_SUFFIXES
 from lsr.store import Store
@@ -202,8 +203,7 @@ def _list_s3(root: str) -> Iterator[Item]:
 
 
 def _pinned_by_content(root: str, item: Item) -> Item:
-    with open(local_file(root, item), "rb") as file:
-        return replace(item, pin=f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+    return replace(item, pin=f"sha256:{file_sha256(local_file(root, item))}")
 
 
 def _listed(config: SourceConfig) -> Snapshot:

@@ -1,6 +1,4 @@
-"""Sequences that are not held in memory: what is listed, inspected and planned of millions of pictures. May import
-lsr.core.
-"""
+"""Sequences that are not held in memory: what is listed, inspected and planned of millions of pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures inside WebDataset tars that somebody else wrote. May import lsr.data, lsr.store.
+"""Pictures inside WebDataset tars that somebody else wrote.
 
 Headers and short texts are read, pictures are not; of a tar in S3 one window at a time is held.
 """

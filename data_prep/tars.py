@@ -1,4 +1,4 @@
-"""Writing WebDataset tars: the one place that does. May import webdataset, lsr.data, lsr.store.
+"""Writing WebDataset tars: the one place that does.
 
 Equal samples give equal bytes on every machine: no times, one owner, members sorted by extension.
 """

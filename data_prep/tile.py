@@ -1,11 +1,10 @@
-"""Stage *tile*: one image shard -> tile shards, the training set. May import PIL, numpy, lsr.data, lsr.store; no Ray.
+"""Stage *tile*: one image shard -> tile shards, the training set.
 
 A tile is cut and resized once, and stored without loss; only photographs of the split `train` are cut.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.config import TileConfig
+from data_prep.config import TILE_VERSION, TileConfig
 from data_prep.parts import once
 from data_prep.tars import Sample, pack, store_shard, tar_size, write_tar
-from lsr.core.config import described
+from lsr.core.config import as_plain
+from lsr.core.encoding import png
+from lsr.core.pixels import decode_rgb
 from lsr.data.index import IndexRow
 from lsr.data.manifest import ShardRow
-from lsr.data.pixels import decode_rgb, picture_of, pixel_limit
+from lsr.data.pixels import picture_of
 from lsr.data.shards import read_samples
 from lsr.store import Store, open_store
-
-VERSION = 1
 
 Pixels = NDArray[np.uint8]
 
@@ -70,12 +69,6 @@ def cut(image: Pixels, config: TileConfig) -> tuple[list[tuple[int, int, Pixels]
     return tiles, len(scored) - len(kept)
 
 
-def _png(tile: Pixels) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(tile)).save(out, "PNG")
-    return out.getvalue()
-
-
 class _Counter:
     """Cuts the photographs of one shard one after the other and counts."""
 
@@ -91,9 +84,7 @@ class _Counter:
 
     def _of(self, sample: Mapping[str, Any], about: Mapping[str, Any], where: str) -> Iterator[Sample]:
         members = {ext: data for ext, data in sample.items() if not ext.startswith("__")}
-        # Archived pictures were held against max_pixels when they came in.
-        with pixel_limit(None):
-            image = decode_rgb(picture_of(members, where), where)
+        image = decode_rgb(picture_of(members, where), where)
         found, flat = cut(image, self.config)
         self.counts["photographs"] += 1
         self.counts["without"] += not found
@@ -103,7 +94,7 @@ class _Counter:
                 self.counts["tiles"] += 1
                 key = f"{sample['__key__']}-{y}-{x}{tail}"
                 side = self.config.size
-                yield Sample(key, about["source"], "train", side, side, {"png": _png(pixels)})
+                yield Sample(key, about["source"], "train", side, side, {"png": png(pixels)})
 
 
 def cut_image_shard(
@@ -127,5 +118,5 @@ def cut_shard_to_store(store_uri: str, row: ShardRow, config: TileConfig) -> Cut
         tars, counts = cut_image_shard(store, row, config)
         return {"shards": [asdict(store_shard(store, *tar)) for tar in tars], "counts": counts}
 
-    result = once(store, "tile.cut", VERSION, {"images": row.sha256}, described(config), make)
+    result = once(store, "tile.cut", TILE_VERSION, {"images": row.sha256}, as_plain(config), make)
     return CutShard(shards=tuple(ShardRow(**shard) for shard in result["shards"]), counts=result["counts"])

@@ -1,4 +1,4 @@
-"""Floor 6: Prefect flows, thin. Order, retries, schedules, cancellation and artifacts; the work is in lsr.stages.
+"""Prefect flows, thin. Order, retries, schedules, cancellation and artifacts; the work is in lsr.stages.
 
-The only door to Prefect. Tasks do not cache: reuse is decided by the store alone.
+Tasks do not cache: reuse is decided by the store alone.
 """

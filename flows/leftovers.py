@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from lsr.core.files import write_whole
 from lsr.core.processes import ProcessMark, alive, descendants, end, mark
 
 FOLDER = "processes"
@@ -24,9 +25,7 @@ def _write(path: Path) -> None:
     if me is None:
         return
     record = {"owner": asdict(me), "children": [asdict(child) for child in descendants(me)]}
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(record))
-    draft.replace(path)
+    write_whole(path, json.dumps(record))
 
 
 @contextmanager

@@ -13,16 +13,19 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from flows.forms import RecipeChanges, RunChanges, given
 from flows.report import Report
+from lsr.core.config import assignments_of
 from lsr.core.errors import StoreError
 from lsr.core.progress import Quiet, RichProgress
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
 from lsr.engine.context import Context, open_context
-from lsr.engine.launch import Outcome, build_request, launch
+from lsr.engine.launch import Outcome, launch
 from lsr.engine.source import snapshot
-from lsr.engine.table import STEPS
+from lsr.engine.table import PIPELINE, request_of
 from lsr.recipes import load_recipe
+from lsr.recipes.run import load_run
 from lsr.recipes.schema import Recipe
 
 
@@ -42,7 +45,7 @@ def _worth_a_retry(task: Any, run: Any, state: Any) -> bool:
 )
 def run_stage(stage: str, recipe: Recipe, inputs: dict[str, Ref], ctx: Context) -> Outcome:
     """One stage of the line: reused, made here, or made by a Ray job."""
-    outcome = launch(build_request(stage, recipe, inputs), ctx)
+    outcome = launch(request_of(PIPELINE[stage], recipe, ctx.run, inputs), ctx)
     get_run_logger().info("%s %s: %s", stage, "made" if outcome.made else "reused", outcome.ref.path)
     return outcome
 
@@ -77,20 +80,28 @@ def run_report(recipe: Recipe, refs: dict[str, Ref], ctx: Context, report: Repor
 
 
 @flow(name="retrain", validate_parameters=False, persist_result=False)
-def retrain(recipe: str = "demo", overrides: dict[str, str] | None = None, quiet: bool = True) -> dict[str, Any]:
-    """Run the line of `recipe` (a recipe name or package.module:function) with fields overridden by dotted name.
+def retrain(
+    recipe: str = "demo",
+    changes: RecipeChanges | None = None,
+    run: str = "laptop",
+    run_changes: RunChanges | None = None,
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Run the pipeline of `recipe` as `run` says (names, or package.module:function), with the given fields of both
+    changed.
 
     Returns the report: stages made or reused with their seconds, the registered version, the verdict, the metrics.
     """
-    chosen = load_recipe(recipe, overrides)
+    chosen = load_recipe(recipe, assignments_of(load_recipe(recipe), given(changes)))
+    how = load_run(run, assignments_of(load_run(run), given(run_changes)))
     settings = load_settings()
-    run = FlowRunContext.get()
-    provenance = {"prefect_flow_run": str(run.flow_run.id)} if run and run.flow_run else {}
+    flow_run = FlowRunContext.get()
+    provenance = {"prefect_flow_run": str(flow_run.flow_run.id)} if flow_run and flow_run.flow_run else {}
     progress = Quiet() if quiet else RichProgress()
     report = Report(chosen, settings)
-    with open_context(settings, chosen.compute, line=chosen.name, progress=progress, provenance=provenance) as ctx:
+    with open_context(settings, how, line=chosen.name, progress=progress, provenance=provenance) as ctx:
         refs: dict[str, Ref] = {"snapshot": snapshot(chosen.source, ctx)}
-        for name, step in STEPS.items():
+        for name, step in PIPELINE.items():
             outcome = run_stage(name, chosen, {key: refs[key] for key in step.inputs}, ctx)
             refs[name] = outcome.ref
             report.stage(outcome)

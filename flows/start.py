@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from flows.forms import changes_of
 from flows.leftovers import reap, record_children
 from lsr.core.errors import LsrError, RunFailedError
 from lsr.core.settings import Settings, load_settings
+from lsr.recipes import load_recipe
+from lsr.recipes.run import load_run
 
 SERVER_START_SECONDS = "120"
 
@@ -95,7 +98,9 @@ def _tell_errors_once() -> None:
         handler.addFilter(_Told())
 
 
-def run_retrain(recipe: str, overrides: dict[str, str], *, quiet: bool) -> dict[str, Any]:
+def run_retrain(
+    recipe: str, overrides: dict[str, str], run: str, run_overrides: dict[str, str], *, quiet: bool
+) -> dict[str, Any]:
     """Run the flow *retrain* in this process and return its report.
 
     Processes that a killed earlier run left behind are ended first. Raises RunFailedError when Prefect's server does
@@ -113,5 +118,11 @@ def run_retrain(recipe: str, overrides: dict[str, str], *, quiet: bool) -> dict[
 
             connect(settings.mlflow)
         _tell_errors_once()
-        report: dict[str, Any] = retrain(recipe=recipe, overrides=overrides, quiet=quiet)
+        report: dict[str, Any] = retrain(
+            recipe=recipe,
+            changes=changes_of(load_recipe(recipe, overrides), overrides),
+            run=run,
+            run_changes=changes_of(load_run(run, run_overrides), run_overrides),
+            quiet=quiet,
+        )
     return report

@@ -1,4 +1,4 @@
 """What runs around the code: services on one machine (`python -m infra.services`), compose, KubeRay, bucket policies.
 
-Not part of the wheel. May import lsr.core and lsr.core.processes.
+Not part of the wheel.
 """

@@ -30,11 +30,11 @@ from lsr.data.config import DegradationConfig
 from lsr.data.degrade import degrade, restore_size
 from lsr.models.config import SystemConfig
 from lsr.models.system import LatentSystem
+from lsr.nn.units import from_levels
 from lsr.recipes import load_recipe
 from lsr.training.config import DenoiseLoss
 from lsr.training.objectives.condition import ConditionInLoop
 from lsr.training.objectives.denoise import DenoiseObjective
-from lsr.training.objectives.pixels import to_float
 from lsr.training.protocols import Batch, Draws, Objective
 
 BLIND = DegradationConfig(factor=4, blur=(0.2, 2.0), noise=(1.0, 12.0), jpeg=(40, 90))
@@ -70,7 +70,7 @@ class Steps:
     def _latents(self) -> Batch:
         """What the cache holds, float32 as a source gives it."""
         with torch.no_grad():
-            x = to_float(self._tiles())
+            x = from_levels(self._tiles())
             small = restore_size(self.fixed, degrade(self.fixed, x), (x.shape[-2], x.shape[-1]))
             moments, lr = self.system.encoder(x), self.system.encoder(small).mode()
         return {

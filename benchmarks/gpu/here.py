@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,7 +20,7 @@ from lsr.core.progress import Progress
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
 from lsr.engine.context import Context
-from lsr.recipes.schema import ComputeConfig
+from lsr.recipes.run import MapRun, Resources, Run, TrainRun
 from lsr.recipes.study import StudyConfig
 from lsr.registry.tracking import MlflowTracker
 from lsr.store import open_store
@@ -63,7 +62,7 @@ class Here(Context):
         return None
 
     def each(
-        self, function: Callable[..., Any], items: Sequence[Any], name: str, unit: str, **options: Any
+        self, function: Callable[..., Any], items: Sequence[Any], spread: MapRun, name: str, unit: str, **options: Any
     ) -> Generator[tuple[int, Any]]:
         self._allowed(name)
         setup = options.get("setup")
@@ -71,7 +70,7 @@ class Here(Context):
         return ((place, function(*first, item)) for place, item in enumerate(items))
 
     @contextmanager
-    def run(self, stage: str, key: str) -> Iterator[str]:
+    def tracked(self, stage: str, key: str) -> Iterator[str]:
         """No run: its id is empty, so that workers report nothing."""
         self._allowed(stage)
         yield ""
@@ -87,15 +86,11 @@ class Here(Context):
 def here(settings: Settings, progress: Progress, *, may_make: bool = True) -> Here:
     """The context of one command."""
     # 0 workers is the training launcher's word for this process.
-    ctx = Here(settings=settings, store=open_store(settings.store), compute=ComputeConfig(workers=0), progress=progress)
+    worker = Resources(gpus=1.0 if torch.cuda.is_available() else 0.0)
+    how = Run(name="here", train=TrainRun(workers=0, worker=worker), latents_batch=256)
+    ctx = Here(settings=settings, store=open_store(settings.store), run=how, progress=progress)
     ctx.may_make = may_make
     return ctx
-
-
-def on_this_device(study: StudyConfig) -> StudyConfig:
-    """The study trained on the GPU if there is one, else on the CPU. Compute is part of no action key."""
-    gpus = 1.0 if torch.cuda.is_available() else 0.0
-    return replace(study, ours=replace(study.ours, compute=replace(study.ours.compute, gpus_per_worker=gpus)))
 
 
 def run_for(study: StudyConfig, data: dict[str, Ref], ctx: Here, seconds: float) -> StudyResult:
@@ -103,7 +98,7 @@ def run_for(study: StudyConfig, data: dict[str, Ref], ctx: Here, seconds: float)
     checkpoint, a measurement under way is lost, and the same call goes on.
     """
     with _limit(seconds):
-        return run_study(on_this_device(study), ctx, data)
+        return run_study(study, ctx, data)
 
 
 @contextmanager

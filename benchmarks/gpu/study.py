@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.gpu.carry import MIB, unpack, write_parts
 from benchmarks.gpu.data import closure, members_for, outputs_of, refs_of
-from benchmarks.gpu.here import Here, here, on_this_device, run_for
+from benchmarks.gpu.here import Here, here, run_for
 from benchmarks.gpu.weights import write_weights
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
@@ -29,9 +29,10 @@ from lsr.core.errors import InputError, LsrError, NotFoundError, TrainingStopped
 from lsr.core.progress import RichProgress
 from lsr.core.settings import Settings, load_settings
 from lsr.engine.launch import launch
+from lsr.inference.baselines import Comparator
 from lsr.recipes.study import StudyConfig, load_study
 from lsr.registry.lineage import code_state
-from lsr.stages.measure import model_of
+from lsr.stages.measure import system_of
 from lsr.study.run import data_of, measure_request, questions, systems
 
 IN_BYTES = 30 * MIB
@@ -68,7 +69,8 @@ def results(study: StudyConfig, facts: dict[str, Any], ctx: Here, out: Path) -> 
     data = refs_of(facts)
     for trained in systems(study, data, ctx):
         for label, evaluate in questions(study, trained):
-            members |= closure(ctx.store, launch(measure_request(study, trained, label, evaluate, data), ctx).ref)
+            request = measure_request(study, trained, label, evaluate, data, ctx.run)
+            members |= closure(ctx.store, launch(request, ctx).ref)
     said = {"study": study.name}
     return write_parts(out, "results", members, said, limit=OUT_BYTES, parts=MOST_PARTS, lower="evaluate.photos")
 
@@ -77,15 +79,16 @@ def weights(study: StudyConfig, facts: dict[str, Any], ctx: Here, label: str, se
     """The averaged weights of one system. Raises InputError for one that the study does not have."""
     for trained in systems(study, refs_of(facts), ctx):
         if (trained.label, trained.seed) == (label, seed):
-            model, config = model_of(ctx.store, trained.inputs)
+            system = system_of(ctx.store, trained.inputs)
+            network = system.network if isinstance(system, Comparator) else system
             said = {
                 "study": study.name,
                 "system": label,
                 "seed": seed,
-                "config": as_plain(config),
+                "config": as_plain(system.config),
                 "commit": code_state(Path(__file__).parent)[0] or "unknown",
             }
-            return write_weights(out, model.state_dict(), said, OUT_BYTES)
+            return write_weights(out, network.state_dict(), said, OUT_BYTES)
     raise InputError(f"Study {study.name} has no system {label} of seed {seed}; its seeds are {study.seeds}.")
 
 
@@ -100,7 +103,7 @@ def carried(settings: Settings) -> tuple[StudyConfig, dict[str, Any]]:
         raise VersionMismatchError(
             f"Study {facts['study']} is another one here than where {path} was packed; use the same commit on both."
         )
-    return on_this_device(study), facts
+    return study, facts
 
 
 def _digest(study: StudyConfig) -> str:

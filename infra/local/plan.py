@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lsr.core.errors import ConfigError
+from lsr.core.files import write_whole
 
 # Unix sockets below the folder must stay under the system's limit of 107 bytes.
 LONGEST_FOLDER = 60
@@ -68,11 +68,7 @@ def load_plan(folder: Path) -> Plan:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read, whole or not at all."""
-    draft = path.with_name(path.name + ".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)
+    write_whole(path, text, mode=0o600)
 
 
 def _free_ports(count: int) -> list[int]:

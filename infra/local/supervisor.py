@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lsr.core.errors import ConfigError, RunFailedError
+from lsr.core.files import write_whole
 from lsr.core.processes import ProcessMark, alive, descendants, end, mark
 
 _LAST_LINES = 30
@@ -180,9 +181,7 @@ def _recorded(folder: Path) -> list[Running]:
 
 
 def _write(folder: Path, services: list[Running]) -> None:
-    draft = folder / "services.json.draft"
-    draft.write_text(json.dumps({"services": [asdict(each) for each in services]}, indent=1))
-    draft.replace(folder / "services.json")
+    write_whole(folder / "services.json", json.dumps({"services": [asdict(each) for each in services]}, indent=1))
 
 
 def _not_installed(program: str) -> ConfigError:

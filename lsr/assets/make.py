@@ -1,6 +1,6 @@
 """How the files of the packages become a set: copied as they are, cropped, cut apart, or turned into safetensors.
 
-Each maker gets (path below the source's root, bytes) and writes into one new folder. numpy, Pillow, safetensors.
+Each maker gets (path below the source's root, bytes) and writes into one new folder.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from safetensors.numpy import save_file
 
 from lsr.assets.archives import read_members
 from lsr.assets.arrays import read_arrays
 from lsr.assets.catalog import NamedSet, Source
 from lsr.assets.ncnn import read_convolutions
+from lsr.core.encoding import png
 from lsr.core.errors import IntegrityError
+from lsr.core.pixels import decode
 
 FACE_BOX = (32, 0, 480, 448)
 """Left, top, right, bottom of what is kept of a 512 x 512 portrait; about half carry a mark in the rows below."""
@@ -55,8 +56,9 @@ def faces(members: Members, folder: Path) -> int:
     """Portraits cropped to FACE_BOX, lossless. Returns how many."""
     count = 0
     for source, path, data in members:
-        with Image.open(io.BytesIO(data)) as image:
-            image.convert("RGB").crop(FACE_BOX).save((folder / _flat(source, path)).with_suffix(".png"))
+        left, top, right, bottom = FACE_BOX
+        pixels = decode(data, where=f"{source.package.label}: {path}").rgb[top:bottom, left:right]
+        (folder / _flat(source, path)).with_suffix(".png").write_bytes(png(pixels))
         count += 1
     return count
 
@@ -74,11 +76,10 @@ def cifar10(members: Members, folder: Path) -> int:
             batches["train", int(re.findall(r"\d+", path)[0]) - 1] = data
     count = 0
     for (split, number), data in sorted(batches.items()):
-        with Image.open(io.BytesIO(data)) as batch:
-            pixels = np.asarray(batch.convert("RGB")).reshape(CIFAR_SHAPE)
+        pixels = decode(data, where=f"Batch {split}-{number} of CIFAR-10").rgb.reshape(CIFAR_SHAPE)
         for i, image in enumerate(pixels):
             index = number * len(pixels) + i
-            Image.fromarray(image).save(folder / f"{split}-{index:05d}-{labels[split][index]}.png")
+            (folder / f"{split}-{index:05d}-{labels[split][index]}.png").write_bytes(png(image))
         count += len(pixels)
     return count
 

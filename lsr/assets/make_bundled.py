@@ -6,7 +6,6 @@ Pillow and libjpeg; the committed files are the truth. Writes to FOLDER, by defa
 
 from __future__ import annotations
 
-import io
 import pickletools
 import sys
 import tempfile
@@ -14,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image
 
 from lsr.assets.archives import read_members
 from lsr.assets.bundled import LICENCE_TEXTS, PICTURES, Folder, Picture
 from lsr.assets.packages import fetch
+from lsr.core.pixels import decode
 
 JPEG_QUALITY = 93
 ASCENT_SIDE = 512
@@ -39,15 +39,7 @@ def _open(picture: Picture, data: bytes) -> Image.Image:
     """The picture upright, in sRGB, RGB or grey."""
     if picture.path.endswith(".dat"):
         return _ascent(data)
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    if image.mode != "L":
-        image = image.convert("RGB")
-    profile = image.info.get("icc_profile")
-    if profile and image.mode == "RGB":
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"))
-        image = converted or image
-    return image
+    return decode(data, where=picture.file).image
 
 
 def write(picture: Picture, data: bytes, root: Path) -> None:

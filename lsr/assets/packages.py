@@ -6,7 +6,6 @@ set up for it. Nothing is installed and no script of the package is run before i
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from lsr.assets.catalog import Package
 from lsr.core.errors import IntegrityError, NotFoundError
+from lsr.core.files import file_sha256
 
 TIMEOUT_SECONDS = 1800
 
@@ -91,14 +91,9 @@ def _last_words(result: subprocess.CompletedProcess[str]) -> str:
     return re.sub(r"//[^/@\s]+@", "//", text)[:300]
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check(package: Package, path: Path) -> None:
     """Raises IntegrityError, naming the package, when the file at `path` is not the pinned one."""
-    found = _sha256(path)
+    found = file_sha256(path)
     if found != package.sha256:
         raise IntegrityError(
             f"{package.label} must have sha256 {package.sha256}, found {found} in {path.name}; it was not unpacked. "

@@ -13,22 +13,31 @@ from lsr.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from lsr.engine.context import Context
+    from lsr.recipes.run import Run
     from lsr.recipes.schema import Recipe
 
 RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="Recipe name, or your own as package.module:function.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", "-s", help="Override a recipe field, e.g. denoise.train.steps=200.")
+    list[str] | None,
+    typer.Option("--set", "-s", help="Override a recipe field, what is learned, e.g. denoise.train.images=9600."),
+]
+RunName = Annotated[
+    str, typer.Option("--run", help="How it is carried out: laptop, one-gpu, cluster, or package.module:function.")
+]
+RunOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set-run", help="Override a field of the run, which changes no result, e.g. train.workers=4."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
-def pairs_from(assignments: list[str] | None) -> dict[str, str]:
+def pairs_from(assignments: list[str] | None, option: str = "--set") -> dict[str, str]:
     """`["a.b=1"]` as `{"a.b": "1"}`. Raises ConfigError for an entry without `=`."""
     pairs = {}
     for text in assignments or []:
         field, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--set takes FIELD=VALUE, found {text!r}.")
+            raise ConfigError(f"{option} takes FIELD=VALUE, found {text!r}.")
         pairs[field] = value
     return pairs
 
@@ -40,16 +49,22 @@ def recipe_from(name: str, assignments: list[str] | None) -> Recipe:
     return load_recipe(name, pairs_from(assignments))
 
 
+def run_from(name: str, assignments: list[str] | None) -> Run:
+    """The run with its `--set-run` overrides."""
+    from lsr.recipes.run import load_run
+
+    return load_run(name, pairs_from(assignments, "--set-run"))
+
+
 @contextmanager
-def context_for(recipe: Recipe, *, quiet: bool = False) -> Iterator[Context]:
+def context_for(recipe: Recipe, run: Run, *, quiet: bool = False) -> Iterator[Context]:
     """A Context with live progress on standard error."""
     from lsr.core.progress import Quiet, RichProgress
     from lsr.core.settings import load_settings
     from lsr.engine.context import open_context
 
-    with open_context(
-        load_settings(), recipe.compute, line=recipe.name, progress=Quiet() if quiet else RichProgress()
-    ) as ctx:
+    progress = Quiet() if quiet else RichProgress()
+    with open_context(load_settings(), run, line=recipe.name, progress=progress) as ctx:
         yield ctx
 
 

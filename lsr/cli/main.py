@@ -7,7 +7,7 @@ import sys
 import typer
 
 from lsr import __version__
-from lsr.cli import data, doctor, models, pictures, report, stages, study
+from lsr.cli import data, doctor, models, pictures, recipe, report, stages, study
 from lsr.core.errors import LsrError
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ stages.add_to(app)
 pictures.add_to(app)
 models.add_to(app)
 report.add_to(app)
+recipe.add_to(app)
 data.add_to(app)
 study.add_to(app)
 doctor.add_to(app)

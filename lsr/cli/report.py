@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lsr.cli.common import AsJson, Overrides, RecipeName, context_for, recipe_from, show
+from lsr.cli.common import AsJson, Overrides, RecipeName, context_for, recipe_from, run_from, show
 from lsr.core.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ def report(
         chosen = recipe_from(recipe, set_)
         from lsr.tools.page import write_recipe_page
 
-        with context_for(chosen, quiet=True) as ctx:
+        with context_for(chosen, run_from("laptop", None), quiet=True) as ctx:
             facts = write_recipe_page(chosen, ctx, output)
     show(facts) if json_ else typer.echo(f"{facts['path']}  {facts['bytes'] / 1e6:.2f} MB")
 

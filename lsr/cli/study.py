@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lsr.cli.common import AsJson, Overrides, context_for, pairs_from, show
+from lsr.cli.common import AsJson, Overrides, RunName, RunOverrides, context_for, pairs_from, run_from, show
 
 
 def study(
@@ -14,6 +14,8 @@ def study(
         str, typer.Option("--recipe", "-r", help="Study name, or package.module:function.")
     ] = "study-2core",
     set_: Overrides = None,
+    run: RunName = "laptop",
+    set_run: RunOverrides = None,
     json_: AsJson = False,
 ) -> None:
     """Train every system of a study with every seed, measure all under one protocol, write the table and pictures."""
@@ -22,7 +24,7 @@ def study(
     chosen = load_study(name, pairs_from(set_))
     from lsr.study.run import run_study
 
-    with context_for(chosen.ours, quiet=json_) as ctx:
+    with context_for(chosen.ours, run_from(run, set_run), quiet=json_) as ctx:
         result = run_study(chosen, ctx)
     if json_:
         show({"study": chosen.name, "files": [str(path) for path in result.files]})

@@ -1,7 +1,4 @@
-"""A worker's exception on its way to the caller: plain strings, so that it arrives whatever class it was.
-
-May import lsr.core.
-"""
+"""A worker's exception on its way to the caller: plain strings, so that it arrives whatever class it was."""
 
 from __future__ import annotations
 

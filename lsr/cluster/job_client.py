@@ -1,6 +1,6 @@
 """Ray's job client as lsr.cluster.jobs uses it: token, a limit on every request, and what its errors mean.
 
-The token comes from RAY_AUTH_TOKEN or the file RAY_AUTH_TOKEN_PATH. May import lsr.core, ray (on use).
+The token comes from RAY_AUTH_TOKEN or the file RAY_AUTH_TOKEN_PATH.
 """
 
 from __future__ import annotations

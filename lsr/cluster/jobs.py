@@ -1,7 +1,7 @@
 """Commands on a Ray cluster, through its job server: submitted once, waited for, stopped for certain.
 
-No single reply is trusted: a job is found again by its submission id after a lost answer, a restart of the caller or
-an unreachable server. May import lsr.core, lsr.cluster, ray (on use).
+No single reply is trusted: a job is found again by its submission id after a lost answer, a restart of the caller or an
+unreachable server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What a local Ray leaves when its owner is killed: written down at the start, ended and removed by the next start.
-
-May import lsr.core.processes.
-"""
+"""What a local Ray leaves when its owner is killed: written down at the start, ended and removed by the next start."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from lsr.core.files import write_whole
 from lsr.core.processes import ProcessMark, alive, end, mark
 
 # Only folders of this name are removed, whatever a record says.
@@ -38,9 +36,7 @@ def write_record(path: Path, temp: Path, processes: list[ProcessMark]) -> None:
         "processes": [asdict(each) for each in processes],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(plain))
-    draft.replace(path)
+    write_whole(path, json.dumps(plain))
 
 
 def children_naming(temp: Path) -> list[ProcessMark]:

@@ -1,8 +1,8 @@
 """Ray for this process: attach to the cluster around it, or start one on this machine and leave nothing of it behind.
 
-A local Ray lives in a short temporary folder outside the project (its socket paths are limited to 107 bytes), asks
-for a token although it serves this machine only (its ports listen on every address) and writes nothing to the home
-folder of the user. May import lsr.core, lsr.core.processes, ray (on use).
+A local Ray lives in a short temporary folder outside the project (its socket paths are limited to 107 bytes), asks for
+a token although it serves this machine only (its ports listen on every address) and writes nothing to the home folder
+of the user.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A function over many items, a bounded number at a time: in this process, as Ray tasks, or in a pool of Ray actors.
-
-May import lsr.core, lsr.cluster, ray (on use).
-"""
+"""A function over many items, a bounded number at a time: in this process, as Ray tasks, or in a pool of Ray actors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """One function as a process group: Ray Train runs it in every worker, with torch.distributed ready.
 
 Ray carries the function, its config and one small result. Weights and checkpoints go wherever the function puts them.
-May import lsr.core, lsr.cluster, torch and ray (on use).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Floor 0: the vocabulary that every room speaks. Standard library and rfc8785 only; no torch, no services."""
+"""The vocabulary that every other package uses; it knows neither torch nor a service."""

@@ -1,6 +1,6 @@
 """Naming processes so that a later process can end exactly these and nobody else's.
 
-A pid alone is reused by the system; a pid with its start time is not. May import lsr.core, psutil.
+A pid alone is reused by the system; a pid with its start time is not.
 """
 
 from __future__ import annotations

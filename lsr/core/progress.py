@@ -1,4 +1,4 @@
-"""Live progress of long work, behind one small Protocol so that no room below the command line draws on a terminal."""
+"""Live progress of long work, behind one small Protocol: who works does not draw on a terminal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
+
+from lsr.core.files import write_whole
 
 LOOK_SECONDS = 0.5
 
@@ -121,9 +123,7 @@ class FileProgress:
                 if now - self.last < LOOK_SECONDS and self.done != total:
                     return
                 self.last = now
-                draft = path.with_suffix(".tmp")
-                draft.write_text(json.dumps({"done": self.done, "note": note}))
-                draft.replace(path)
+                write_whole(path, json.dumps({"done": self.done, "note": note}))
 
         path.parent.mkdir(parents=True, exist_ok=True)
         yield _Written()

@@ -1,6 +1,6 @@
 """Shards made ready in background threads before they are read: far ones downloaded, local ones' digests checked.
 
-May import lsr.data.manifest, lsr.core. What a thread meets is met again, and raised, where the shard is read.
+What a thread meets is met again, and raised, where the shard is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The training source: lanes of a global batch as tensors. May import torch, numpy, lsr.core and its own room.
+"""The training source: lanes of a global batch as tensors.
 
 Lane l of step s holds positions s * batch + l * b ... + b - 1 with b = batch / lanes; what it contains is a pure
 function of (data set, order, step, lane), so prefetching, world size and resuming cannot change it.
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lsr.core.errors import InputError, IntegrityError
+from lsr.core.pixels import decode_rgb
 from lsr.data.order import SampleOrder, lane_positions, lane_size
-from lsr.data.pixels import decode_rgb, picture_of
+from lsr.data.pixels import picture_of
 from lsr.data.prefetch import Batch, Prefetcher
 from lsr.data.shards import SampleReader
 

@@ -1,4 +1,4 @@
-"""Whole shards in one folder of this machine, shared by every process that reads them. May import lsr.store, lsr.core.
+"""Whole shards in one folder of this machine, shared by every process that reads them.
 
 A file is there when it is complete and its digest was right; the ones used longest ago go when the folder is full.
 """
@@ -6,7 +6,6 @@ A file is there when it is complete and its digest was right; the ones used long
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lsr.core.errors import IntegrityError
+from lsr.core.files import file_sha256
 from lsr.core.settings import load_settings
 from lsr.data.manifest import ShardRow
 from lsr.store import Store
@@ -30,8 +30,7 @@ def shards_in(cache: Path) -> Path:
 
 def check_file(path: Path, row: ShardRow, where: str) -> None:
     """Raises IntegrityError, naming `where`, when the file is not the shard; FileNotFoundError without one."""
-    with open(path, "rb") as file:
-        _check(hashlib.file_digest(file, "sha256").hexdigest(), row, where)
+    _check(file_sha256(path), row, where)
 
 
 def _check(found: str, row: ShardRow, where: str) -> None:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
+from lsr.core.config import Config, NonNegative, Positive
+
+Quality = Annotated[int, Ge(1), Le(100)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DegradationConfig:
-    """A degradation. kind: `bicubic` (antialiased). factor: the LR side is the tile's side divided by it.
-    upsample: how LR is brought back to the tile's size before encoding (method.md 1.5; the paper's code: nearest).
-
-    The rest makes it a blind one, drawn anew for every sample. blur: range of a Gaussian's deviation in pixels of the
-    tile, before the reduction. noise: range of white noise's deviation in 8-bit grey levels, after it. jpeg: range of
-    the quality LR is then stored with, None for no JPEG.
-    """
+class DegradationConfig(Config):
+    """A degradation. With `blur`, `noise` or `jpeg` it is a blind one, drawn anew for every sample."""
 
     kind: Literal["bicubic", "area"] = "bicubic"
-    factor: int = 4
+    """The reduction, antialiased."""
+    factor: Positive = 4
+    """HR side / LR side."""
     upsample: Literal["nearest", "bilinear", "bicubic"] = "nearest"
-    blur: tuple[float, float] = (0.0, 0.0)
-    noise: tuple[float, float] = (0.0, 0.0)
-    jpeg: tuple[int, int] | None = None
+    """How LR is brought back to the tile's size before encoding (method.md 1.5; the paper's code: nearest)."""
+    blur: tuple[NonNegative, NonNegative] = (0.0, 0.0)
+    """(min, max) of a Gaussian's deviation in pixels of the tile, before the reduction."""
+    noise: tuple[NonNegative, NonNegative] = (0.0, 0.0)
+    """(min, max) of white noise's deviation in 8-bit grey levels, after the reduction."""
+    jpeg: tuple[Quality, Quality] | None = None
+    """(min, max) of the quality with which LR is then stored; null for no JPEG."""
 
     @property
     def sampled(self) -> bool:
@@ -29,12 +35,7 @@ class DegradationConfig:
         return self.blur[1] > 0 or self.noise[1] > 0 or self.jpeg is not None
 
     def faults(self) -> list[str]:
-        out = [] if self.factor >= 1 else [f"factor must be at least 1, found {self.factor}."]
-        out += [
-            f"{name} must satisfy 0 <= min <= max, found {low, high}."
-            for name, (low, high) in (("blur", self.blur), ("noise", self.noise))
-            if not 0 <= low <= high
+        ranges = {"blur": self.blur, "noise": self.noise, "jpeg": self.jpeg or (1, 100)}
+        return [
+            f"{name} must satisfy min <= max, found {low, high}." for name, (low, high) in ranges.items() if low > high
         ]
-        if self.jpeg is not None and not 1 <= self.jpeg[0] <= self.jpeg[1] <= 100:
-            out.append(f"jpeg must satisfy 1 <= min <= max <= 100, or null for none, found {self.jpeg}.")
-        return out

@@ -1,7 +1,4 @@
-"""Degradations: how a low-resolution picture is made from a tile, and brought back to the tile's size.
-
-May import torch, numpy, PIL, lsr.nn, lsr.core and data_prep.config.
-"""
+"""Degradations: how a low-resolution picture is made from a tile, and brought back to the tile's size."""
 
 from __future__ import annotations
 
@@ -15,12 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from lsr.core.canonical import canonical_json, sha256_hex
-from lsr.core.config import described
+from lsr.core.config import as_plain
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
 from lsr.data.config import DegradationConfig as DegradationConfig
 from lsr.nn.random import normal, uniform
 from lsr.nn.resize import resize
+from lsr.nn.units import HALF_RANGE, from_levels, to_bytes
 
 
 def degrade(config: DegradationConfig, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
@@ -70,20 +68,20 @@ def blurred(x: Tensor, deviations: Sequence[float]) -> Tensor:
 
 def noisy(x: Tensor, deviations: Sequence[float], seeds: Sequence[int]) -> Tensor:
     """x [B, 3, h, w] in [-1, 1] with white noise of each sample's deviation in 8-bit grey levels; not clamped."""
-    share = x.new_tensor([deviation / 127.5 for deviation in deviations]).reshape(-1, 1, 1, 1)
+    share = x.new_tensor([deviation / HALF_RANGE for deviation in deviations]).reshape(-1, 1, 1, 1)
     return x + share * normal(seeds, x.shape[1:], x.device).to(x.dtype)
 
 
 def compressed(x: Tensor, qualities: Sequence[int]) -> Tensor:
     """x [B, 3, h, w] in [-1, 1], rounded to 8 bits, through JPEG of each sample's quality (1..100, 4:2:0)."""
-    pixels = ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    pixels = to_bytes(x).permute(0, 2, 3, 1).cpu().numpy()
     out = []
     for image, quality in zip(pixels, qualities, strict=True):
         stored = io.BytesIO()
         Image.fromarray(image).save(stored, "JPEG", quality=quality, subsampling="4:2:0")
         with Image.open(stored) as read:
             out.append(np.asarray(read.convert("RGB")))
-    return (torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).to(x) / 127.5 - 1).contiguous()
+    return from_levels(torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2)).to(x).contiguous()
 
 
 def _between(low: float, high: float, seed: int) -> float:
@@ -100,4 +98,4 @@ def restore_size(config: DegradationConfig, lr: Tensor, size: tuple[int, int]) -
 
 def degradation_digest(config: DegradationConfig) -> str:
     """12 hex digits that name cached LR latents of this degradation: the member `lr-<digest>.npy`."""
-    return sha256_hex(canonical_json({"degradation": described(config)}))[:12]
+    return sha256_hex(canonical_json({"degradation": as_plain(config)}))[:12]

@@ -1,4 +1,4 @@
-"""The index of one shard: where every member of every sample lies inside the tar. May import pyarrow, lsr.core.
+"""The index of one shard: where every member of every sample lies inside the tar.
 
 Enough to read a sample with one ranged GET, without opening the tar.
 """

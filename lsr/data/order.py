@@ -1,4 +1,4 @@
-"""The order of samples in training: an endless concatenation of exact permutations. May import numpy, lsr.core.
+"""The order of samples in training: an endless concatenation of exact permutations.
 
 Each epoch permutes the shards, then the samples inside every window of W permuted shards: a reader touches W shards
 at a time and still meets every sample once an epoch. The order is a pure function of (manifest digest, seed); a

@@ -1,4 +1,4 @@
-"""Preparing lanes ahead of the caller in one background thread. May import torch (as a type) and lsr.core."""
+"""Preparing lanes ahead of the caller in one background thread."""
 
 from __future__ import annotations
 

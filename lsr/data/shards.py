@@ -1,4 +1,4 @@
-"""Reading shards. The only module that reads WebDataset; may import webdataset, lsr.store, lsr.core and its own room.
+"""Reading shards. The only module that reads WebDataset.
 
 Sequentially through the webdataset library, or any sample by its global index through the shards' own indices, from
 local files. Nothing is ever cut short silently: a tar that does not end as one is an error.

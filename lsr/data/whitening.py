@@ -1,4 +1,4 @@
-"""The affine map that whitens latents, and its digest: latents, loaders and models agree by it. May import lsr.core."""
+"""The affine map that whitens latents, and its digest: latents, loaders and models agree by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,1 @@
-"""Diffusion as pure functions: schedules, parameterisations, samplers, weightings.
-
-Imports torch, lsr.core and lsr.nn only.
-"""
+"""Diffusion as pure functions: schedules, parameterisations, samplers, weightings."""

@@ -1,4 +1,4 @@
-"""What the network returns, and the exact conversions between x0, noise and velocity. May import torch only.
+"""What the network returns, and the exact conversions between x0, noise and velocity.
 
 With a = sqrt(abar_t) and s = sqrt(1 - abar_t): x_t = a x0 + s eps and v = a eps - s x0. Every function takes abar_t as
 float64 [B], one value a sample, and tensors [B, ...].

@@ -1,6 +1,6 @@
-"""Samplers: plain functions over a denoiser, a schedule and a start. May import torch, lsr.core and lsr.nn.
+"""Samplers: plain functions over a denoiser, a schedule and a start.
 
-A denoiser maps (x_t [B, ...], t int64 [B]) to its estimate of x0. Noise added on the way is drawn a sample at a time
+A denoiser maps (x_t [B, ...], t int64 [B]) to its estimate of x0. Noise added on the way is drawn one sample at a time
 from (that sample's seed, step number), so results do not depend on the batch they were drawn in.
 """
 
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import get_args
 
 import torch
 from torch import Tensor
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
-from lsr.diffusion.request import Sampler
+from lsr.diffusion.config import SamplerConfig
 from lsr.diffusion.schedule import Schedule
 from lsr.nn.random import normal
 
@@ -42,13 +41,13 @@ def ddim(
 ) -> Tensor:
     """DDIM from pure noise [B, ...] to x0 in `steps` calls of `denoise`; the last call's x0 is the result.
 
-    eta: 0 is deterministic, 1 is the ancestral process on these steps; then `seeds`, one a sample, is required.
+    eta: 0 is deterministic, 1 is the ancestral process on these steps; then `seeds`, one per sample, is required.
     Raises InputError for steps outside 1..T, eta outside [0, 1] or missing seeds.
     """
     if not 0 <= eta <= 1:
         raise InputError(f"eta must lie in [0, 1], found {eta}.")
     if eta > 0 and (seeds is None or len(seeds) != len(noise)):
-        raise InputError(f"eta above 0 draws noise and needs one seed a sample: {len(noise)} samples, seeds {seeds}.")
+        raise InputError(f"eta above 0 draws noise and needs one seed per sample: {len(noise)} samples, seeds {seeds}.")
     timesteps = steps_for(schedule.steps, steps)
     levels = [float(schedule.alphas_cumprod[t]) for t in timesteps]
     x, x0 = noise, noise
@@ -131,26 +130,21 @@ _WITHOUT_NOISE = {"dpm++": dpm_solver, "heun": heun, "euler": euler}
 
 
 def sample(
-    sampler: Sampler,
+    config: SamplerConfig,
     denoise: Denoiser,
     schedule: Schedule,
     noise: Tensor,
-    steps: int,
-    eta: float = 0.0,
     seeds: Sequence[int] | None = None,
 ) -> Tensor:
-    """x0 [B, ...] by the sampler of that name. Raises InputError for an unknown one, for one without noise with eta
-    above 0, and as the samplers do.
+    """x0 [B, ...] by the sampler that `config` names. seeds: of the noise drawn on the way, one per sample.
+
+    Raises InputError for a config that breaks its own rules, and as the samplers do.
     """
-    if sampler == "ddim":
-        return ddim(denoise, schedule, noise, steps, eta, seeds)
-    if sampler not in _WITHOUT_NOISE:
-        raise InputError(f"sampler must be one of {', '.join(get_args(Sampler))}, found {sampler!r}.")
-    if eta:
-        raise InputError(
-            f"Sampler {sampler} follows the probability flow and draws no noise; eta must be 0, found {eta}."
-        )
-    return _WITHOUT_NOISE[sampler](denoise, schedule, noise, steps)
+    if faults := config.faults():
+        raise InputError(" ".join(faults))
+    if config.name == "ddim":
+        return ddim(denoise, schedule, noise, config.steps, config.eta, seeds)
+    return _WITHOUT_NOISE[config.name](denoise, schedule, noise, config.steps)
 
 
 def ancestral(

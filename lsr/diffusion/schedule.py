@@ -1,4 +1,4 @@
-"""The forward process: how much signal and how much noise a timestep holds. May import torch and lsr.core only."""
+"""The forward process: how much signal and how much noise a timestep holds."""
 
 from __future__ import annotations
 

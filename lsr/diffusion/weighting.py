@@ -1,4 +1,4 @@
-"""Loss weights by timestep. May import torch and lsr.diffusion only. abar is float64 [B]; so are the weights."""
+"""Loss weights by timestep. abar is float64 [B]; so are the weights."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lsr.core.canonical import sha256_hex
 from lsr.core.progress import Progress, Quiet
 from lsr.core.settings import Settings
-from lsr.recipes.schema import ComputeConfig
+from lsr.recipes.run import MapRun, Run
 from lsr.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -28,16 +28,17 @@ LINE, PROVENANCE = "LSR_LINE", "LSR_PROVENANCE"
 class Context:
     """One process's view of the surroundings; everything heavy is opened on first use and closed with it.
 
-    line: name under which the MLflow runs of one recipe are gathered. provenance: tags of every run, such as the
-    Prefect flow run's id.
+    run: how work is spread. line: name under which the MLflow runs of one recipe are gathered. provenance: tags of
+    every run, such as the Prefect flow run's id. notes: sentences on how results came about, by action key.
     """
 
     settings: Settings
     store: Store
-    compute: ComputeConfig
+    run: Run
     line: str = "stages"
     progress: Progress = field(default_factory=Quiet)
     provenance: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _session: Session | None = None
     _parent: str | None = None
@@ -58,25 +59,26 @@ class Context:
         )
 
     def each(
-        self, function: Callable[..., Any], items: Sequence[Any], name: str, unit: str, **options: Any
+        self, function: Callable[..., Any], items: Sequence[Any], spread: MapRun, name: str, unit: str, **options: Any
     ) -> Generator[tuple[int, Any]]:
-        """(place, result) of `function` over `items` through Ray, as they are done, with progress. Whoever may not take
-        them all closes it, which cancels the rest.
+        """(place, result) of `function` over `items` through Ray as `spread` says, as they are done, with progress.
+        Whoever may not take them all closes it, which cancels the rest.
         """
         from lsr.cluster.shards import map_shards
 
         self.ray()
         with self.progress.task(name, len(items), unit) as task:
-            for done in map_shards(function, items, tasks=self.compute.tasks, **options):
+            worker = spread.worker
+            for done in map_shards(function, items, tasks=spread.tasks, cpus=worker.cpus, gpus=worker.gpus, **options):
                 yield done
                 task.advance()
 
     def map(
-        self, function: Callable[..., Any], items: Sequence[Any], name: str, unit: str, **options: Any
+        self, function: Callable[..., Any], items: Sequence[Any], spread: MapRun, name: str, unit: str, **options: Any
     ) -> list[Any]:
         """The results of `each` in the order of `items`."""
         results: list[Any] = [None] * len(items)
-        for index, result in self.each(function, items, name, unit, **options):
+        for index, result in self.each(function, items, spread, name, unit, **options):
             results[index] = result
         return results
 
@@ -89,13 +91,21 @@ class Context:
             PROVENANCE: json.dumps(self.provenance),
         }
 
+    def say(self, key: str, sentence: str) -> None:
+        """A sentence on how the result of action `key` comes about, for its outcome and for whoever watches."""
+        if not sentence:
+            return
+        self.notes[key] = f"{self.notes[key]} {sentence}" if key in self.notes else sentence
+        if not isinstance(self.progress, Quiet):
+            print(sentence, file=sys.stderr, flush=True)
+
     def job_log(self, text: str) -> None:
         """Pass on what a Ray job prints."""
         if not isinstance(self.progress, Quiet):
             print(text, end="", file=sys.stderr, flush=True)
 
     @contextmanager
-    def run(self, stage: str, key: str) -> Iterator[str]:
+    def tracked(self, stage: str, key: str) -> Iterator[str]:
         """The MLflow run of action `key`, below the line's own run; FINISHED, FAILED or KILLED when the block ends."""
         from lsr.registry.runs import close_orphans, owned_run
 
@@ -117,8 +127,8 @@ class Context:
             stage=stage,
             parent=self._parent,
             tags=self.provenance,
-        ) as run:
-            yield run
+        ) as run_id:
+            yield run_id
 
     def tracker(self, run: str) -> MlflowTracker:
         """What reports to the MLflow run that `run` opened."""
@@ -130,7 +140,7 @@ class Context:
 @contextmanager
 def open_context(
     settings: Settings,
-    compute: ComputeConfig,
+    run: Run,
     *,
     line: str = "stages",
     progress: Progress | None = None,
@@ -141,7 +151,7 @@ def open_context(
         yield Context(
             settings=settings,
             store=open_store(settings.store),
-            compute=compute,
+            run=run,
             line=line,
             progress=progress or Quiet(),
             provenance=provenance or {},

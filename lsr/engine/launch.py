@@ -6,20 +6,17 @@ Reuse is decided by the store alone. A stage that another living process is maki
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from lsr.core.config import as_plain, from_plain
 from lsr.core.errors import RunFailedError
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
+from lsr.engine.request import Request
 from lsr.engine.reuse import lost_objects, reusable
-from lsr.engine.table import Request, key_of, step_named
-from lsr.recipes.schema import Recipe
+from lsr.engine.table import stage_named
 from lsr.store import Store
 from lsr.store.actions import forget, lookup
 from lsr.store.attempts import Lease, RunningElsewhere, claim, keep_alive, owner_record
-from lsr.store.records import parse_record, seal
 
 LEASE_SECONDS = 60.0
 POLL_SECONDS = 2.0
@@ -27,40 +24,13 @@ POLL_SECONDS = 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a stage's result came about."""
+    """How a stage's result came about. note: what else is to be said of it."""
 
     stage: str
     ref: Ref
     made: bool
     seconds: float
-
-
-def build_request(stage: str, recipe: Recipe, inputs: dict[str, Ref]) -> Request:
-    """What `stage` is asked to do by this recipe and these inputs."""
-    step = step_named(stage)
-    return Request(
-        stage=stage,
-        key=key_of(step, recipe, inputs),
-        inputs=inputs,
-        config=as_plain(step.part(recipe)),
-        name=recipe.source.name,
-        task=recipe.task,
-        seed=recipe.seed,
-        compute=as_plain(recipe.compute),
-    )
-
-
-def encode_request(request: Request) -> bytes:
-    """A request as a record with its digest; `decode_request` reads it back."""
-    return seal(asdict(request))
-
-
-def decode_request(data: bytes) -> Request:
-    """The request in `data`. Raises IntegrityError unless it is what `encode_request` wrote."""
-    plain = parse_record(data, "The request of this job")
-    del plain["format"]
-    plain["inputs"] = {name: Ref(**ref) for name, ref in plain["inputs"].items()}
-    return Request(**plain)
+    note: str = ""
 
 
 def launch(request: Request, ctx: Context) -> Outcome:
@@ -70,13 +40,14 @@ def launch(request: Request, ctx: Context) -> Outcome:
     if found is not None:
         return Outcome(stage=request.stage, ref=found, made=False, seconds=time.monotonic() - started)
     ref = make_here(request, ctx) if ctx.settings.embedded else _make_by_job(request, ctx)
-    return Outcome(stage=request.stage, ref=ref, made=True, seconds=time.monotonic() - started)
+    seconds, note = time.monotonic() - started, ctx.notes.get(request.key, "")
+    return Outcome(stage=request.stage, ref=ref, made=True, seconds=seconds, note=note)
 
 
 def make_here(request: Request, ctx: Context) -> Ref:
     """Run the stage in this process under a lease. Waits for another living maker and adopts its result."""
     # Before the lease: a collector of garbage that sees a living lease reads here what it works with.
-    ctx.store.write(_request_key(request.key), encode_request(request))
+    ctx.store.write(_request_key(request.key), request.to_bytes())
     while True:
         try:
             lease = claim(ctx.store, request.key, request.stage, owner=owner_record(), ttl=LEASE_SECONDS)
@@ -104,10 +75,7 @@ def _make(request: Request, ctx: Context, lease: Lease) -> Ref:
     if found is not None:
         # Under the lease: a commit adopts the result on record, and this one is lost.
         forget(ctx.store, request.key)
-    step = step_named(request.stage)
-    config: Any = from_plain(step.config, request.config)
-    ref: Ref = step.load()(request, config, ctx, lease)
-    return ref
+    return stage_named(request.stage).make(request, ctx, lease)
 
 
 def _whole(store: Store, key: str) -> Ref | None:
@@ -123,7 +91,7 @@ def _make_by_job(request: Request, ctx: Context) -> Ref:
     """Run the stage as a Ray job whose id is the attempt's; a living or finished job is re-attached."""
     from lsr.cluster.jobs import run_job
 
-    ctx.store.write(_request_key(request.key), encode_request(request))
+    ctx.store.write(_request_key(request.key), request.to_bytes())
     address = ctx.settings.ray_jobs
     assert address is not None
     run_job(

@@ -1,58 +1,57 @@
-"""One stage of the line from the command line: its inputs are found in the store, or made first when asked."""
+"""One stage from the command line: its inputs are found in the store, or made first when asked."""
 
 from __future__ import annotations
 
 from lsr.core.errors import NotFoundError
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
-from lsr.engine.launch import Outcome, build_request, launch
+from lsr.engine.launch import Outcome, launch
 from lsr.engine.reuse import reusable
 from lsr.engine.source import snapshot
-from lsr.engine.table import STEPS, key_of, step_named
+from lsr.engine.table import PIPELINE, key_of, request_of, stage_named
 from lsr.recipes.schema import Recipe
 
 
 def _needed(stage: str) -> list[str]:
-    """The steps before `stage` that it depends on, in the order of the line."""
+    """The stages that `stage` depends on, in the order of the pipeline."""
     wanted: set[str] = set()
-    queue = list(step_named(stage).inputs)
+    queue = list(stage_named(stage).inputs)
     while queue:
         name = queue.pop()
-        if name in STEPS and name not in wanted:
+        if name in PIPELINE and name not in wanted:
             wanted.add(name)
-            queue.extend(STEPS[name].inputs)
-    return [name for name in STEPS if name in wanted]
+            queue.extend(PIPELINE[name].inputs)
+    return [name for name in PIPELINE if name in wanted]
 
 
 def _inputs(stage: str, refs: dict[str, Ref]) -> dict[str, Ref]:
-    return {name: refs[name] for name in step_named(stage).inputs}
+    return {name: refs[name] for name in stage_named(stage).inputs}
 
 
 def _upstream(stage: str, recipe: Recipe, ctx: Context, *, make: bool) -> dict[str, Ref]:
     refs = {"snapshot": snapshot(recipe.source, ctx)}
     for name in _needed(stage):
         inputs = _inputs(name, refs)
-        found = reusable(ctx.store, key_of(STEPS[name], recipe, inputs))
+        found = reusable(ctx.store, key_of(PIPELINE[name], recipe, inputs))
         if found is None and not make:
             raise NotFoundError(
                 f"Stage {stage} needs the result of stage {name}, which {ctx.store.uri} does not have for recipe "
                 f"{recipe.name}; run `lsr {name} --recipe {recipe.name}` first, or add --upstream."
             )
-        refs[name] = found or launch(build_request(name, recipe, inputs), ctx).ref
+        refs[name] = found or launch(request_of(PIPELINE[name], recipe, ctx.run, inputs), ctx).ref
     return refs
 
 
 def run_stage(stage: str, recipe: Recipe, ctx: Context, *, upstream: bool = False) -> Outcome:
     """Run `stage` alone. Raises NotFoundError for a missing input unless `upstream` asks to make it."""
     refs = _upstream(stage, recipe, ctx, make=upstream)
-    return launch(build_request(stage, recipe, _inputs(stage, refs)), ctx)
+    return launch(request_of(stage_named(stage), recipe, ctx.run, _inputs(stage, refs)), ctx)
 
 
 def finished_inputs(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
-    """Every result of the line up to *evaluate*. Raises NotFoundError naming the first that is missing."""
+    """Every result up to *evaluate*. Raises NotFoundError naming the first that is missing."""
     refs = _upstream("evaluate", recipe, ctx, make=False)
-    step = STEPS["evaluate"]
-    found = reusable(ctx.store, key_of(step, recipe, _inputs("evaluate", refs)))
+    found = reusable(ctx.store, key_of(PIPELINE["evaluate"], recipe, _inputs("evaluate", refs)))
     if found is None:
         raise NotFoundError(f"Recipe {recipe.name} is not evaluated yet; run `lsr evaluate --recipe {recipe.name}`.")
     return {**refs, "evaluate": found}

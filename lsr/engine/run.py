@@ -17,9 +17,10 @@ from lsr.core.progress import RichProgress
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
 from lsr.engine.context import LINE, PROVENANCE, open_context
-from lsr.engine.launch import decode_request, make_here
+from lsr.engine.launch import make_here
+from lsr.engine.request import Request
 from lsr.engine.reuse import reusable
-from lsr.recipes.schema import ComputeConfig
+from lsr.recipes.run import Run
 from lsr.store import open_store
 
 
@@ -27,13 +28,12 @@ def run(uri: str) -> Ref:
     """Make (or find) the result of the request at `uri`."""
     root, _, tail = uri.rpartition("/runs/")
     settings = replace(load_settings(), store=root, ray_jobs=None)
-    request = decode_request(open_store(root).read(f"runs/{tail}"))
-    compute = from_plain(ComputeConfig, request.compute)
+    request = Request.from_bytes(open_store(root).read(f"runs/{tail}"))
     provenance = json.loads(os.environ.get(PROVENANCE) or "{}")
     if submission := os.environ.get(SUBMISSION):
         provenance["ray_submission"] = submission
-    line = os.environ.get(LINE) or "stages"
-    with open_context(settings, compute, line=line, progress=RichProgress(), provenance=provenance) as ctx:
+    line, run_config = os.environ.get(LINE) or "stages", from_plain(Run, request.run)
+    with open_context(settings, run_config, line=line, progress=RichProgress(), provenance=provenance) as ctx:
         return reusable(ctx.store, request.key) or make_here(request, ctx)
 
 

@@ -1,4 +1,4 @@
-"""Paired percentile bootstrap over photographs: how sure a mean difference is. Imports numpy and floor 0.
+"""Paired percentile bootstrap over photographs: how sure a mean difference is.
 
 Photographs are the unit of resampling (a cluster bootstrap): crops and scales of one photograph are not independent
 and are averaged before. The percentile interval is narrower than its name for few photographs; `gate` says so.

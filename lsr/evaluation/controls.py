@@ -1,7 +1,4 @@
-"""Systems that must lose: they prove that the protocol and the gate can tell good from bad.
-
-Imports numpy and this room's pictures.
-"""
+"""Systems that must lose: they prove that the protocol and the gate can tell good from bad."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate: pure arithmetic from rows and rules to a verdict. Imports this room and floor 0 only.
+"""The gate: pure arithmetic from rows and rules to a verdict.
 
 PASS needs the lower bound of every rule above its limit; one upper bound below its limit is FAIL; anything else,
 a metric that was not computed among it, is INCONCLUSIVE, which is not a pass.
@@ -12,20 +12,14 @@ from lsr.core.config import as_plain
 from lsr.core.errors import ConfigError, GateRefusedError, InputError
 from lsr.evaluation.bootstrap import bootstrap, by_photo
 from lsr.evaluation.config import GateConfig, Rule
-from lsr.evaluation.rows import LOWER_IS_BETTER, Evaluation, Row
+from lsr.evaluation.metrics import metric
+from lsr.evaluation.rows import Evaluation, Row
 from lsr.evaluation.verdict import Candidate, Decision, Line, Verdict
 
 SUBJECT = "ours"
 FEW_PHOTOS = 20
 NONE_AT_REFERENCE = frozenset({"scale_ssim", "self_ssim"})
 """Metrics that compare with a reference size and so have no value there."""
-
-HOW_TO_GET = {
-    "lpips": "LPIPS weights are not here: run `lsr data get lpips` and evaluate again.",
-    "scale_ssim": "Scale consistency needs at least two scales in the rule's scope: add scales and evaluate again.",
-    "self_ssim": "SelfSSIM needs at least two output sizes: add sizes and evaluate again.",
-    "diversity": "Diversity needs at least two samples: draw more and evaluate again.",
-}
 
 
 def refuse_leakage(held_out: Iterable[str], training: Iterable[str]) -> None:
@@ -144,9 +138,9 @@ def _warnings(ours: Sequence[Row]) -> list[str]:
 
 def in_words(rule: Rule) -> str:
     """`psnr - bicubic > -3 (in-range)`; the sign is turned where lower is better."""
-    name = f"-{rule.metric}" if rule.metric in LOWER_IS_BETTER else rule.metric
+    name = f"-{rule.metric}" if metric(rule.metric).lower else rule.metric
     against = "" if rule.reference == "none" else f" - {rule.reference}"
-    if against and rule.metric in LOWER_IS_BETTER:
+    if against and metric(rule.metric).lower:
         name, against = rule.reference, f" - {rule.metric}"
     return f"{name}{against} > {rule.above:g} ({rule.scope})"
 
@@ -159,7 +153,7 @@ def _in_scope(rule: Rule, rows: Sequence[Row], trained: tuple[float, float]) -> 
 
 def _differences(rule: Rule, ours: Sequence[Row], others: Sequence[Row]) -> list[tuple[str, float]]:
     """(photo, signed difference) of every picture that has the metric on both sides."""
-    sign = -1.0 if rule.metric in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if metric(rule.metric).lower else 1.0
     baseline = {row.place: row.values.get(rule.metric) for row in others}
     out = []
     for row in ours:
@@ -179,7 +173,7 @@ def _judge_rule(
     words = in_words(rule)
     lost = len(rows) - len(differences)
     if not differences or (lost and rule.metric not in NONE_AT_REFERENCE):
-        how = HOW_TO_GET.get(rule.metric, "Evaluate again with this metric, this reference and scales in this scope.")
+        how = metric(rule.metric).lacking
         return _undecided(rule, photos, f"{words}: not computed for {lost} of {len(rows)} pictures. {how}")
     if photos < 2:
         return _undecided(rule, photos, f"{words}: one photograph has no interval; evaluate on at least 2.")

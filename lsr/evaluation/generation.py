@@ -1,4 +1,4 @@
-"""The protocol `samples`: generation measured without a truth. Imports Pillow, numpy and this room.
+"""The protocol `samples`: generation measured without a truth.
 
 Three questions, each one number a sample, so that the same paired bootstrap and gate apply, and two that are asked for:
 
@@ -33,7 +33,6 @@ from lsr.metrics.extractors import Extractor, extract
 
 Floats = npt.NDArray[np.float64]
 PROTOCOL = "samples"
-METRICS = ("self_ssim", "tile_distance", "diversity")
 SIDE = 32
 """Side in pixels at which statistics and distances between pictures are taken."""
 

@@ -15,7 +15,6 @@ The other protocols are in `protocols`; docs/evaluation.md compares them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
@@ -25,6 +24,7 @@ from lsr.core.config import as_plain
 from lsr.core.errors import InputError
 from lsr.core.progress import Progress, Quiet
 from lsr.evaluation.config import EvaluateConfig
+from lsr.evaluation.measures import View, measure
 from lsr.evaluation.pictures import (
     Exhibit,
     Image,
@@ -36,19 +36,16 @@ from lsr.evaluation.pictures import (
     bicubic,
     decibels,
     resize,
-    resized,
     rounded,
     similarity,
     size_matrix,
 )
 from lsr.evaluation.pooled import Pools
-from lsr.evaluation.protocols import SSIM_SIDE, Protocol, Truths, protocol_of, questions
+from lsr.evaluation.protocols import Protocol, Truths, protocol_of, questions
 from lsr.evaluation.rows import Evaluation, Row
 from lsr.metrics.extractors import Extractor
-from lsr.metrics.lpips import MIN_SIDE
 
 __all__ = [
-    "METRICS",
     "Exhibit",
     "Image",
     "Perceptual",
@@ -62,8 +59,6 @@ __all__ = [
     "resize",
     "similarity",
 ]
-
-METRICS = ("psnr", "ssim", "lpips", "lr_psnr", "scale_ssim")
 
 
 def reference_scale(config: EvaluateConfig) -> float:
@@ -100,7 +95,8 @@ def evaluate(
         raise InputError(f"The evaluation asks for {', '.join(missing)} and was not given the weights; pass them.")
     protocol = protocol_of(config)
     pools = Pools(protocol.pooled, {n: e for n, e in (extractors or {}).items() if n in config.metrics}, config.tile)
-    judge = _Judge(protocol, config, lpips, dists if "dists" in config.metrics else None)
+    networks = {"lpips": lpips, "dists": dists if "dists" in config.metrics else None}
+    judge = _Judge(protocol, config, {name: found for name, found in networks.items() if found is not None})
     rows: list[Row] = []
     notes: list[str] = []
     everyone: dict[str, Upscaler] = {"bicubic": bicubic, **systems}
@@ -137,7 +133,7 @@ def _facts(config: EvaluateConfig, lpips: Perceptual | None, lpips_name: str) ->
         "resize": protocol.resize,
         "protocol": as_plain(protocol),
         "lpips": (lpips_name or "unnamed") if lpips else None,
-        "sampler": {"name": config.sampler, "steps": config.steps, "eta": config.eta, "seed": config.seed},
+        "sampler": as_plain(config.sampler),
         **({"skip": config.skip} if config.skip else {}),
         **({"tile": config.tile} if {"mobilenetv2", "vgg16"} & set(config.metrics) else {}),
     }
@@ -164,10 +160,8 @@ def _ask(name: str, system: Upscaler, lr: Image, truths: Truths, protocol: Proto
 class _Judge:
     """The metrics of one picture, as the protocol looks at it."""
 
-    def __init__(
-        self, protocol: Protocol, config: EvaluateConfig, lpips: Perceptual | None, dists: Perceptual | None
-    ) -> None:
-        self._protocol, self._lpips, self._dists = protocol, lpips, dists
+    def __init__(self, protocol: Protocol, config: EvaluateConfig, networks: Mapping[str, Perceptual]) -> None:
+        self._protocol, self._networks = protocol, networks
         self._reference, self._matrix = reference_scale(config), "size_matrix" in config.metrics
 
     def rows(
@@ -177,39 +171,19 @@ class _Judge:
         rows = []
         for (scale, output), by_size in zip(outputs.items(), matrix):
             made, truth = (self._protocol.shave(picture, scale) for picture in (output, truths[scale]))
-            values: dict[str, float | None] = {
-                "psnr": decibels(made, truth),
-                "ssim": similarity(made, truth) if min(truth.shape[:2]) >= SSIM_SIDE else None,
-                "lpips": _perceptual("LPIPS", self._lpips, made, truth),
-                "lr_psnr": decibels(resized(output, (lr.shape[0], lr.shape[1])), lr),
-                "scale_ssim": _consistency(scale, outputs, self._reference),
-                **({"dists": _perceptual("DISTS", self._dists, made, truth)} if self._dists else {}),
-                **by_size,
-            }
+            view = View(
+                scale=scale,
+                made=made,
+                truth=truth,
+                output=output,
+                lr=lr,
+                outputs=outputs,
+                reference=self._reference,
+                networks=self._networks,
+            )
+            values = {**measure(view), **by_size}
             rows.append(Row(photo=key, crop=number, scale=scale, system=name, values=values))
         return rows
-
-
-def _perceptual(name: str, metric: Perceptual | None, output: Picture, truth: Picture) -> float | None:
-    if metric is None or min(truth.shape[:2]) < MIN_SIDE:
-        return None
-    value = float(metric(as_batch(output), as_batch(truth)))
-    if not math.isfinite(value):
-        raise InputError(f"{name} came out {value} on two sound pictures; its weights are broken, fetch them again.")
-    return value
-
-
-def _consistency(scale: float, outputs: Mapping[float, Picture], reference: float) -> float | None:
-    """SSIM of the output, resized to the reference scale's size, with the output at the reference scale.
-
-    Asymmetric by construction: a larger output is reduced, a smaller one enlarged, which loses its detail, so values
-    are comparable between systems at one scale, not between scales. None at the reference itself, where it is 1, and
-    where every scale has an LR of its own.
-    """
-    if scale == reference or reference not in outputs:
-        return None
-    target = outputs[reference]
-    return similarity(resized(outputs[scale], (target.shape[0], target.shape[1])), target)
 
 
 def _show(

@@ -1,7 +1,4 @@
-"""Which part of a photograph is measured: a pure function of its pixels, so every system sees the same regions.
-
-Imports numpy and floor 0 only.
-"""
+"""Which part of a photograph is measured: a pure function of its pixels, so every system sees the same regions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The table of measurements: one row for a picture and a system, the only thing the gate and the report read.
-
-Imports floor 0 only.
-"""
+"""The table of measurements: one row for a picture and a system, the only thing the gate and the report read."""
 
 from __future__ import annotations
 
@@ -14,11 +11,6 @@ from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import IntegrityError, VersionMismatchError
 
 FORMAT = 1
-LOWER_IS_BETTER = frozenset(
-    {"lpips", "dists", "tile_distance", "kid_mobilenetv2", "fd_mobilenetv2", "kid_vgg16", "fd_vgg16"}
-)
-"""Metrics whose sign is turned before they are compared, so that more is always better."""
-
 CEILING_DB = 100.0
 """PSNR of two equal pictures; infinity has no place in a mean or in JSON."""
 

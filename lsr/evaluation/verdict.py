@@ -1,4 +1,4 @@
-"""The gate's answer as data: JSON for machines, markdown for people. Imports floor 0 only."""
+"""The gate's answer as data: JSON for machines, markdown for people."""
 
 from __future__ import annotations
 

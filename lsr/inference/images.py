@@ -1,76 +1,62 @@
-"""Pictures in files: any kind that Pillow reads -> uint8 RGB, and back. May import PIL, numpy and lsr.core."""
+"""Image files of a user: read by the rules of `lsr.core.pixels`, written whole."""
 
 from __future__ import annotations
 
-import io
-import os
-import warnings
-from contextlib import suppress
+import stat
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
+from lsr.core.encoding import encode
 from lsr.core.errors import InputError, NotFoundError
+from lsr.core.files import write_whole
+from lsr.core.pixels import Decoded, Rules, decode
 
 MAX_INPUT_PIXELS = 100_000_000
+MAX_INPUT_BYTES = 1 << 30
+
+
+def read_image(source: Path | bytes, max_pixels: int = MAX_INPUT_PIXELS) -> Decoded:
+    """A file or its bytes as an upright, opaque sRGB image of 8 bits; what was converted for it stands in `changes`.
+
+    Raises NotFoundError for a missing file; InputError for what is no regular file of at most MAX_INPUT_BYTES, no
+    whole image, or more than `max_pixels` by its header, which is read before any pixel is.
+    """
+    if isinstance(source, bytes):
+        return decode(source, Rules(max_pixels=max_pixels), "The image")
+    return decode(_read(source), Rules(max_pixels=max_pixels), str(source))
 
 
 def load_image(source: Path | bytes, max_pixels: int = MAX_INPUT_PIXELS) -> NDArray[np.uint8]:
-    """A file or its bytes -> uint8 [H, W, 3], upright by its EXIF tag, transparency over white, 16 bit cut to 8.
+    """`read_image` as uint8 [H, W, 3]."""
+    return read_image(source, max_pixels).rgb
 
-    Raises NotFoundError for a missing file; InputError for what is no whole picture, or more than `max_pixels` by its
-    header, which is read before any pixel is.
-    """
-    where = "The picture" if isinstance(source, bytes) else str(source)
+
+def _read(path: Path) -> bytes:
     try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
+        # Asked before opening: a pipe without a writer would wait for ever, a device never ends.
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{path} cannot be read: it must be a regular file, found a folder, pipe or device.")
+        if found.st_size > MAX_INPUT_BYTES:
+            raise InputError(f"{path} has {found.st_size} bytes, at most {MAX_INPUT_BYTES} are read; make it smaller.")
+        return path.read_bytes()
     except FileNotFoundError as error:
-        raise NotFoundError(f"There is no picture {where}.") from error
+        raise NotFoundError(f"There is no image {path}.") from error
     except OSError as error:
-        raise InputError(f"{where} cannot be read ({error.strerror}).") from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise InputError(
-                        f"{where} has {width} x {height} pixels, at most {max_pixels} are read; make it smaller."
-                    )
-                return np.asarray(_rgb(ImageOps.exif_transpose(image)))
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{where} is not a picture that can be read whole ({error}); use PNG, JPEG or WebP."
-        ) from error
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def save_image(pixels: NDArray[np.uint8], path: Path) -> None:
+def save_image(pixels: NDArray[np.uint8], path: Path, quality: int | None = None) -> None:
     """Write uint8 [H, W, 3] as the kind that the path's suffix names; the file appears whole or not at all.
 
-    Raises InputError for a suffix Pillow cannot write and a folder that cannot be written.
+    quality: as `lsr.core.encoding.encode` takes it. Raises InputError for a suffix or a size that no container has, and
+    for a folder that cannot be written.
     """
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind not in Image.SAVE:
-        raise InputError(f"{path} must end in the suffix of a picture, such as .png, .jpg or .webp.")
-    data = io.BytesIO()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    data = encode(pixels, path, quality)
     try:
-        Image.fromarray(pixels).save(data, format=kind)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data.getvalue())
-        os.replace(temporary, path)
+        write_whole(path, data)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise InputError(f"{path} cannot be written ({error}).") from error
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        over = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
-    return image.convert("RGB")
+        raise InputError(f"{path} cannot be written ({error.strerror}).") from error

@@ -1,6 +1,4 @@
-"""Maps that are too large for one forward: overlapping windows, blended by linear ramps. May import torch and
-lsr.core.
-"""
+"""Maps that are too large for one forward: overlapping windows, blended by linear ramps."""
 
 from __future__ import annotations
 

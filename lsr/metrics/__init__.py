@@ -1,7 +1,7 @@
 """Image metrics: pure functions of tensors, and distances between sets of pictures as pure functions of features.
 
-Imports torch, numpy, safetensors and lsr.core only. Of one picture: images are [B, 3, H, W] float in [0, 1], the
-answer is [B], one number an image; nothing is pooled over the batch, cropped or turned to luma.
+Of one picture: images are [B, 3, H, W] float in [0, 1], the answer is [B], one number an image; nothing is pooled over
+the batch, cropped or turned to luma.
 """
 
 from lsr.metrics.dists import Dists, find_dists

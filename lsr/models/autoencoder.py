@@ -1,4 +1,4 @@
-"""The convolutional autoencoder in LDM's shape (System A 1.2). May import torch, lsr.core and lsr.nn.
+"""The convolutional autoencoder in LDM's shape (System A 1.2).
 
 The symmetric decoder is one module with or without its up-sampling layers: with them it is half of the autoencoder,
 without them it is D_phi of the neural decoder, and the weights carry over by name.

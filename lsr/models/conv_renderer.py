@@ -1,4 +1,4 @@
-"""A small convolutional renderer (CLIF of INFD, Chen et al. 2024; method 6). May import torch, lsr.core and lsr.nn.
+"""A small convolutional renderer (CLIF of INFD, Chen et al. 2024; method 6).
 
 Every output pixel takes its nearest feature, its relative coordinate and its relative cell; convolutions over the
 output pixels then let neighbours agree, which a perceptron a query cannot.

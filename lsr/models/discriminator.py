@@ -1,6 +1,4 @@
-"""The patch discriminator of the adversarial loss (PatchGAN, Isola et al. 2017). May import torch, lsr.core
-and lsr.nn.
-"""
+"""The patch discriminator of the adversarial loss (PatchGAN, Isola et al. 2017)."""
 
 from __future__ import annotations
 

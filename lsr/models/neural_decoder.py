@@ -1,7 +1,7 @@
 """The implicit neural decoder ND(z, c) = f_theta(D_phi(z), c): any output size from one latent (System A 1.1, Eq 6).
 
-May import torch, lsr.core and lsr.nn. D_phi stays at the latent's resolution; its features have
-channels * multipliers[0] channels and go to the renderer that the config names.
+D_phi stays at the latent's resolution; its features have channels * multipliers[0] channels and go to the renderer that
+the config names.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The LIIF renderer f_theta: colours at continuous positions of a feature map (System A 1.3). May import torch,
-lsr.core and lsr.nn.
+"""The LIIF renderer f_theta: colours at continuous positions of a feature map (System A 1.3).
 
 Positions are counted in feature pixels: LIIF multiplies relative coordinate and cell by the feature map's H and W,
 which is twice a distance in feature pixels. Queries form a regular grid, so the first linear layer splits into a part

@@ -1,5 +1,4 @@
-"""The whole LSR model: encoder, neural decoder, U-Net, schedule and whitening. May import torch, lsr.core, lsr.nn and
-lsr.diffusion.
+"""The whole LSR model: encoder, neural decoder, U-Net, schedule and whitening.
 
 Latents inside the diffusion process are whitened: (z - latent_mean) / latent_std per channel. A picture whose latent
 side is not a multiple of the U-Net's factor is padded at the right and bottom; `extent` says which part is picture.

@@ -1,4 +1,4 @@
-"""The diffusion U-Net in OpenAI's and LDM's shape (System A 1.4). May import torch, lsr.core and lsr.nn."""
+"""The diffusion U-Net in OpenAI's and LDM's shape (System A 1.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights to and from safetensors bytes, strictly. May import torch, safetensors and lsr.core."""
+"""Weights to and from safetensors bytes, strictly."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Building blocks of the networks: plain PyTorch modules and pure tensor functions. Imports torch and lsr.core only."""
+"""Building blocks of the networks: plain PyTorch modules and pure tensor functions."""

@@ -1,4 +1,4 @@
-"""Convolutional blocks shared by the autoencoder and the U-Net (LDM shapes). May import torch and lsr.nn only."""
+"""Convolutional blocks shared by the autoencoder and the U-Net (LDM shapes)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The one coordinate convention of the house: pixel centres, align_corners=False, images spanning [-1, 1].
+"""The one coordinate convention of LSR: pixel centres, align_corners=False, images spanning [-1, 1].
 
-May import torch only. Positions are float64, so that index arithmetic at pixel borders is exact for any size in use.
+Positions are float64, so that index arithmetic at pixel borders is exact for any size in use.
 """
 
 from __future__ import annotations

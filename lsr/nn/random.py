@@ -1,6 +1,6 @@
 """Counter-based draws: every sample owns a seed, so a draw depends neither on the batch size nor on the device.
 
-May import torch only. Seeds come from `lsr.core.randomness.derive_seed`.
+Seeds come from `lsr.core.randomness.derive_seed`.
 """
 
 from __future__ import annotations

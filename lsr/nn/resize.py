@@ -1,4 +1,4 @@
-"""Separable image resizing as two matrix products. May import torch and lsr.core only.
+"""Separable image resizing as two matrix products.
 
 A matrix product has a deterministic backward on every device, which torch's antialiased resize has not. Kernels are
 Pillow's: when reducing, the filter is stretched by the reduction (antialiasing); when enlarging it is used as it is.

@@ -1,4 +1,4 @@
-"""Selecting rows by integer index with a backward that is deterministic on every device. May import torch only."""
+"""Selecting rows by integer index with a backward that is deterministic on every device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sinusoidal embedding of diffusion timesteps. May import torch only."""
+"""The sinusoidal embedding of diffusion timesteps."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Recipes: Python functions that return one complete, typed, frozen config.
 
 A recipe is found by its short name below, or as `package.module:function` from outside the repository.
-Imports config classes only.
 """
 
 from __future__ import annotations

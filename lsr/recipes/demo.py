@@ -14,7 +14,6 @@ from lsr.evaluation.config import EvaluateConfig, GateConfig, Rule
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
 from lsr.recipes.schema import (
     AutoencoderStage,
-    ComputeConfig,
     DecoderStage,
     DenoiseStage,
     InferConfig,
@@ -51,15 +50,12 @@ LR = DegradationConfig(factor=4)
 
 def _train(*, steps: int, batch: int, lr: float) -> TrainConfig:
     return TrainConfig(
-        steps=steps,
+        images=steps * batch,
         batch=batch,
-        lanes=2,
         lr=lr,
-        warmup=10,
-        decay="cosine",
+        warmup=10 * batch,
+        schedule="cosine",
         ema=0.98,
-        checkpoint_every=200,
-        picture_every=200,
     )
 
 
@@ -94,8 +90,7 @@ def demo() -> Recipe:
         joint=JointStage(train=_train(steps=80, batch=8, lr=3e-4), loss=JointLoss(scales=(0.25, 1.0))),
         evaluate=EvaluateConfig(),
         gate=GateConfig(floor=DEMO_FLOOR, against_champion=AGAINST_CHAMPION),
-        infer=InferConfig(source=SourceConfig(uri="set:thumbnails", name="thumbnails"), scale=4.0, steps=10),
-        compute=ComputeConfig(workers=2),
+        infer=InferConfig(source=SourceConfig(uri="set:thumbnails", name="thumbnails"), scale=4.0),
     )
 
 
@@ -110,7 +105,7 @@ def demo_generate() -> Recipe:
         decoder=replace(base.decoder, residual=None),
         latents=LatentsConfig(),
         denoise=replace(base.denoise, diffusion=DiffusionConfig(prediction="v")),
-        evaluate=replace(base.evaluate, steps=50),
+        evaluate=replace(base.evaluate, sampler=replace(base.evaluate.sampler, steps=50)),
         gate=GateConfig(floor=GENERATION_FLOOR, against_champion=GENERATION_AGAINST_CHAMPION),
         infer=None,
     )
@@ -128,7 +123,7 @@ def short_generate() -> Recipe:
 
 def _few_steps(recipe: Recipe, name: str) -> Recipe:
     def cut(train: TrainConfig) -> TrainConfig:
-        return replace(train, steps=20, batch=8, checkpoint_every=10, log_every=5, warmup=0)
+        return replace(train, images=160, batch=8, warmup=0)
 
     floor = SHORT_FLOOR if recipe.task == "super-resolution" else SHORT_GENERATION_FLOOR
     return replace(
@@ -141,7 +136,13 @@ def _few_steps(recipe: Recipe, name: str) -> Recipe:
         denoise=replace(recipe.denoise, train=cut(recipe.denoise.train)),
         joint=replace(recipe.joint, train=cut(recipe.joint.train)),
         evaluate=replace(
-            recipe.evaluate, photos=2, crops=1, steps=2, scales=(2.0, 2.7, 5.5), samples=4, sizes=(48, 64)
+            recipe.evaluate,
+            photos=2,
+            crops=1,
+            sampler=replace(recipe.evaluate.sampler, steps=2),
+            scales=(2.0, 2.7, 5.5),
+            samples=4,
+            sizes=(48, 64),
         ),
         gate=replace(recipe.gate, floor=floor, against_champion=()),
     )

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TypeVar
 
-from lsr.core.config import check, override
+from lsr.core.config import override
 from lsr.core.errors import ConfigError
 
 C = TypeVar("C")
@@ -31,6 +31,4 @@ def load(what: str, kind: type[C], built_in: Mapping[str, str], name: str, overr
         raise ConfigError(
             f"{what.capitalize()} function {target} must return a {kind.__name__}, found {type(config).__name__}."
         )
-    config = override(config, overrides or {})
-    check(config)
-    return config
+    return override(config, overrides or {}, what=what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lsr.models.config import AutoencoderConfig, UNetConfig
-from lsr.recipes.published import ONE_GPU, div2k_x4, faces_x8, generate_256, tower_x16
+from lsr.recipes.published import div2k_x4, faces_x8, generate_256, tower_x16
 from lsr.recipes.schema import Recipe
 from lsr.training.config import TrainConfig
 
@@ -13,15 +13,13 @@ from lsr.training.config import TrainConfig
 def _mid(recipe: Recipe, latent_channels: int, multipliers: tuple[int, ...] = (1, 2, 2)) -> Recipe:
     def train(steps: int, batch: int, lr: float) -> TrainConfig:
         return TrainConfig(
-            steps=steps,
+            images=steps * batch,
             batch=batch,
-            lanes=2,
             lr=lr,
-            warmup=200,
-            decay="cosine",
+            warmup=200 * batch,
+            schedule="cosine",
             ema=0.999,
             precision="bf16",
-            checkpoint_every=1000,
         )
 
     bottleneck = recipe.autoencoder.model.bottleneck
@@ -43,7 +41,6 @@ def _mid(recipe: Recipe, latent_channels: int, multipliers: tuple[int, ...] = (1
             train=train(60_000, 64, 3e-4),
         ),
         joint=replace(recipe.joint, train=train(10_000, 16, 1e-4)),
-        compute=ONE_GPU,
     )
 
 

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
 from lsr.data.config import DegradationConfig
+from lsr.diffusion.config import SamplerConfig
 from lsr.evaluation.config import EvaluateConfig, GateConfig, Rule
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
 from lsr.recipes.demo import GENERATION_AGAINST_CHAMPION, GENERATION_FLOOR
-from lsr.recipes.schema import AutoencoderStage, ComputeConfig, DecoderStage, DenoiseStage, JointStage, Recipe
+from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, JointStage, Recipe
 from lsr.training.config import AutoencoderLoss, DecoderLoss, JointLoss, PictureTerms, TrainConfig
 
 FLOOR = (
@@ -26,15 +27,12 @@ AGAINST_CHAMPION = (
     Rule(metric="lpips", reference="champion", above=0.0, scope="all"),
     Rule(metric="psnr", reference="champion", above=-0.1, scope="all"),
 )
-CLUSTER = ComputeConfig(workers=8, cpus_per_worker=8, gpus_per_worker=1, tasks=16)
-ONE_GPU = ComputeConfig(workers=1, cpus_per_worker=8, gpus_per_worker=1, tasks=8)
+SAMPLER = SamplerConfig(steps=50, seed=1234)
 FACES_UNET = UNetConfig(channels=256, multipliers=(1, 2, 4, 4), attention_factors=(4, 2, 1))
 
 
 def _train(steps: int, batch: int, lr: float) -> TrainConfig:
-    return TrainConfig(
-        steps=steps, batch=batch, lanes=8, lr=lr, warmup=1000, ema=0.9999, precision="bf16", checkpoint_every=2000
-    )
+    return TrainConfig(images=steps * batch, batch=batch, lr=lr, warmup=1000 * batch, ema=0.9999, precision="bf16")
 
 
 def div2k_x4() -> Recipe:
@@ -58,10 +56,9 @@ def div2k_x4() -> Recipe:
             train=_train(500_000, 32, 1e-4),
         ),
         joint=JointStage(train=_train(50_000, 32, 1e-5)),
-        evaluate=EvaluateConfig(lr_side=48, scales=(2.0, 3.3, 4.0, 8.0, 12.0), photos=100, crops=1, steps=50),
+        evaluate=EvaluateConfig(lr_side=48, scales=(2.0, 3.3, 4.0, 8.0, 12.0), photos=100, crops=1, sampler=SAMPLER),
         gate=GateConfig(floor=FLOOR, against_champion=AGAINST_CHAMPION),
         infer=None,
-        compute=CLUSTER,
     )
 
 
@@ -91,11 +88,10 @@ def faces_x8() -> Recipe:
         ),
         joint=JointStage(train=_train(50_000, 32, 1e-5)),
         evaluate=EvaluateConfig(
-            lr_side=16, scales=(5.3, 7.0, 10.0, 10.7, 12.0), trained=(1.0, 8.0), photos=100, crops=1, steps=50
+            lr_side=16, scales=(5.3, 7.0, 10.0, 10.7, 12.0), trained=(1.0, 8.0), photos=100, crops=1, sampler=SAMPLER
         ),
         gate=GateConfig(floor=FLOOR, against_champion=AGAINST_CHAMPION),
         infer=None,
-        compute=CLUSTER,
     )
 
 
@@ -148,9 +144,7 @@ def _as_published(recipe: Recipe, first_stage: int, denoise: int, lr: float) -> 
     """
 
     def train(steps: int, batch: int, rate: float) -> TrainConfig:
-        return TrainConfig(
-            steps=steps, batch=batch, lanes=2, lr=rate, clip=0.0, ema=0.9999, precision="fp32", checkpoint_every=2000
-        )
+        return TrainConfig(images=steps * batch, batch=batch, lr=rate, clip=0.0, ema=0.9999, precision="fp32")
 
     joint = JointLoss(cap=None, scales=(1.0, 1.0), picture=PictureTerms(l1=0.0, l2=1.0))
     return replace(
@@ -164,8 +158,7 @@ def _as_published(recipe: Recipe, first_stage: int, denoise: int, lr: float) -> 
         latents=replace(recipe.latents, whitening="std"),
         denoise=replace(recipe.denoise, train=train(500_000, denoise, lr)),
         joint=replace(recipe.joint, train=train(50_000, 8, 1e-6), loss=joint),
-        evaluate=replace(recipe.evaluate, steps=200, eta=1.0),
-        compute=ONE_GPU,
+        evaluate=replace(recipe.evaluate, sampler=replace(SAMPLER, steps=200, eta=1.0)),
     )
 
 

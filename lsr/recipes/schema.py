@@ -1,149 +1,161 @@
-"""The recipe: one complete, typed, frozen description of a line from raw photographs to batch inference.
+"""The recipe: one complete, typed, frozen description of what is learned, from raw photos to batch inference.
 
 A recipe is a Python function that returns a `Recipe`. A team's own is `--recipe package.module:function`.
-Imports config classes only, so that reading a recipe loads neither torch nor a service.
+How a recipe is carried out is a `Run` (lsr/recipes/run.py). Config classes only, so that reading a recipe loads neither
+torch nor a service.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from lsr.core.config import Config, Positive, PositiveFloat
 from lsr.data.config import DegradationConfig
-from lsr.diffusion.request import Sampler, sampler_faults
+from lsr.diffusion.config import SamplerConfig, Seed
 from lsr.evaluation.config import EvaluateConfig, GateConfig
+from lsr.inference.config import Precision
 from lsr.models.baselines.config import BaselineConfig
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
 from lsr.training.baselines import BaselineLoss
 from lsr.training.config import AutoencoderLoss, DecoderLoss, DenoiseLoss, JointLoss, TrainConfig
 
+SCHEMA = 1
+"""Part of every key: raise it when a field's meaning changes, and every result is made anew."""
+
+# What MLflow's registry, every store and the command line's `name@alias` take.
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AutoencoderStage:
+class AutoencoderStage(Config):
     """Stage *autoencoder*: what to build and how to train it."""
 
     model: AutoencoderConfig
+    """Its architecture."""
     train: TrainConfig
+    """Its training."""
     loss: AutoencoderLoss = AutoencoderLoss()
+    """Its loss."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DecoderStage:
-    """Stage *decoder*: the symmetric decoder without up-sampling, then the LIIF renderer.
-
-    residual: the decoder renders what is to be added to the bicubic enlargement of the LR picture that this degradation
-    makes; None renders the picture itself, as published. It must be the degradation whose latents are cached.
-    """
+class DecoderStage(Config):
+    """Stage *decoder*: the symmetric decoder without up-sampling, then the renderer."""
 
     renderer: RendererConfig
+    """Its last part."""
     train: TrainConfig
+    """Its training."""
     loss: DecoderLoss = DecoderLoss()
+    """Its loss."""
     residual: DegradationConfig | None = None
+    """The decoder renders what is to be added to the bicubic enlargement of the LR image that this degradation makes;
+    null renders the image itself, as published. It must be the degradation whose latents are cached."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DenoiseStage:
+class DenoiseStage(Config):
     """Stage *denoise*: the latent diffusion U-Net, denoising alone."""
 
     unet: UNetConfig
+    """Its architecture."""
     diffusion: DiffusionConfig
+    """The forward process."""
     train: TrainConfig
+    """Its training."""
     loss: DenoiseLoss = DenoiseLoss()
+    """Its loss."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class JointStage:
+class JointStage(Config):
     """Stage *joint*: denoising + alignment through the fixed decoder."""
 
     train: TrainConfig
+    """Its training."""
     loss: JointLoss = JointLoss()
+    """Its loss."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BaselineStage:
-    """Stage *baseline*: a comparator, trained by the same loop from the same tiles. degradation: how its LR pictures
-    are made of them. loss: of the kind that fits the comparator, None for its own defaults. network: of the perceptual
-    distance, where the loss has one.
-    """
+class BaselineStage(Config):
+    """Stage *baseline*: a comparator, trained by the same loop from the same tiles."""
 
     model: BaselineConfig
+    """Which comparator, and its architecture."""
     degradation: DegradationConfig
+    """How its LR images are made of the tiles."""
     train: TrainConfig
+    """Its training."""
     loss: BaselineLoss | None = None
+    """Of the kind that fits the comparator; null for its own defaults."""
     network: Literal["alex", "vgg"] = "vgg"
+    """Of the perceptual distance, where the loss has one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class InferConfig:
-    """Stage *infer*: batch inference over shards or a prefix. source: images to upscale. scale: output / input side.
-    steps, eta, sampler, seed: the request. alias: which version is used; resolved once to version + digest.
-    limit: at most this many images, None for all.
-    """
+class InferConfig(Config):
+    """Stage *infer*: batch inference over shards or a prefix."""
 
     source: SourceConfig
-    scale: float = 4.0
-    steps: int = 10
-    eta: float = 0.0
-    sampler: Sampler = "ddim"
-    seed: int = 0
+    """Images to upscale."""
+    scale: PositiveFloat = 4.0
+    """Output side / input side."""
+    sampler: SamplerConfig = SamplerConfig()
+    """How each image is drawn."""
+    precision: Precision = "fp32"
+    """Of the networks."""
     alias: str = "champion"
-    limit: int | None = None
-
-    def faults(self) -> list[str]:
-        found = []
-        if not 0 < self.scale < float("inf"):
-            found.append(f"scale must be a finite number above 0, found {self.scale}.")
-        found += sampler_faults(self.sampler, self.eta)
-        if self.limit is not None and self.limit < 1:
-            found.append(f"limit must be at least 1, or null for all images, found {self.limit}.")
-        return found
+    """Which version is used; resolved once to version + digest."""
+    limit: Positive | None = None
+    """At most this many images; null for all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ComputeConfig:
-    """How work is spread; never part of an action key. workers: training processes. cpus_per_worker, gpus_per_worker:
-    what Ray reserves for each. tasks: shard tasks at a time. max_failures: restarts of a training run.
-    """
-
-    workers: int = 2
-    cpus_per_worker: float = 1.0
-    gpus_per_worker: float = 0.0
-    tasks: int = 2
-    max_failures: int = 2
-
-    def faults(self) -> list[str]:
-        out = [
-            f"{n} must be at least 1, found {getattr(self, n)}." for n in ("workers", "tasks") if getattr(self, n) < 1
-        ]
-        if self.cpus_per_worker <= 0 or self.gpus_per_worker < 0 or self.max_failures < 0:
-            out.append("cpus_per_worker must be positive; gpus_per_worker and max_failures must not be negative.")
-        return out
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """The whole line. model: the registered model's name. seed: of every draw in every stage."""
+class Recipe(Config):
+    """What is learned. Its parts make every key; how it is carried out is in none."""
 
     name: str
+    """Shown in logs, and the folder of its outputs."""
     task: Literal["super-resolution", "generation"]
+    """Upscaling, or generation from noise."""
     model: str
-    seed: int
+    """The registered model's name."""
+    seed: Seed
+    """Of every draw in every stage."""
     source: SourceConfig
+    """Raw images."""
     shard: ShardConfig
+    """Stage *shard*."""
     tile: TileConfig
+    """Stage *tile*."""
     autoencoder: AutoencoderStage
+    """Stage *autoencoder*."""
     decoder: DecoderStage
+    """Stage *decoder*."""
     latents: LatentsConfig
+    """Stage *latents*."""
     denoise: DenoiseStage
+    """Stage *denoise*."""
     joint: JointStage
+    """Stage *joint*."""
     evaluate: EvaluateConfig
+    """Stage *evaluate*."""
     gate: GateConfig
+    """The promotion gate."""
     infer: InferConfig | None
-    compute: ComputeConfig = ComputeConfig()
+    """Stage *infer*; null leaves it out."""
 
     def faults(self) -> list[str]:
         out = []
+        if not _MODEL.fullmatch(self.model) or not _MODEL.fullmatch(self.name):
+            out.append(
+                "name and model must be 1 to 100 letters, digits, '.', '_' or '-' and start with a letter or digit, "
+                f"found {self.name!r} and {self.model!r}."
+            )
         f = self.autoencoder.model.factor
         if self.tile.size % f:
             out.append(f"tile.size must be a multiple of the autoencoder's factor {f}, found {self.tile.size}.")
@@ -167,9 +179,7 @@ class Recipe:
                 "decoder.loss.lr_share needs decoder.residual, whose degradation makes the LR pictures; set it, or "
                 "leave the share at 0."
             )
-        lanes = (self.autoencoder, self.decoder, self.denoise, self.joint)
-        if any(stage.train.lanes < self.compute.workers for stage in lanes):
-            out.append(f"every train.lanes must be at least compute.workers, found {self.compute.workers} workers.")
+        out += self._too_many_steps()
         return out
 
     def _small_pictures(self) -> list[str]:
@@ -184,4 +194,14 @@ class Recipe:
             f"{round(self.tile.size * scale)} at the smallest scale."
             for name, (terms, scale) in stages.items()
             if round(self.tile.size * scale) < terms.min_side
+        ]
+
+    def _too_many_steps(self) -> list[str]:
+        """Samplers that ask for more steps than there are noise levels."""
+        levels = self.denoise.diffusion.steps
+        asked = {"evaluate": self.evaluate.sampler.steps, "infer": self.infer.sampler.steps if self.infer else 1}
+        return [
+            f"{name}.sampler.steps must be at most denoise.diffusion.steps {levels}, found {steps}."
+            for name, steps in asked.items()
+            if steps > levels
         ]

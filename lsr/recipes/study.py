@@ -1,7 +1,7 @@
 """Studies: several systems trained on the same tiles for the same number of images seen, measured under one protocol.
 
 What a study compares, its seeds, budgets, margins and questions are all here, so that committing this file before the
-first run fixes them. Imports config classes only.
+first run fixes them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from data_prep.config import LatentsConfig
+from lsr.core.config import Config
 from lsr.evaluation.config import EvaluateConfig
 from lsr.recipes.loading import load
 from lsr.recipes.schema import (
@@ -33,7 +34,7 @@ BUILT_IN = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LatentParts:
+class LatentParts(Config):
     """The training of one latent system: what differs between System A as published and ours."""
 
     autoencoder: AutoencoderStage
@@ -55,7 +56,7 @@ class LatentParts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lever:
+class Lever(Config):
     """A system with one thing changed: a row of its own, called `name` and held against the row called `of`.
 
     parts: the whole training of it; of a comparator's kind where `of` is a comparator.
@@ -67,7 +68,7 @@ class Lever:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StudyConfig:
+class StudyConfig(Config):
     """What is compared, fixed before anything runs.
 
     ours: a whole recipe, whose source, shard and tile stages all systems share. published: System A as published, at
@@ -131,10 +132,10 @@ class StudyConfig:
 
     def faults(self) -> list[str]:
         out = []
-        if self.few_steps >= self.many_steps or self.few_steps == self.evaluate.steps:
+        if self.few_steps >= self.many_steps or self.few_steps == self.evaluate.sampler.steps:
             out.append(
-                "few_steps must be below many_steps and differ from evaluate.steps, found "
-                f"{self.few_steps}, {self.many_steps} and {self.evaluate.steps}."
+                "few_steps must be below many_steps and differ from evaluate.sampler.steps, found "
+                f"{self.few_steps}, {self.many_steps} and {self.evaluate.sampler.steps}."
             )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             out.append(f"seeds must be given and differ, found {self.seeds}.")
@@ -168,7 +169,7 @@ class StudyConfig:
 
 
 def _seen(train: TrainConfig) -> int:
-    return train.steps * train.batch
+    return train.images
 
 
 def load_study(name: str, overrides: Mapping[str, str] | None = None) -> StudyConfig:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
 from lsr.data.config import DegradationConfig
+from lsr.diffusion.config import SamplerConfig
 from lsr.evaluation.config import EvaluateConfig
 from lsr.models.baselines.config import EdsrConfig, EsrganConfig, IdmConfig, LiifConfig, PixelUNetConfig, Sr3Config
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
@@ -26,15 +27,12 @@ SCALES = (2.0, 2.7, 4.0, 5.5, 8.0)
 
 def _train(*, steps: int, batch: int, lr: float) -> TrainConfig:
     return TrainConfig(
-        steps=steps,
+        images=steps * batch,
         batch=batch,
-        lanes=2,
         lr=lr,
-        warmup=20,
-        decay="cosine",
+        warmup=20 * batch,
+        schedule="cosine",
         ema=0.98,
-        checkpoint_every=1000,
-        log_every=50,
     )
 
 
@@ -87,7 +85,13 @@ def ours() -> Recipe:
 
 
 EVALUATE = EvaluateConfig(
-    scales=SCALES, trained=(1.0, 4.0), lr_side=16, photos=8, crops=1, steps=25, metrics=("dists",)
+    scales=SCALES,
+    trained=(1.0, 4.0),
+    lr_side=16,
+    photos=8,
+    crops=1,
+    sampler=SamplerConfig(steps=25, seed=1234),
+    metrics=("dists",),
 )
 
 

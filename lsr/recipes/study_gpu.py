@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from data_prep.config import LatentsConfig
 from lsr.data.config import DegradationConfig
+from lsr.diffusion.config import SamplerConfig
 from lsr.evaluation.config import EvaluateConfig
 from lsr.models.baselines.config import EdsrConfig, EsrganConfig, IdmConfig, LiifConfig, PixelUNetConfig, Sr3Config
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
-from lsr.recipes.published import ONE_GPU
 from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage, Recipe
 from lsr.recipes.study import LatentParts, StudyConfig
 from lsr.recipes.study_2core import ours as small
@@ -24,21 +24,25 @@ from lsr.training.config import DecoderLoss, JointLoss, PictureTerms, TrainConfi
 
 SEEN = 32_000
 LR = DegradationConfig(factor=4)
-EVALUATE = EvaluateConfig(scales=(2.7, 4.0, 8.0), trained=(1.0, 4.0), lr_side=24, photos=8, crops=1, steps=200)
+EVALUATE = EvaluateConfig(
+    scales=(2.7, 4.0, 8.0),
+    trained=(1.0, 4.0),
+    lr_side=24,
+    photos=8,
+    crops=1,
+    sampler=SamplerConfig(steps=200, seed=1234),
+)
 
 
 def _train(*, steps: int, batch: int, lr: float) -> TrainConfig:
     return TrainConfig(
-        steps=steps,
+        images=steps * batch,
         batch=batch,
-        lanes=1,
         lr=lr,
-        warmup=20,
-        decay="cosine",
+        warmup=20 * batch,
+        schedule="cosine",
         ema=0.99,
         precision="bf16",
-        checkpoint_every=1000,
-        log_every=50,
     )
 
 
@@ -52,7 +56,7 @@ def _published() -> LatentParts:
             train=_train(steps=380, batch=32, lr=1e-3),
             loss=DecoderLoss(scales=(0.25, 1.0)),
         ),
-        latents=LatentsConfig(degradations=(LR,), batch=256),
+        latents=LatentsConfig(degradations=(LR,)),
         denoise=DenoiseStage(
             unet=UNetConfig(channels=112, multipliers=(1, 2, 2), attention_factors=(4, 2)),
             diffusion=DiffusionConfig(),
@@ -80,7 +84,6 @@ def ours() -> Recipe:
             loss=JointLoss(scales=(0.67, 1.0), picture=PictureTerms(l1=1.0, perceptual=0.2, network="alex")),
         ),
         evaluate=EVALUATE,
-        compute=ONE_GPU,
     )
 
 

@@ -75,8 +75,8 @@ def _levers(ours: Recipe) -> dict[str, LatentParts]:
 def moved(parts: LatentParts, stage: Literal["decoder", "joint"]) -> LatentParts:
     """3,200 of the 5,280 tiles that *denoise* sees are given to `stage`."""
     old, train = parts.denoise.train, getattr(parts, stage).train
-    fewer = replace(parts.denoise, train=replace(old, steps=old.steps - MOVED))
-    more = replace(train, steps=train.steps + MOVED * old.batch // train.batch)
+    fewer = replace(parts.denoise, train=replace(old, images=old.images - MOVED * old.batch))
+    more = replace(train, images=train.images + MOVED * old.batch)
     return replace(parts, **{"denoise": fewer, stage: replace(getattr(parts, stage), train=more)})
 
 

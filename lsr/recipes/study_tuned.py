@@ -49,7 +49,9 @@ def study() -> StudyConfig:
     """
     whole, levers = base(), {lever.name: lever for lever in tuning().levers}
     parts: dict[str, Any] = {system: levers[row].parts for system, row in CHOSEN.items()}
-    evaluate = replace(whole.evaluate, skip=whole.evaluate.photos, photos=16, steps=50)
+    evaluate = replace(
+        whole.evaluate, skip=whole.evaluate.photos, photos=16, sampler=replace(whole.evaluate.sampler, steps=50)
+    )
     parts["ours"] = replace(parts["ours"].of(whole.ours), evaluate=evaluate)
     further = tuple(replace(levers[row], name=name) for name, row in FURTHER.items())
     return replace(whole, name="study-tuned", evaluate=evaluate, floor_psnr=3.0, levers=further, **parts)
@@ -163,4 +165,4 @@ def _times(train: TrainConfig, factor: float) -> TrainConfig:
 
 def _halved(train: TrainConfig) -> TrainConfig:
     """Twice as many steps of half the batch."""
-    return replace(train, batch=train.batch // 2, steps=train.steps * 2)
+    return replace(train, batch=train.batch // 2, warmup=train.warmup // 2)

@@ -1,4 +1,4 @@
-"""Floor 4: tracking, packaging, versions and promotion; the only door to MLflow. Imports floors 3b and below.
+"""Tracking, packaging, versions and promotion. All of LSR's use of MLflow is here.
 
 The truth about promotion is a log in the store (`promotion`); MLflow's aliases are its picture (`aliases`). `runs` and
 `tracking` write experiments, `packaging` builds a self-contained model version, `versions` registers, resolves and

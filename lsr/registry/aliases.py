@@ -1,7 +1,7 @@
 """MLflow's aliases as the picture of the promotion log: `champion`, `previous`, `challenger`; drawn, compared, mended.
 
-Imports this room only. An alias is for people and for MLflow's page: nothing is decided by it, and inference refuses
-one that disagrees with the log.
+An alias is for people and for MLflow's page: nothing is decided by it, and inference refuses one that disagrees with
+the log.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The model card: what a version is, what it was made from, how good it is, under which licences. Imports lsr.core."""
+"""The model card: what a version is, what it was made from, how good it is, under which licences."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One way to open MLflow: explicit address, no `./mlruns`, no pickle, no telemetry, errors as sentences.
-
-Imports lsr.core and, when first called, mlflow.
-"""
+"""One way to open MLflow: explicit address, no `./mlruns`, no pickle, no telemetry, errors as sentences."""
 
 from __future__ import annotations
 

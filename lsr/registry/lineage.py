@@ -1,7 +1,4 @@
-"""The lineage tuple of a model version (platform.md E3) and what this process can say about itself.
-
-Imports lsr.core and the standard library only.
-"""
+"""The lineage tuple of a model version (platform.md E3) and what this process can say about itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is in the registry, for people: recent runs and model names. Imports this room only."""
+"""What there is in the registry, for people: recent runs and model names."""
 
 from __future__ import annotations
 

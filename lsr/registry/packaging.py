@@ -1,13 +1,12 @@
 """A model version as a folder: weights, config, the code to run them, requirements, card and lineage.
 
-Imports lsr.core, lsr.models' bytes (never torch) and this room's door to mlflow. The folder is a models-from-code
-pyfunc: MLflow runs a script that it carries and reads safetensors and JSON; no pickle. Equal inputs and code give
-equal bytes in every file but lineage and card, so that one digest names the version wherever it is built.
+The folder is a models-from-code pyfunc: MLflow runs a script that it carries and reads safetensors and JSON; no pickle.
+Equal inputs and code give equal bytes in every file but lineage and card, so that one digest names the version wherever
+it is built.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -22,6 +21,7 @@ from typing import Any
 import lsr
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import IntegrityError, NotFoundError, VersionMismatchError
+from lsr.core.files import file_sha256
 from lsr.registry.connect import ENVIRONMENT
 from lsr.registry.lineage import Lineage
 
@@ -31,7 +31,17 @@ PROVENANCE = frozenset({FILES, LINEAGE, CARD})
 """Files that say who made the version when; they are checked like all others but are no part of its identity."""
 
 CODE = ("core", "nn", "diffusion", "models", "inference")
-REQUIREMENTS = ("mlflow-skinny", "numpy", "pandas", "pillow", "rfc8785", "safetensors", "torch")
+REQUIREMENTS = (
+    "annotated-types",
+    "mlflow-skinny",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "rfc8785",
+    "safetensors",
+    "torch",
+)
 SCRIPT = "pyfunc_model.py"
 CONFIG, WEIGHTS = "artifacts/config.json", "artifacts/weights.safetensors"
 
@@ -66,9 +76,9 @@ def build_package(path: Path, *, config: bytes, weights: bytes, card: str, linea
     _settle_mlmodel(path)
     (path / CARD).write_text(card)
     (path / LINEAGE).write_bytes(lineage.to_bytes())
-    listing = {name: _sha256(file) for name, file in _walk(path)}
+    listing = {name: file_sha256(file) for name, file in _walk(path)}
     (path / FILES).write_bytes(canonical_json({"format": FORMAT, "sha256": listing}))
-    return Package(path=path, digest=_identity(listing), files=_sha256(path / FILES))
+    return Package(path=path, digest=_identity(listing), files=file_sha256(path / FILES))
 
 
 def open_package(path: Path, *, digest: str, files: str, where: str) -> Package:
@@ -79,13 +89,13 @@ def open_package(path: Path, *, digest: str, files: str, where: str) -> Package:
     listed = path / FILES
     if not listed.is_file():
         raise NotFoundError(f"{where} has no {FILES}; it was not packaged by lsr, register it again.")
-    if _sha256(listed) != files:
+    if file_sha256(listed) != files:
         raise IntegrityError(f"{where}: {FILES} was changed after registration; do not use it, register it again.")
     record = json.loads(listed.read_bytes())
     if record.get("format") != FORMAT:
         raise VersionMismatchError(f"{where} has package format {record.get('format')!r}, this code reads {FORMAT}.")
     expected: dict[str, str] = record["sha256"]
-    found = {name: _sha256(file) for name, file in _walk(path) if name != FILES}
+    found = {name: file_sha256(file) for name, file in _walk(path) if name != FILES}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:
         state = "missing" if wrong[0] not in found else "not listed" if wrong[0] not in expected else "changed"
@@ -110,11 +120,6 @@ def _walk(path: Path) -> Iterator[tuple[str, Path]]:
     for file in sorted(path.rglob("*")):
         if file.is_file():
             yield file.relative_to(path).as_posix(), file
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy_code(target: Path) -> None:

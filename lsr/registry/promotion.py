@@ -1,8 +1,7 @@
 """The promotion log: which version is champion, decided by conditional writes, never by an alias.
 
-Imports lsr.core, lsr.store, lsr.evaluation's verdict and this room. `promotions/<model>/<n>.json` is record n; each
-names its predecessor's digest, so that the log is one chain, and is created once, so that of any number of racing
-promotions exactly one wins each n. Reading the log needs no MLflow.
+`promotions/<model>/<n>.json` is record n; each names its predecessor's digest, so that the log is one chain, and is
+created once, so that of any number of racing promotions exactly one wins each n. Reading the log needs no MLflow.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """MLflow runs with one owner: one run an action key, re-opened on resume, closed even when its process dies.
 
-Imports lsr.core, psutil and this room's door to mlflow. Workers never open runs: they are given the run's id.
+Workers never open runs: they are given the run's id.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`MlflowTracker`: the training room's Tracker on one MLflow run, by explicit run id and without the fluent API.
+"""`MlflowTracker`: lsr.training's Tracker on one MLflow run, by explicit run id and without the fluent API.
 
-Imports lsr.core, numpy and this room's door to mlflow. It can be pickled and built in a Ray worker: the client opens
-on first use. Nothing is logged twice after a resume, and a server that is away for a while loses no metric.
+It can be pickled and built in a Ray worker: the client opens on first use. Nothing is logged twice after a resume, and
+a server that is away for a while loses no metric.
 """
 
 from __future__ import annotations

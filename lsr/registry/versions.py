@@ -1,7 +1,6 @@
 """Model versions in MLflow's registry: register once, resolve once, fetch and check.
 
-Imports lsr.core, this room's packaging and its door to mlflow. An alias is turned into a number and a digest once, at
-the start of a job; everything after speaks of the number.
+An alias is turned into a number and a digest once, at the start of a job; everything after speaks of the number.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Curves over scale as inline SVG, without a script: a mark shows its value on hover and on focus.
 
-Imports this room. Everything that comes from rows is escaped; colours are classes that the page's style sheet gives.
+Everything that comes from rows is escaped; colours are classes that the page's style sheet gives.
 """
 
 from __future__ import annotations

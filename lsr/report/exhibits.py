@@ -1,6 +1,6 @@
 """The pictures of an evaluation as one file: a zip of lossless PNGs and an index, which any tool opens.
 
-Imports Pillow (through lsr.data.pixels) and this room. Members are numbered: the names of photographs and systems are
+Members are numbered: the names of photographs and systems are
 data of others and stand in `index.json` only.
 """
 
@@ -12,13 +12,11 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
-from PIL import Image as Pillow
-
 from lsr.core.canonical import canonical_json
+from lsr.core.encoding import png
 from lsr.core.errors import IntegrityError, VersionMismatchError
-from lsr.data.pixels import decode_rgb
+from lsr.core.pixels import decode_rgb
 from lsr.evaluation.protocol import Exhibit, Image
-from lsr.report.sheet import png
 
 FORMAT = 1
 INDEX = "index.json"
@@ -56,7 +54,7 @@ def pack_exhibits(exhibits: Sequence[Exhibit]) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(INDEX, EPOCH), canonical_json({"format": FORMAT, "exhibits": index}))
         for name, pixels in members.items():
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), png(Pillow.fromarray(pixels)))
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), png(pixels))
     return buffer.getvalue()
 
 

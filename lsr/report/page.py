@@ -1,7 +1,7 @@
 """The report page: one HTML file that needs no network, with pictures to compare, curves, the table and the lineage.
 
-Imports Pillow and this room. The page is data made visible: every text is escaped, and its own policy lets nothing
-run or load but its one script, its one style sheet and the pictures inside it. Equal contents give equal bytes.
+The page is data made visible: every text is escaped, and its own policy lets nothing run or load but its one script,
+its one style sheet and the pictures inside it. Equal contents give equal bytes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import Any
 from PIL import Image as Pillow
 
 from lsr.evaluation.bootstrap import Interval
+from lsr.evaluation.metrics import metric as metric_of
 from lsr.evaluation.protocol import Exhibit
-from lsr.evaluation.rows import LOWER_IS_BETTER, Evaluation, metrics_of, systems_of
+from lsr.evaluation.rows import Evaluation, metrics_of, systems_of
 from lsr.evaluation.verdict import Verdict
 from lsr.report.chart import chart, swatch
 from lsr.report.page_images import Gallery, gallery, picture_index
@@ -122,7 +123,7 @@ def _curves(evaluation: Evaluation) -> str:
         series = {system: _points(cells, system, metric) for system in systems}
         drawing = chart(metric, series, trained=(trained[0], trained[1]) if trained else None)
         if drawing:
-            way = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
+            way = "lower is better" if metric_of(metric).lower else "higher is better"
             out.append(f"<figure><figcaption>{escape(metric)}, {way}</figcaption>{drawing}</figure>")
     legend = "".join(f"<li>{swatch(number)}{escape(system)}</li>" for number, system in enumerate(systems))
     shaded = "<li><span class='shade'></span>trained range</li>" if trained else ""
@@ -141,7 +142,7 @@ def _table(evaluation: Evaluation) -> str:
     cells = intervals(evaluation, confidence=CONFIDENCE)
     metrics = metrics_of(evaluation.rows)
     lines = list(dict.fromkeys((scale, system) for scale, system, _ in cells))
-    arrows = {metric: "&darr;" if metric in LOWER_IS_BETTER else "&uarr;" for metric in metrics}
+    arrows = {metric: "&darr;" if metric_of(metric).lower else "&uarr;" for metric in metrics}
     head = "".join(f'<th scope="col">{escape(metric)} {arrows[metric]}</th>' for metric in metrics)
     body = []
     for scale, system in lines:
@@ -167,7 +168,7 @@ def _cell(cells: Cells, scale: float, system: str, metric: str) -> str:
 
 def _best(cells: Cells, scale: float, metric: str) -> float:
     known = [found.mean for (s, _, m), found in cells.items() if (s, m) == (scale, metric) and found is not None]
-    return min(known) if metric in LOWER_IS_BETTER else max(known)
+    return min(known) if metric_of(metric).lower else max(known)
 
 
 def _verdict_line(verdict: Verdict | None) -> str:

@@ -1,6 +1,6 @@
 """The pictures of a report page: encoded once each, as a gallery that is read without a script, and an index of it.
 
-Imports Pillow and this room. The slider takes its pictures from the gallery's own elements, so none is there twice.
+The slider takes its pictures from the gallery's own elements, so none is there twice.
 """
 
 from __future__ import annotations

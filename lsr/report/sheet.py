@@ -1,4 +1,4 @@
-"""An evaluation as pictures: the contact sheet and the curve over scales. Imports Pillow, and matplotlib lazily."""
+"""An evaluation as pictures: the contact sheet and the curve over scales."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
+from lsr.core.encoding import png
 from lsr.core.errors import InputError
 from lsr.evaluation.pictures import Exhibit, Image, decibels
 from lsr.evaluation.rows import Evaluation, systems_of
@@ -69,7 +70,7 @@ def _sheet(lines: Sequence[Sequence[Pillow.Image]]) -> bytes:
     for y, line in enumerate(lines):
         for x, panel in enumerate(line):
             sheet.paste(panel, (GAP + x * step_x, GAP + y * step_y))
-    return png(sheet)
+    return png(np.asarray(sheet))
 
 
 def thumbnails(images: Sequence[Image], *, side: int = 128, columns: int = 8) -> Image:
@@ -83,13 +84,6 @@ def thumbnails(images: Sequence[Image], *, side: int = 128, columns: int = 8) ->
         line, column = divmod(number, columns)
         sheet.paste(picture, (GAP + column * step, GAP + line * step))
     return np.asarray(sheet)
-
-
-def png(image: Pillow.Image) -> bytes:
-    """PNG bytes of a picture."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def curve(evaluation: Evaluation, metric: str = "psnr") -> bytes:

@@ -1,7 +1,7 @@
 """A study's arithmetic: means with intervals over photographs, differences of two systems, who converged, who is best.
 
 Photographs are the unit: seeds, crops and (where scales are pooled) scales of one photograph are averaged first. Seeds
-are shown by their own spread. Imports this room.
+are shown by their own spread.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 
 from lsr.core.errors import InputError
 from lsr.evaluation.bootstrap import Interval, bootstrap, by_photo
-from lsr.evaluation.rows import LOWER_IS_BETTER, Evaluation, Row, metrics_of
+from lsr.evaluation.metrics import metric as metric_of
+from lsr.evaluation.rows import Evaluation, Row, metrics_of
 
 BICUBIC = "bicubic"
 
@@ -89,7 +90,7 @@ def difference(
     if photos[0] != photos[1]:
         raise InputError(f"{system} and {other} were measured on different photographs; measure both again.")
     mine, theirs = (by_photo(values) for values in pairs)
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if metric_of(metric).lower else 1.0
     return bootstrap(sign * (mine - theirs), confidence=how.confidence, resamples=how.resamples, seed=how.seed)
 
 
@@ -128,5 +129,5 @@ def best(measured: Measured, systems: Sequence[str], scale: float, metric: str, 
     known = {name: one.interval.mean for name, one in found.items() if one is not None}
     if not known:
         return None
-    choose = min if metric in LOWER_IS_BETTER else max
+    choose = min if metric_of(metric).lower else max
     return choose(known, key=lambda name: known[name])

@@ -1,4 +1,4 @@
-"""A study as markdown: a table a metric, what was asked and what came out. Imports this room."""
+"""A study as markdown: a table a metric, what was asked and what came out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lsr.evaluation.bootstrap import Interval
-from lsr.evaluation.rows import LOWER_IS_BETTER
+from lsr.evaluation.metrics import metric as metric_of
 from lsr.report.study import (
     BICUBIC,
     Measured,
@@ -57,7 +57,7 @@ def table(measured: Measured, metric: str, systems: Sequence[str], notes: Mappin
             one = cell(measured, system, scale, metric, how)
             cells.append("-" if one is None else _cell(metric, one.interval, one.spread))
         lines.append([f"{system}{notes.get(system, '')}", *cells])
-    sense = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
+    sense = "lower is better" if metric_of(metric).lower else "higher is better"
     return f"### {metric} ({sense})\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 

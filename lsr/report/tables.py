@@ -1,4 +1,4 @@
-"""An evaluation as tables for people: markdown for files, rich for the terminal. Imports this room; rich lazily.
+"""An evaluation as tables for people: markdown for files, rich for the terminal.
 
 The tables put every system beside bicubic, and say in words where bicubic is the better one.
 """
@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from lsr.core.errors import InputError
 from lsr.evaluation.bootstrap import Interval, bootstrap, by_photo
-from lsr.evaluation.rows import LOWER_IS_BETTER, Evaluation, Row, metrics_of, photos_of, systems_of
+from lsr.evaluation.metrics import metric as metric_of
+from lsr.evaluation.rows import Evaluation, Row, metrics_of, photos_of, systems_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 NOT_COMPUTED = "not computed"
 ABSENT = "-"
-DIGITS = {"psnr": 2, "lr_psnr": 2, "psnr_batch8": 2}
 AT_SIZE = "ssim_at_"
 
 
@@ -99,11 +99,11 @@ def size_table(evaluation: Evaluation, system: str = "ours") -> tuple[list[str],
 
 def shown(metric: str, value: float | None) -> str:
     """A value with its metric's digits, or `not computed`."""
-    return NOT_COMPUTED if value is None else f"{value:.{DIGITS.get(metric, 4)}f}"
+    return NOT_COMPUTED if value is None else f"{value:.{metric_of(metric).digits}f}"
 
 
 def _better(metric: str, a: float, b: float) -> bool:
-    return a < b if metric in LOWER_IS_BETTER else a > b
+    return a < b if metric_of(metric).lower else a > b
 
 
 def where_bicubic_wins(evaluation: Evaluation, system: str = "ours") -> list[str]:
@@ -129,7 +129,7 @@ def _photos_won(rows: Sequence[Row], metric: str, system: str) -> tuple[int, int
     for row in rows:
         value, other = row.values.get(metric), baseline.get(row.place)
         if row.system == system and value is not None and other is not None:
-            sign = -1 if metric in LOWER_IS_BETTER else 1
+            sign = -1 if metric_of(metric).lower else 1
             differences.append((row.photo, sign * (value - other)))
     averaged = by_photo(differences)
     return int(np.sum(averaged < 0)), len(averaged)

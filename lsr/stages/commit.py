@@ -5,7 +5,7 @@ from __future__ import annotations
 from lsr.core.refs import Ref
 from lsr.data.manifest import Manifest
 from lsr.engine.context import Context
-from lsr.engine.table import Request
+from lsr.engine.request import Request
 from lsr.store.actions import commit
 from lsr.store.attempts import Lease
 

@@ -15,8 +15,8 @@ from lsr.core.config import as_plain
 from lsr.core.errors import ConflictError, NotFoundError
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
-from lsr.engine.launch import build_request, launch
-from lsr.engine.table import STEPS
+from lsr.engine.launch import launch
+from lsr.engine.table import EVALUATE, request_of
 from lsr.recipes.schema import Recipe
 from lsr.stages.evaluate import DEGRADED, read_evaluation
 from lsr.stages.register import REFS, model_name, register
@@ -137,8 +137,8 @@ def _champions_rows(recipe: Recipe, refs: dict[str, Ref], ctx: Context, champion
         )
     tags = found[champion.digest]
     theirs = {name: Ref(**plain) for name, plain in json.loads(tags[REFS]).items()}
-    mixed = {name: refs[name] if name == "shard" else theirs[name] for name in STEPS["evaluate"].inputs}
-    outcome = launch(build_request("evaluate", recipe, mixed), ctx)
+    mixed = {name: refs[name] if name == "shard" else theirs[name] for name in EVALUATE.inputs}
+    outcome = launch(request_of(EVALUATE, recipe, ctx.run, mixed), ctx)
     return read_evaluation(ctx.store, outcome.ref)[0]
 
 

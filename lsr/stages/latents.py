@@ -11,7 +11,7 @@ from data_prep.config import LatentsConfig
 from lsr.core.refs import Ref
 from lsr.data.manifest import ShardRow, load_manifest
 from lsr.engine.context import Context
-from lsr.engine.table import Request
+from lsr.engine.request import Request
 from lsr.stages.commit import commit_manifest
 from lsr.store import open_store
 from lsr.store.attempts import Lease
@@ -45,10 +45,12 @@ def load_encoder(store_uri: str, decoder: Ref) -> Encode:
     return encode
 
 
-def _encode(encode: Encode, row: ShardRow, *, store: str, encoder: str, config: LatentsConfig) -> EncodedShard:
+def _encode(
+    encode: Encode, row: ShardRow, *, store: str, encoder: str, config: LatentsConfig, batch: int
+) -> EncodedShard:
     from data_prep.latents import encode_shard_to_store
 
-    return encode_shard_to_store(store, row, encode, encoder, config)
+    return encode_shard_to_store(store, row, encode, encoder, config, batch)
 
 
 def make(request: Request, config: LatentsConfig, ctx: Context, lease: Lease) -> Ref:
@@ -61,12 +63,12 @@ def make(request: Request, config: LatentsConfig, ctx: Context, lease: Lease) ->
     decoder = request.inputs["decoder"]
     setup: Callable[[], Encode] = partial(load_encoder, ctx.store.uri, decoder)
     encoded = ctx.map(
-        partial(_encode, store=ctx.store.uri, encoder=decoder.digest, config=config),
+        partial(_encode, store=ctx.store.uri, encoder=decoder.digest, config=config, batch=ctx.run.latents_batch),
         list(tiles.shards),
+        ctx.run.latents,
         "latents",
         "shards",
         setup=setup,
-        gpus=min(ctx.compute.gpus_per_worker, 1.0),
     )
     manifest = latents_manifest(
         request.name,

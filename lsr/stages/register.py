@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SYSTEM = "lsr.system"
 REFS = "lsr.refs"
-PACKAGE_VERSION = 2
+PACKAGE_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +77,7 @@ def _register_new(recipe: Recipe, refs: dict[str, Ref], ctx: Context, name: str,
     from lsr.stages.assemble import assemble, pack
 
     packed = pack(assemble(ctx.store, refs))
-    with ctx.run("register", identity) as run, tempfile.TemporaryDirectory() as folder:
+    with ctx.tracked("register", identity) as run, tempfile.TemporaryDirectory() as folder:
         package = build_package(
             Path(folder) / "version",
             config=packed.config,
@@ -104,7 +104,7 @@ def _lineage(recipe: Recipe, refs: dict[str, Ref], ctx: Context, run: str, weigh
         autoencoder=refs["autoencoder"].digest,
         packages=packages_digest(),
         image=None,
-        world_size=recipe.compute.workers,
+        world_size=ctx.run.train.workers,
         batch=recipe.joint.train.batch,
         seed=recipe.seed,
         mlflow_run=run,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import numpy as np
-from PIL import Image
 
-from lsr.engine.table import Request
+from lsr.core.pixels import decode_rgb
+from lsr.engine.request import Request
 from lsr.registry.tracking import MlflowTracker
 from lsr.report.sheet import histogram
 from lsr.training.protocols import Draws
@@ -25,5 +24,5 @@ def log_scales(tracker: MlflowTracker, request: Request, steps: int, limits: tup
     """Keep `scales.json` (counts, edges) and its picture."""
     counts, edges = np.histogram(drawn_scales(request, steps, limits), bins=BINS, range=limits)
     tracker.text("scales.json", json.dumps({"counts": counts.tolist(), "edges": edges.tolist()}))
-    with Image.open(io.BytesIO(histogram(counts.tolist(), edges.tolist(), "output side / tile side"))) as picture:
-        tracker.image("scales", steps, np.asarray(picture.convert("RGB")))
+    drawn = histogram(counts.tolist(), edges.tolist(), "output side / tile side")
+    tracker.image("scales", steps, decode_rgb(drawn, "The histogram of scales"))

@@ -18,7 +18,7 @@ from data_prep.sources import Snapshot, source_root
 from lsr.core.refs import Ref
 from lsr.data.manifest import ShardRow
 from lsr.engine.context import Context
-from lsr.engine.table import Request
+from lsr.engine.request import Request
 from lsr.stages.commit import commit_manifest
 from lsr.store.attempts import Lease
 
@@ -40,10 +40,11 @@ def make(request: Request, config: ShardConfig, ctx: Context, lease: Lease) -> R
     root = source_root(listed.uri, ctx.settings.cache)
     shared: dict[str, Any] = {"store": ctx.store.uri, "root": root, "config": config}
     chunks = list(chunks_of(listed.items))
-    with closing(ctx.each(partial(_inspect, **shared), chunks, "inspect", "chunks of files")) as inspected:
+    inspection = ctx.each(partial(_inspect, **shared), chunks, ctx.run.shard, "inspect", "chunks of files")
+    with closing(inspection) as inspected:
         planned = plan((found for _, chunk in inspected for found in chunk), config)
     grown = grow(planned, load_base(ctx.store, config), config)
     missing = [part for part in grown if not isinstance(part, ShardRow)]
-    built = iter(ctx.map(partial(_build, **shared), missing, "shard", "shards"))
+    built = iter(ctx.map(partial(_build, **shared), missing, ctx.run.shard, "shard", "shards"))
     rows = [part if isinstance(part, ShardRow) else next(built) for part in grown]
     return commit_manifest(request, ctx, lease, images_manifest(ctx.store, request.name, planned, rows, config))

@@ -11,7 +11,7 @@ from data_prep.tile import cut_shard_to_store
 from lsr.core.refs import Ref
 from lsr.data.manifest import ShardRow, load_manifest
 from lsr.engine.context import Context
-from lsr.engine.table import Request
+from lsr.engine.request import Request
 from lsr.stages.commit import commit_manifest
 from lsr.store.attempts import Lease
 
@@ -23,5 +23,7 @@ def _cut(row: ShardRow, *, store: str, config: TileConfig) -> Any:
 def make(request: Request, config: TileConfig, ctx: Context, lease: Lease) -> Ref:
     """Image shards to tile shards, one at a time. Raises InputError when no tile could be cut."""
     images = load_manifest(ctx.store, request.inputs["shard"].path)
-    cuts = ctx.map(partial(_cut, store=ctx.store.uri, config=config), list(images.shards), "tile", "shards")
+    cuts = ctx.map(
+        partial(_cut, store=ctx.store.uri, config=config), list(images.shards), ctx.run.tile, "tile", "shards"
+    )
     return commit_manifest(request, ctx, lease, tiles_manifest(request.name, images, cuts, config))

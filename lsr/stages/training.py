@@ -1,36 +1,46 @@
 """The training stages on the driver's side: open the MLflow run, start workers through Ray Train, record the result.
 
-The workers' side is `train_worker.py`; checkpoints and weights go to the store from there, never through Ray.
+The workers' side is `worker.py`; checkpoints and weights go to the store from there, never through Ray.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
+from lsr.cluster.train import Worker, fit
 from lsr.core.config import as_plain
 from lsr.core.progress import follow
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
-from lsr.engine.table import Request
-from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage
+from lsr.engine.request import Request
+from lsr.stages.scales import log_scales
+from lsr.stages.siblings import join, what_was_gone_on_from, why_from_the_start
 from lsr.stages.trained import Trained
+from lsr.stages.worker import TrainStage
 from lsr.store.actions import commit
 from lsr.store.attempts import Lease
 from lsr.store.content import Blob
+from lsr.training.checkpoints import Checkpoints
 
-TrainStage = AutoencoderStage | DecoderStage | DenoiseStage | JointStage | BaselineStage
 
+def train_stage(
+    work: Worker,
+    request: Request,
+    config: TrainStage,
+    ctx: Context,
+    lease: Lease,
+    *,
+    scales: tuple[float, float] | None = None,
+) -> Ref:
+    """Train and record. A killed run goes on from its last checkpoint when the same request comes again.
 
-def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Ref:
-    """Train and record. A killed run goes on from its last checkpoint when the same request comes again."""
-    from lsr.cluster.train import fit
-    from lsr.stages.scales import log_scales
-    from lsr.stages.worker import work
-    from lsr.training.checkpoints import Checkpoints
-
+    work: the stage's worker, importable in other processes. scales: limits of the random output scales, for their
+    histogram.
+    """
+    siblings = join(ctx.store, request, config.train)
+    ctx.say(request.key, why_from_the_start(config.train, siblings))
     ctx.ray()
-    with ctx.run(request.stage, request.key) as run:
+    with ctx.tracked(request.stage, request.key) as run:
         tracker = ctx.tracker(run)
         tracker.params(as_plain(config))
         tracker.inputs(request.inputs, ctx.store.uri)
@@ -39,20 +49,21 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
             result = fit(
                 work,
                 {
-                    "request": asdict(request),
+                    "request": request.as_dict(),
                     "store": ctx.store.uri,
                     "cache": str(ctx.settings.cache),
                     "tracking": ctx.settings.mlflow,
                     "run": run,
                     "fencing": lease.attempt.fencing,
+                    "siblings": sorted(siblings),
                     "progress": str(watched),
                 },
-                workers=ctx.compute.workers,
-                cpus_per_worker=ctx.compute.cpus_per_worker,
-                gpus_per_worker=ctx.compute.gpus_per_worker,
+                workers=ctx.run.train.workers,
+                cpus_per_worker=ctx.run.train.worker.cpus,
+                gpus_per_worker=ctx.run.train.worker.gpus,
                 name=lease.attempt.submission_id,
                 storage=ctx.ray_storage,
-                max_failures=ctx.compute.max_failures,
+                max_failures=ctx.run.train.max_failures,
                 temp=ctx.settings.home,
             )
         lease.check()
@@ -67,9 +78,10 @@ def make(request: Request, config: TrainStage, ctx: Context, lease: Lease) -> Re
             metrics=_deterministic(result["metrics"]),
         )
         ref = commit(ctx.store, request.key, trained.record())
-        Checkpoints(ctx.store, request.key, lease.attempt.fencing).clear()
-        if isinstance(config, DecoderStage | JointStage):
-            log_scales(tracker, request, config.train.steps, config.loss.scales)
+        Checkpoints(ctx.store, request.key, lease.attempt.fencing).finish(keep=ctx.run.train.keep_checkpoint)
+        ctx.say(request.key, what_was_gone_on_from(result, config.train))
+        if scales is not None:
+            log_scales(tracker, request, config.train.steps, scales)
         tracker.text("run.json", json.dumps(result, indent=2, sort_keys=True))
         tracker.tags({"lsr.result": ref.digest, "lsr.attempt": lease.attempt.submission_id})
     return ref

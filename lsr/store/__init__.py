@@ -1,8 +1,8 @@
-"""Objects at `file://...` and `s3://...` behind one small interface; the only door to boto3.
+"""Objects at `file://...` and `s3://...` behind one small interface.
 
-May import lsr.core. `base` says what a store promises, `local` and `s3` keep the promise, `content` names blobs by
-their bytes and commits results, `attempts` and `pointers` keep two writers of one run apart. boto3 is loaded when
-the first `s3://` store is opened.
+`base` says what a store promises, `local` and `s3` keep the promise, `content` names blobs by their bytes and commits
+results, `attempts` and `pointers` keep two writers of one run apart. boto3 is loaded when the first `s3://` store is
+opened.
 """
 
 from __future__ import annotations

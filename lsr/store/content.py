@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from lsr.core.canonical import sha256_hex
 from lsr.core.errors import ConflictError, InputError, IntegrityError
+from lsr.core.files import file_sha256
 from lsr.store.base import ObjectInfo, Store
 
 LIST_FROM = 1000
@@ -40,9 +40,7 @@ def put_blob(store: Store, data: bytes | Path, suffix: str) -> Blob:
     garbage must not take it before a record names it. suffix: `tar`, `parquet`, `safetensors`, ...
     """
     if isinstance(data, Path):
-        with open(data, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = data.stat().st_size
+        digest, size = file_sha256(data), data.stat().st_size
     else:
         digest, size = sha256_hex(data), len(data)
     path = f"blobs/{digest}.{suffix}"

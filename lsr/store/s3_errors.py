@@ -1,4 +1,4 @@
-"""What S3 and boto3 report, as typed errors with a way out. May import botocore and lsr.core.
+"""What S3 and boto3 report, as typed errors with a way out.
 
 Messages are made here from codes and names alone: the server's own text can hold access key ids, and URLs can hold
 passwords.

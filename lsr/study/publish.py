@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
@@ -10,19 +9,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
+from lsr.core.pixels import decode_rgb
 from lsr.engine.context import Context
-from lsr.engine.table import Request
+from lsr.engine.request import Request
 from lsr.evaluation.protocol import Exhibit, Image
 from lsr.evaluation.rows import Evaluation
 from lsr.recipes.study import StudyConfig
 from lsr.report.sheet import contact_sheet, curve
 from lsr.report.study import Resampling, cell, metrics_in, scales_in
 from lsr.report.study_page import Asked, page
-from lsr.stages.measure import Measured, device
+from lsr.stages.measure import Measured
 from lsr.store import Store
 from lsr.store.content import get_blob
 from lsr.study.run import PRETRAINED, UNALIGNED, StudyResult
@@ -88,8 +86,8 @@ def facts_of(study: StudyConfig) -> list[str]:
         f"Protocol: {study.evaluate.photos} held-out photographs{_after(study.evaluate.skip)}, "
         f"{study.evaluate.crops} regions each, LR side "
         f"{study.evaluate.lr_side} px, trained range x{study.evaluate.trained[0]:g} to x{study.evaluate.trained[1]:g}. "
-        f"Diffusion systems sample with {study.evaluate.steps} {study.evaluate.sampler} steps, eta "
-        f"{study.evaluate.eta:g}.",
+        f"Diffusion systems sample with {study.evaluate.sampler.steps} {study.evaluate.sampler.name} steps, eta "
+        f"{study.evaluate.sampler.eta:g}.",
         f"Cells: mean [{study.confidence:.0%} interval over photographs] ± standard deviation between seeds. "
         "Differences are signed so that above 0 is better for the system named first.",
         f"Made on {_gpu()}{_cpu()}, {os.cpu_count()} cores, {commit}.",
@@ -103,7 +101,7 @@ def _after(skip: int) -> str:
 def _gpu() -> str:
     import torch
 
-    return f"{torch.cuda.get_device_name()} beside " if device() == "cuda" else ""
+    return f"{torch.cuda.get_device_name()} beside " if torch.cuda.is_available() else ""
 
 
 def _cpu() -> str:
@@ -136,9 +134,10 @@ def _speed_table(speeds: dict[str, list[Speed]]) -> str:
         seconds = [f"{by_scale[s].seconds:.3f}" if s in by_scale else "-" for s in scales]
         lines.append([label, f"{found[0].parameters:,}", *seconds, f"{max(one.peak_mib for one in found):.0f}"])
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    gpu = any(one.device == "cuda" for found in speeds.values() for one in found)
     return (
         "### Speed and memory\n\nOne picture at a time, median of a few after a warm-up, "
-        f"{'on the GPU' if device() == 'cuda' else 'one thread'}, each system in a process of its own.\n\n{rows}\n"
+        f"{'on the GPU' if gpu else 'one thread'}, each system in a process of its own.\n\n{rows}\n"
     )
 
 
@@ -219,15 +218,12 @@ def _html(study: StudyConfig, merged: Evaluation, exhibits: Sequence[Exhibit], f
 
 
 def _image(store: Store, path: str) -> Image:
-    from PIL import Image as Pillow
-
-    with Pillow.open(io.BytesIO(get_blob(store, path))) as picture:
-        return np.asarray(picture.convert("RGB"))
+    return decode_rgb(get_blob(store, path), f"{store.uri}/{path}")
 
 
 def _log(study: StudyConfig, requests: dict[str, Request], paths: Sequence[Path], ctx: Context) -> None:
     key = sha256_hex(canonical_json({label: request.key for label, request in requests.items()}))
-    with ctx.run("study", key) as run:
+    with ctx.tracked("study", key) as run:
         tracker = ctx.tracker(run)
         tracker.params({"study": study.name, "seeds": list(study.seeds), "images_seen": study.images_seen})
         for path in paths:

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from lsr.core.canonical import action_key, sha256_hex
-from lsr.core.config import as_plain, described
+from lsr.core.canonical import sha256_hex
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
-from lsr.engine.launch import build_request, launch
+from lsr.engine.launch import launch
+from lsr.engine.request import Request
 from lsr.engine.source import snapshot
-from lsr.engine.table import BASELINE, MEASURE, MeasureConfig, Request, Step
+from lsr.engine.table import BASELINE, MEASURE, PIPELINE, SHARD, TILE, MeasureConfig, request_of
 from lsr.evaluation.config import EvaluateConfig
+from lsr.recipes.run import Run
 from lsr.recipes.schema import BaselineStage, Recipe
 from lsr.recipes.study import StudyConfig
 from lsr.stages.measure import Measured, pretrained_path, read_measured
@@ -55,7 +55,7 @@ def run_study(study: StudyConfig, ctx: Context, data: dict[str, Ref] | None = No
     requests: dict[str, Request] = {}
     for trained in systems(study, data, ctx):
         for label, evaluate in questions(study, trained):
-            request = measure_request(study, trained, label, evaluate, data)
+            request = measure_request(study, trained, label, evaluate, data, ctx.run)
             measured.setdefault(label, []).append(read_measured(ctx.store, launch(request, ctx).ref))
             requests.setdefault(label, request)
     from lsr.study.publish import write
@@ -66,8 +66,8 @@ def run_study(study: StudyConfig, ctx: Context, data: dict[str, Ref] | None = No
 def data_of(study: StudyConfig, ctx: Context) -> dict[str, Ref]:
     """The snapshot, image set and tile set that all systems share, made or found."""
     refs = {"snapshot": snapshot(study.ours.source, ctx)}
-    refs["shard"] = launch(build_request("shard", study.ours, {"snapshot": refs["snapshot"]}), ctx).ref
-    refs["tile"] = launch(build_request("tile", study.ours, {"shard": refs["shard"]}), ctx).ref
+    refs["shard"] = launch(request_of(SHARD, study.ours, ctx.run, {"snapshot": refs["snapshot"]}), ctx).ref
+    refs["tile"] = launch(request_of(TILE, study.ours, ctx.run, {"shard": refs["shard"]}), ctx).ref
     return refs
 
 
@@ -75,7 +75,7 @@ def systems(study: StudyConfig, data: dict[str, Ref], ctx: Context) -> Iterator[
     """Every system of every seed, trained or found, seeds in turn, so that an early stop leaves whole seeds."""
     for seed in study.seeds:
         for name, stage in study.baselines():
-            ref = launch(_baseline_request(study, stage, data["tile"], seed), ctx).ref
+            ref = launch(_baseline_request(study, stage, data["tile"], seed, ctx.run), ctx).ref
             yield Trained(label=name, seed=seed, inputs={"baseline": ref})
         for name, recipe in study.latent_systems():
             yield from _latent(name, replace(recipe, seed=seed), data, ctx, twin=name in study.twins())
@@ -89,7 +89,7 @@ def _latent(name: str, recipe: Recipe, data: dict[str, Ref], ctx: Context, *, tw
     refs = dict(data)
 
     def stage(step: str, inputs: tuple[str, ...], chosen: Recipe = recipe) -> Ref:
-        return launch(build_request(step, chosen, {n: refs[n] for n in inputs}), ctx).ref
+        return launch(request_of(PIPELINE[step], chosen, ctx.run, {n: refs[n] for n in inputs}), ctx).ref
 
     refs["autoencoder"] = stage("autoencoder", ("tile",))
     refs["decoder"] = stage("decoder", ("tile", "autoencoder"))
@@ -107,31 +107,17 @@ def questions(study: StudyConfig, trained: Trained) -> Iterator[tuple[str, Evalu
     yield trained.label, study.evaluate
     if trained.label == "ours" and trained.seed == study.seeds[0]:
         for steps in (study.few_steps, study.many_steps):
-            yield f"ours-{steps}", replace(study.evaluate, steps=steps)
+            yield f"ours-{steps}", replace(study.evaluate, sampler=replace(study.evaluate.sampler, steps=steps))
 
 
-def _request(study: StudyConfig, step: Step, config: Any, inputs: dict[str, Ref], part: Any, seed: int) -> Request:
-    return Request(
-        stage=step.name,
-        key=action_key(step.name, step.version, {name: ref.digest for name, ref in inputs.items()}, part),
-        inputs=inputs,
-        config=as_plain(config),
-        name=study.name,
-        task=study.ours.task,
-        seed=seed,
-        compute=as_plain(study.ours.compute),
-    )
-
-
-def _baseline_request(study: StudyConfig, stage: BaselineStage, tile: Ref, seed: int) -> Request:
-    part = {"part": described(stage), "seed": seed}
-    return _request(study, BASELINE, stage, {"tile": tile}, part, seed)
+def _baseline_request(study: StudyConfig, stage: BaselineStage, tile: Ref, seed: int, run: Run) -> Request:
+    return BASELINE.request(stage, {"tile": tile}, run, name=study.name, task=study.ours.task, seed=seed)
 
 
 def measure_request(
-    study: StudyConfig, trained: Trained, label: str, evaluate: EvaluateConfig, data: dict[str, Ref]
+    study: StudyConfig, trained: Trained, label: str, evaluate: EvaluateConfig, data: dict[str, Ref], run: Run
 ) -> Request:
     """What *measure* is asked of one trained system under `label`."""
     config = MeasureConfig(label=label, evaluate=evaluate, pretrained=trained.pretrained)
     inputs = {"shard": data["shard"], **trained.inputs}
-    return _request(study, MEASURE, config, inputs, described(config), trained.seed)
+    return MEASURE.request(config, inputs, run, name=study.name, task=study.ours.task, seed=trained.seed)

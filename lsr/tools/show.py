@@ -15,11 +15,12 @@ from data_prep.inspection import Inspected, inspect_item
 from data_prep.items import Item, read_item
 from data_prep.sources import list_source, source_root
 from lsr.core.errors import InputError
+from lsr.core.pixels import decode_reduced
 from lsr.core.progress import Progress
 from lsr.core.settings import Settings
 from lsr.data.cache import shards_in
 from lsr.data.manifest import Manifest, load_manifest
-from lsr.data.pixels import decode_reduced, picture_of
+from lsr.data.pixels import picture_of
 from lsr.data.shards import SampleReader, index_rows
 from lsr.store import Store, open_store
 from lsr.store.content import get_blob

@@ -1,4 +1,4 @@
-"""The exponential moving average of the trained weights. May import torch only."""
+"""The exponential moving average of the trained weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the last bits of a run depend on besides its inputs, and torch's switches for it. May import torch only."""
+"""What the last bits of a run depend on besides its inputs, and torch's switches for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One flat buffer for everything that is summed over ranks in a step. May import torch and lsr.core.
+"""One flat buffer for everything that is summed over ranks in a step.
 
 DistributedDataParallel regroups its buckets after the first step, which changes the order of sums and with it the
 last bits of a resumed run; here the layout is fixed by the order of the parameters.

@@ -1,4 +1,4 @@
-"""The training loop: lanes, one sum, one update, and a state that survives being killed. May import torch and lsr.core.
+"""The training loop: lanes, one sum, one update, and a state that survives being killed.
 
 A global batch is cut into `lanes` micro-batches. Rank r of W computes lanes r, r + W, ...; the gradients of
 (lane mean loss) * (lane size / batch) add up in one flat buffer, which is summed over ranks once a step. All draws are
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +18,8 @@ import torch
 from lsr.core.errors import ConfigError, RunFailedError
 from lsr.core.progress import Progress, Quiet
 from lsr.store.content import Blob
-from lsr.training.checkpoints import Checkpoint, Checkpoints, Resume
-from lsr.training.config import TrainConfig
+from lsr.training.checkpoints import Checkpoint, Checkpoints, Resume, Tensors
+from lsr.training.config import Cadence, TrainConfig
 from lsr.training.environment import deterministic_algorithms, differences, environment, seed_generator
 from lsr.training.flat import FlatGradients
 from lsr.training.meter import Meter
@@ -35,15 +35,15 @@ _FAILED, _STOP, _FLAGS = 0, 1, 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainResult:
-    """What a run made. weights, ema: the objective's product, raw and averaged. metrics: the last ones logged.
-    resumed_from: every checkpoint that the result descends from, with a note where going on was not bit-exact.
+    """What a run made. ema: the objective's product, averaged. digests: sha256 of each part of the last state. metrics:
+    the last ones logged. resumed_from: every checkpoint that the result descends from, with a note where going on was
+    not bit-exact.
     """
 
     steps: int
     images_seen: int
-    weights: Blob
     ema: Blob
-    optimiser: Blob
+    digests: dict[str, str]
     metrics: dict[str, float]
     resumed_from: tuple[Resume, ...]
 
@@ -61,33 +61,38 @@ def train(
     objective: Objective,
     source: Source,
     config: TrainConfig,
+    cadence: Cadence,
     *,
+    lanes: int,
     seed: int,
     stage: str,
     world: World,
     checkpoints: Checkpoints,
+    siblings: Sequence[str] = (),
     tracker: Tracker,
     progress: Progress | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> TrainResult | None:
     """Train until config.steps, from the newest checkpoint if there is one. The result on rank 0, None on the others.
 
-    stop_requested: asked once a step on every rank; one True makes all save a checkpoint and raise
+    siblings: action keys of runs that differ in their duration alone; a run without a checkpoint of its own goes on
+    from one of theirs. stop_requested: asked once a step on every rank; one True makes all save a checkpoint and raise
     TrainingStoppedError. Raises RunFailedError for a loss that is not finite, and on every rank when one rank fails.
     """
-    if world.size > config.lanes:
-        raise ConfigError(f"World size must be at most lanes, found {world.size} processes for {config.lanes} lanes.")
+    if world.size > lanes:
+        raise ConfigError(f"World size must be at most lanes, found {world.size} processes for {lanes} lanes.")
     objective.to(world.device)
     with deterministic_algorithms():
-        run = _Run(objective, source, config, seed=seed, stage=stage, world=world)
-        run.restore(checkpoints)
+        run = _Run(objective, source, config, cadence, lanes=lanes, seed=seed, stage=stage, world=world)
+        run.restore(checkpoints, siblings)
         with (progress or Quiet()).task(stage, config.steps, "steps") as task:
             task.advance(run.state.step)
             while run.state.step < config.steps:
                 step = run.step(stop_requested())
                 run.report(step, tracker)
                 last = run.state.step == config.steps
-                if last or step.stop or run.state.step % config.checkpoint_every == 0:
+                parting = run.state.step == config.common_steps
+                if last or parting or step.stop or run.state.step % cadence.checkpoint == 0:
                     run.save(checkpoints)
                 if step.stop and not last:
                     raise TrainingStoppedError(
@@ -102,9 +107,19 @@ class _Run:
     """One rank's side of a run."""
 
     def __init__(
-        self, objective: Objective, source: Source, config: TrainConfig, *, seed: int, stage: str, world: World
+        self,
+        objective: Objective,
+        source: Source,
+        config: TrainConfig,
+        cadence: Cadence,
+        *,
+        lanes: int,
+        seed: int,
+        stage: str,
+        world: World,
     ):
         self.objective, self.source, self.config = objective, source, config
+        self.cadence, self.lanes = cadence, lanes
         self.seed, self.stage, self.world = seed, stage, world
         self.terms = ("loss", *objective.terms)
         self.state = TrainState(objective.model, config)
@@ -115,24 +130,17 @@ class _Run:
         self.metrics: dict[str, float] = {}
         self.meter = Meter()
 
-    def restore(self, checkpoints: Checkpoints) -> None:
-        """Rank 0 reads the newest checkpoint; all take over its state, or its initial weights where there is none."""
+    def restore(self, checkpoints: Checkpoints, siblings: Sequence[str]) -> None:
+        """Rank 0 reads the newest checkpoint, else one of a run of another duration; all take over its state, or its
+        initial weights where there is none.
+        """
         with self.world.together():
-            found = checkpoints.newest() if self.world.rank == 0 else None
-            if found is not None:
-                checkpoint, tensors = found
-                self.state.load(checkpoint.step, tensors, where=f"The checkpoint of stage {self.stage}")
-                changed = differences(checkpoint.environment, self.environment)
-                note = f"not bit-exact: {changed}" if changed else ""
-                self.resumed_from = (*checkpoint.resumed_from, Resume(step=checkpoint.step, note=note))
-                self.metrics = checkpoint.metrics
-                _LOG.log(
-                    logging.WARNING if note else logging.INFO,
-                    "Stage %s goes on from step %d%s",
-                    self.stage,
-                    checkpoint.step,
-                    f", {note}" if note else "",
-                )
+            if self.world.rank == 0:
+                found = checkpoints.newest()
+                if found is not None:
+                    self._go_on("", *found)
+                elif (shared := checkpoints.inherited(siblings, self._reach())) is not None:
+                    self._go_on(*shared)
         position = torch.tensor(self.state.step)
         self.world.broadcast_(position)
         self.state.step = int(position)
@@ -140,6 +148,26 @@ class _Run:
             for part in self.state.tensors().values():
                 for tensor in part.values():
                     self.world.broadcast_(tensor)
+
+    def _reach(self) -> int:
+        """Checkpoints of other durations must lie before this step."""
+        return min(self.config.common_steps + 1, self.config.steps)
+
+    def _go_on(self, run: str, checkpoint: Checkpoint, tensors: Tensors) -> None:
+        """Take over a checkpoint. run: whose it is, empty for this run's own."""
+        self.state.load(checkpoint.step, tensors, where=f"The checkpoint of stage {self.stage}")
+        changed = differences(checkpoint.environment, self.environment)
+        note = f"not bit-exact: {changed}" if changed else ""
+        self.resumed_from = (*checkpoint.resumed_from, Resume(step=checkpoint.step, note=note, run=run))
+        self.metrics = checkpoint.metrics
+        _LOG.log(
+            logging.WARNING if note else logging.INFO,
+            "Stage %s goes on from %d images%s%s",
+            self.stage,
+            checkpoint.step * self.config.batch,
+            f" of run {run[:12]}" if run else "",
+            f", {note}" if note else "",
+        )
 
     def step(self, stop: bool) -> _Step:
         """One global batch and one update. Raises on every rank before the update if anything went wrong on any."""
@@ -169,7 +197,7 @@ class _Run:
     def _lanes(self, step: int) -> Batch:
         """Add this rank's gradients and scalars to the flat buffer; returns the first lane."""
         first: Batch = {}
-        for lane in range(self.world.rank, self.config.lanes, self.world.size):
+        for lane in range(self.world.rank, self.lanes, self.world.size):
             with self.meter.waiting():
                 batch = self._to_device(self.source.lane(step, lane))
             share = len(batch["position"]) / self.config.batch
@@ -197,9 +225,9 @@ class _Run:
 
     def report(self, step: _Step, tracker: Tracker) -> None:
         """Log metrics and a picture where they are due, never twice for one step."""
-        done, config = self.state.step, self.config
-        due = done % config.log_every == 0 or done == config.steps
-        picture = config.picture_every > 0 and done % config.picture_every == 0
+        done, every = self.state.step, self.cadence
+        due = done % every.log == 0 or done == self.config.steps
+        picture = every.image > 0 and done % every.image == 0
         if not (due or picture):
             return
         with self.world.together():
@@ -226,21 +254,21 @@ class _Run:
                     environment=self.environment,
                     resumed_from=self.resumed_from,
                     metrics=self.metrics,
+                    common=self.state.step <= self.config.common_steps,
                 )
                 checkpoints.save(checkpoint, self.state.tensors())
 
     def publish(self, checkpoints: Checkpoints) -> TrainResult | None:
-        """Rank 0 stores the final tensors as blobs; all fail if it cannot."""
+        """Rank 0 stores the averaged weights as a blob; all fail if it cannot."""
         result = None
         with self.world.together():
             if self.world.rank == 0:
-                blobs = checkpoints.publish(self.state.tensors())
+                ema = checkpoints.publish(self.state.tensors()["ema"])
                 result = TrainResult(
                     steps=self.state.step,
                     images_seen=self.state.step * self.config.batch,
-                    weights=blobs["weights"],
-                    ema=blobs["ema"],
-                    optimiser=blobs["optimiser"],
+                    ema=ema,
+                    digests=checkpoints.digests(),
                     metrics=self.metrics,
                     resumed_from=self.resumed_from,
                 )

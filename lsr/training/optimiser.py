@@ -1,4 +1,4 @@
-"""AdamW and its learning rate by step. May import torch and lsr.core.
+"""AdamW and its learning rate by step.
 
 The update is written out here: constructing torch's own AdamW imports the compiler, seconds in every process of every
 stage, and its moments appear only after the first step. A test holds the two equal.
@@ -18,13 +18,17 @@ EPSILON = 1e-8
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
-    """Rate of step `step` (from 0): linear warm-up over `warmup` steps, then constant or half a cosine to 0."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    if config.decay == "constant":
+    """Rate of step `step` (from 0), by the images seen before it: linear warm-up, then as `config.schedule` says."""
+    seen = step * config.batch
+    if seen < config.warmup:
+        return config.lr * min(1.0, (seen + config.batch) / config.warmup)
+    if config.schedule == "wsd":
+        left = config.images - seen
+        return config.lr * min(1.0, left / config.cooldown)
+    if config.schedule == "constant":
         return config.lr
-    progress = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    progress = (seen - config.warmup) / max(config.images - config.warmup, 1)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 class AdamW:

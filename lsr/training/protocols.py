@@ -1,13 +1,10 @@
-"""What the loop asks of the world around it: an objective, a source of lanes, a tracker. May import torch, numpy and
-lsr.core.
-"""
+"""What the loop asks of the world around it: an objective, a source of lanes, a tracker."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -97,7 +94,3 @@ class Tracker(Protocol):
 
     def image(self, name: str, step: int, array: NDArray[np.uint8]) -> None:
         """array: uint8 [H, W, 3]."""
-
-    def params(self, values: dict[str, Any]) -> None: ...
-
-    def artifact(self, path: Path) -> None: ...

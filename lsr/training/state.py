@@ -1,4 +1,4 @@
-"""Everything that changes while a run trains: weights, EMA, optimiser, position. May import torch and lsr.core."""
+"""Everything that changes while a run trains: weights, EMA, optimiser, position."""
 
 from __future__ import annotations
 

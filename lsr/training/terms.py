@@ -1,5 +1,5 @@
 """How a made picture is compared with the truth: L1, L2, perceptual and patch-adversarial terms (method.md 6, INFD and
-LDM). May import torch, lsr.core, lsr.metrics and lsr.models.
+LDM).
 
 The loop has one optimiser and minimises one loss. So the discriminator trains inside the objective's model, and the
 loss is a sum of two parts that share no gradient: the generator's part sees the discriminator's weights as constants,

@@ -1,4 +1,4 @@
-"""The processes that train together: a sum, a broadcast, and failing together. May import torch and lsr.core.
+"""The processes that train together: a sum, a broadcast, and failing together.
 
 A collective that one rank does not reach blocks the others until a time-out, so nothing here may be called under a
 condition that differs between ranks; what can fail on one rank alone goes into `together`.

@@ -16,16 +16,15 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from PIL import Image
 
 from data_prep.tars import Sample, store_shard, write_tar
+from lsr.core.encoding import png
 from lsr.core.errors import TrainingStoppedError
 from lsr.core.refs import Ref
 from lsr.core.stopping import stop_on_sigterm
 from lsr.data.manifest import Manifest
 from lsr.engine.launch import build_request
 from lsr.recipes import load_recipe
-from lsr.report.sheet import png
 from lsr.stages.worker import work
 from lsr.store import open_store
 
@@ -76,9 +75,7 @@ def request_and_config(folder: Path, tag: str) -> dict[str, Any]:
     store = open_store(f"file://{folder}/store")
     rng = np.random.default_rng(0)
     tiles = [rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(64)]
-    samples = [
-        Sample(f"{n:03d}", "p", "train", 16, 16, {"png": png(Image.fromarray(tile))}) for n, tile in enumerate(tiles)
-    ]
+    samples = [Sample(f"{n:03d}", "p", "train", 16, 16, {"png": png(tile)}) for n, tile in enumerate(tiles)]
     row = store_shard(store, *write_tar(samples))
     manifest = Manifest(
         kind="tiles", name="t", parents={}, made_by={}, shards=(row,), counts={"samples": 64}, extra={"size": 16}

@@ -51,8 +51,10 @@ def deep_png(pixels: NDArray[np.uint16]) -> bytes:
     return raw_png(pixels.shape[1], pixels.shape[0], 16, 2 if pixels.ndim == 3 else 0, rows)
 
 
-def icc_profile(primaries: tuple[tuple[float, float, float], ...], gamma: float, space: bytes = b"RGB ") -> bytes:
-    """A minimal ICC 2 display profile: XYZ (D50) of the red, green and blue primaries and one gamma."""
+def icc_profile(
+    primaries: tuple[tuple[float, float, float], ...], gamma: float, space: bytes = b"RGB ", curve: bytes = b""
+) -> bytes:
+    """A minimal ICC 2 display profile: XYZ (D50) of the red, green and blue primaries and one gamma, or a curve tag."""
 
     def number(value: float) -> bytes:
         return struct.pack(">i", round(value * 65536))
@@ -60,7 +62,7 @@ def icc_profile(primaries: tuple[tuple[float, float, float], ...], gamma: float,
     def xyz(values: tuple[float, float, float]) -> bytes:
         return b"XYZ \0\0\0\0" + b"".join(map(number, values))
 
-    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    curve = curve or b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
     text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(8 + 3 + 67)
     tags: dict[bytes, bytes] = {b"desc": text, b"cprt": b"text\0\0\0\0none\0", b"wtpt": xyz((0.9642, 1.0, 0.8249))}
     if space == b"GRAY":

@@ -15,8 +15,9 @@ from PIL import Image
 
 from data_prep.config import ShardConfig
 from data_prep.soundness import content_hash
+from lsr.core.pixels import decode_rgb
 from lsr.data.manifest import load_manifest
-from lsr.data.pixels import decode_rgb, picture_of
+from lsr.data.pixels import picture_of
 from lsr.data.shards import SampleReader
 from lsr.data.verify import verify
 from lsr.store import open_store

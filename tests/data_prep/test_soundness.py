@@ -26,10 +26,10 @@ REFUSED = {
     "truncated.jpg": "does not decode: OSError: image file is truncated",
     "truncated.png": "does not decode",
     "zero.jpg": "empty",
-    "text.jpg": "not a picture of a known format",
+    "text.jpg": "not an image of a known format",
     "bomb.png": "more than max_pixels = 120000000",
     "float.tif": "floating-point",
-    "small.png": "shorter side is 8 pixels, below min_side = 32",
+    "small.png": "shorter side of 8 pixels, below min_side = 32",
 }
 CHANGED = {
     "cmyk.jpg": "mode CMYK",

@@ -93,7 +93,7 @@ def test_a_list_of_web_addresses_becomes_shards_and_each_is_asked_once(
     reasons = {row["source"]: row["reason"] for row in left_out(store_uri, manifest)}
     assert reasons[web.url("/gone.png")] == "It answers 404."
     assert reasons[web.url("/large.png")] == "It has more bytes than max_file_bytes = 20000."
-    assert "not a picture of a known format" in reasons[web.url("/text")]
+    assert "not an image of a known format" in reasons[web.url("/text")]
     again = plan(inspected(store_uri, snapshot), RULES)
     assert built(store_uri, snapshot, again).digest == manifest.digest
     assert web.asked.total() == len(web.pages), "a second run asks nobody"

@@ -93,7 +93,8 @@ def test_published_behaviour_differs_from_ours_in_nothing_but_named_options(name
     joint = theirs.joint.loss
     assert (joint.cap, joint.scales, joint.picture) == (None, (1.0, 1.0), PictureTerms(l1=0.0, l2=1.0))
     assert (joint.denoise_weight, joint.image_weight) == (1.0, 1.0)
-    assert (theirs.evaluate.steps, theirs.evaluate.eta, theirs.evaluate.sampler) == (200, 1.0, "ddim")
+    sampler = theirs.evaluate.sampler
+    assert (sampler.steps, sampler.eta, sampler.name) == (200, 1.0, "ddim")
     assert ours.joint.loss.cap == 5.0
 
 
@@ -107,7 +108,6 @@ def test_a_middle_sized_system_is_of_at_most_30_million_parameters(name: str) ->
         assert millions(Autoencoder(recipe.autoencoder.model)) < 30
     assert recipe.autoencoder.model.factor == big.autoencoder.model.factor
     assert (recipe.tile, recipe.evaluate, recipe.latents) == (big.tile, big.evaluate, big.latents)
-    assert (recipe.compute.workers, recipe.compute.gpus_per_worker) == (1, 1)
 
 
 def test_every_published_task_has_its_three_recipes() -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lsr.cli.recipe import fields_of
 from lsr.core.errors import ConfigError
 from lsr.recipes import BUILT_IN, load_recipe
+from lsr.recipes.run import BUILT_IN as RUNS
+from lsr.recipes.run import load_run
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
@@ -39,8 +42,8 @@ def test_all_faults_at_once() -> None:
         load_recipe("demo", {"tile.size": "30", "denoise.train.lr": "-1", "shard.holdout": "2"})
     text = str(caught.value)
     assert "tile.size must be a multiple" in text
-    assert "lr must be positive" in text
-    assert "holdout must lie in [0, 1]" in text
+    assert "denoise.train.lr must be greater than 0, found -1" in text
+    assert "shard.holdout must be less than or equal to 1, found 2" in text
 
 
 def test_generation_takes_no_condition_and_super_resolution_needs_one() -> None:
@@ -52,9 +55,74 @@ def test_generation_takes_no_condition_and_super_resolution_needs_one() -> None:
 
 @pytest.mark.parametrize("part", ["evaluate", "infer"])
 def test_a_solver_without_noise_takes_no_eta(part: str) -> None:
-    assert getattr(load_recipe("demo", {f"{part}.sampler": "dpm++"}), part).sampler == "dpm++"
+    assert getattr(load_recipe("demo", {f"{part}.sampler.name": "dpm++"}), part).sampler.name == "dpm++"
     with pytest.raises(ConfigError, match=r"sampler dpm\+\+ draws no noise"):
-        load_recipe("demo", {f"{part}.sampler": "dpm++", f"{part}.eta": "0.5"})
+        load_recipe("demo", {f"{part}.sampler.name": "dpm++", f"{part}.sampler.eta": "0.5"})
+
+
+NONSENSE = {
+    "denoise.train.batch": ("0", "-8"),
+    "denoise.train.images": ("-1", "1.5"),
+    "denoise.train.window": ("0",),
+    "tile.max_per_image": ("-1", "0"),
+    "tile.max_shard_bytes": ("0",),
+    "tile.min_detail": ("-1",),
+    "shard.max_shard_bytes": ("0",),
+    "infer.sampler.steps": ("0", "5000"),
+    "infer.scale": ("0", "-2", "NaN", "Infinity"),
+    "evaluate.sampler.steps": ("0", "5000"),
+    "evaluate.scales": ("[]", "[0]", "[2, -1]"),
+    "evaluate.trained": ("[4, 1]",),
+    "evaluate.sampler.eta": ("2",),
+    "gate.resamples": ("0",),
+    "gate.confidence": ("0", "1"),
+    "gate.floor": ("[]", '[{"metric": "psnr", "reference": "champion", "above": 0}]'),
+    "joint.loss.cap": ("0",),
+    "joint.train.cooldown": ("8",),
+    "model": ("a/b", "a@b", "", "-x"),
+    "source.name": ("a/b", "..", "a b"),
+    "seed": ("-1", "9007199254740993"),
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in NONSENSE.items() for value in values])
+def test_nonsense_is_refused_with_the_recipe(field: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"found|must"):
+        load_recipe("demo", {field: value})
+
+
+def test_ranges_types_names_and_rules_come_at_once() -> None:
+    wrong = {"denoise.train.batch": "0", "nope.x": "1", "decoder.train.lr": "fast", "infer.sampler.steps": "5000"}
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("demo", wrong)
+    for part in ("denoise.train.batch must be", "nope.x is not a recipe field", "decoder.train.lr must be", "at most"):
+        assert part in str(caught.value), part
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_every_built_in_run_is_sound(name: str) -> None:
+    assert load_run(name).name == name
+
+
+def test_processes_that_share_a_gpu_are_refused_before_any_start() -> None:
+    assert load_run("laptop", {"train.workers": "1", "train.worker.gpus": "0.5"}).train.worker.gpus == 0.5
+    with pytest.raises(ConfigError, match=r"must be a whole number with 2 workers, found 0\.5"):
+        load_run("laptop", {"train.worker.gpus": "0.5"})
+
+
+def test_a_run_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_team_runs.py").write_text(
+        "from dataclasses import replace\nfrom lsr.recipes.run import laptop\n\n\ndef big():\n"
+        "    return replace(laptop(), name='big')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_run("my_team_runs:big", {"train.workers": "5"}).train.workers == 5
+
+
+def test_every_field_says_what_it_means() -> None:
+    for config in (load_recipe("demo"), load_run("laptop")):
+        for row in fields_of(config):
+            assert row["doc"].endswith((".", ")")), row
 
 
 def test_a_residual_is_of_the_degradation_whose_latents_are_cached() -> None:
@@ -69,5 +137,5 @@ def test_only_a_residual_decoder_knows_a_condition_to_render_from() -> None:
     assert load_recipe("demo", {"decoder.loss.lr_share": "0.5"}).decoder.loss.lr_share == 0.5
     with pytest.raises(ConfigError, match=r"lr_share needs decoder\.residual"):
         load_recipe("demo", {"decoder.loss.lr_share": "0.5", "decoder.residual": "null"})
-    with pytest.raises(ConfigError, match=r"lr_share must lie in \[0, 1\], found 1.5"):
+    with pytest.raises(ConfigError, match=r"lr_share must be less than or equal to 1, found 1.5"):
         load_recipe("demo", {"decoder.loss.lr_share": "1.5"})

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from lsr.core.canonical import canonical_json
+from lsr.core.files import file_sha256
 from lsr.evaluation.verdict import Candidate, Line, Verdict
 from lsr.registry.connect import connect
-from lsr.registry.packaging import FILES, Package, _identity, _sha256, _walk
+from lsr.registry.packaging import FILES, Package, _identity, _walk
 from lsr.registry.runs import open_run
 from lsr.registry.versions import Version, register
 from lsr.store import Store, open_store
@@ -48,9 +49,9 @@ def package(tmp_path: Path) -> Callable[[str], Package]:
         path.mkdir()
         (path / "weights.safetensors").write_text(text)
         (path / "lineage.json").write_text("{}")
-        listing = {name: _sha256(file) for name, file in _walk(path)}
+        listing = {name: file_sha256(file) for name, file in _walk(path)}
         (path / FILES).write_bytes(canonical_json({"format": 1, "sha256": listing}))
-        return Package(path=path, digest=_identity(listing), files=_sha256(path / FILES))
+        return Package(path=path, digest=_identity(listing), files=file_sha256(path / FILES))
 
     return make
 

@@ -184,7 +184,7 @@ def test_run_again_nothing_is_put_and_no_job_is_submitted(
 
 
 def test_a_cancelled_flow_stops_its_job(deployment: str, api: PrefectApi, env: dict[str, str], ray_token: None) -> None:
-    run = api.start(deployment, recipe="short", overrides={"joint.train.steps": "100000"})
+    run = api.start(deployment, recipe="short", changes={"joint": {"train": {"images": 800000}}})
     name = until(
         lambda: next((n for n, s in jobs(env).items() if n.startswith("joint") and s == "RUNNING"), None),
         200,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from lsr.engine.context import Context
+from lsr.recipes.run import MapRun
 
 
 class Here(Context):
@@ -15,7 +16,7 @@ class Here(Context):
         """Stages open a session before they know that it has nothing to do."""
 
     def each(
-        self, function: Callable[..., Any], items: Sequence[Any], name: str, unit: str, **options: Any
+        self, function: Callable[..., Any], items: Sequence[Any], spread: MapRun, name: str, unit: str, **options: Any
     ) -> Generator[tuple[int, Any]]:
         setup = options.get("setup")
         first = (setup(),) if setup else ()

@@ -85,7 +85,7 @@ class Regression:
 
 def digests(result: TrainResult) -> tuple[str, str, str]:
     """sha256 of weights, EMA and optimiser."""
-    return result.weights.sha256, result.ema.sha256, result.optimiser.sha256
+    return result.digests["weights"], result.ema.sha256, result.digests["optimiser"]
 
 
 AUTOENCODER = AutoencoderConfig(channels=8, multipliers=(1, 2), blocks=1, latent_channels=2, mid_attention=False)

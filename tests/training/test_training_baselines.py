@@ -24,13 +24,13 @@ from lsr.models.baselines.idm import Idm
 from lsr.models.baselines.liif import Liif
 from lsr.models.baselines.rrdb import Adversaries
 from lsr.models.baselines.sr3 import Sr3
+from lsr.nn.units import from_levels
 from lsr.training.baselines import BaselineLoss, EsrganLoss, PixelDiffusionLoss, RegressionLoss
 from lsr.training.config import TrainConfig
 from lsr.training.loop import TrainResult
 from lsr.training.objectives.adversarial import EsrganObjective, relativistic
 from lsr.training.objectives.baseline import baseline_objective
 from lsr.training.objectives.pixel_diffusion import draw_levels
-from lsr.training.objectives.pixels import to_float
 from lsr.training.protocols import Batch, Draws, Objective
 from tests.models.baselines.kit import TINY
 from tests.training.kit import RecordingTracker, digests
@@ -112,7 +112,7 @@ def test_liif_is_compared_with_the_antialiased_tile_at_the_drawn_scale() -> None
 
 def test_liif_renders_a_drawn_band_of_rows_when_queries_are_limited() -> None:
     whole, band = (made("liif", RegressionLoss(scales=(1.0, 1.0), queries=q)) for q in (None, 50))
-    batch, x = tiles(), to_float(tiles()["tile"])
+    batch, x = tiles(), from_levels(tiles()["tile"])
     with torch.no_grad():
         image = cast(Liif, whole.model)(degrade(BY_TWO, x), (16, 16))
     bands = [(image - x).abs()[:, :, i : i + 3].mean().item() for i in range(14)]
@@ -196,7 +196,7 @@ def test_each_player_gets_the_gradient_of_its_own_loss() -> None:
     alone = cast(Adversaries, copy.deepcopy(objective.model))
     loss, terms = objective.loss(batch, DRAWS)
     loss.backward()
-    real = to_float(batch["tile"])
+    real = from_levels(batch["tile"])
     fake = alone.generator(degrade(BY_TWO, real))
     discriminator = relativistic(alone.discriminator(real), alone.discriminator(fake.detach()))
     discriminator.backward()
@@ -274,7 +274,7 @@ def test_a_sampled_degradation_is_drawn_by_position(kind: str) -> None:
     objective = baseline_objective(
         build(TINY[kind]), TINY[kind], replace(BY_TWO, noise=(20.0, 20.0)), PLAIN if kind == "esrgan" else None
     )
-    x, position = to_float(tiles()["tile"]), torch.tensor([3, 8])
+    x, position = from_levels(tiles()["tile"]), torch.tensor([3, 8])
     lr = objective.degrade(x, position, DRAWS)  # type: ignore[attr-defined]
     clean = degrade(BY_TWO, x)
     assert (lr - clean).std().item() == pytest.approx(20 / 127.5, rel=0.15)

@@ -19,6 +19,7 @@ from lsr.models.config import AutoencoderConfig, DiffusionConfig, DiscriminatorC
 from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.system import LatentSystem
 from lsr.nn.resize import resize
+from lsr.nn.units import from_levels, to_bytes
 from lsr.training.config import AutoencoderLoss, DecoderLoss, DenoiseLoss, JointLoss, PictureTerms, TrainConfig
 from lsr.training.loop import TrainResult
 from lsr.training.objectives.autoencoder import AutoencoderObjective, kl_per_value
@@ -26,7 +27,7 @@ from lsr.training.objectives.decoder import DecoderObjective
 from lsr.training.objectives.denoise import DenoiseObjective
 from lsr.training.objectives.joint import JointObjective
 from lsr.training.objectives.latent import noised
-from lsr.training.objectives.pixels import grid, scaled_size, to_float, to_uint8, truth_at
+from lsr.training.objectives.pixels import grid, scaled_size, truth_at
 from lsr.training.protocols import Draws, Objective
 from tests.training.kit import AUTOENCODER, RENDERER, LatentLanes, RecordingTracker, digests, latent_lane, tiny_system
 
@@ -101,10 +102,10 @@ def test_the_decoder_is_compared_with_the_antialiased_tile() -> None:
     batch = latent_lane(count=1)
     loss, terms = objective.loss(batch, DRAWS)
     with torch.no_grad():
-        image = objective.model.decoder(objective.model.encoder(to_float(batch["tile"])).mode(), (8, 8))
+        image = objective.model.decoder(objective.model.encoder(from_levels(batch["tile"])).mode(), (8, 8))
     planes = [
         np.asarray(Image.fromarray(plane).resize((8, 8), Image.Resampling.BICUBIC))
-        for plane in to_float(batch["tile"])[0].numpy()
+        for plane in from_levels(batch["tile"])[0].numpy()
     ]
     truth = np.stack(planes).clip(-1, 1)
     assert loss.item() == pytest.approx(float(np.abs(image[0].numpy() - truth).mean()), rel=1e-4)
@@ -124,7 +125,7 @@ def test_a_residual_decoder_is_compared_after_the_bicubic_picture_is_added() -> 
     plain = first_stage(scales=(0.5, 0.5))
     residual = DecoderObjective(plain.model.encoder, plain.model.decoder, plain.config, small)
     batch = latent_lane(count=1)
-    x = to_float(batch["tile"])
+    x = from_levels(batch["tile"])
     with torch.no_grad():
         added = plain.model.decoder(plain.model.encoder(x).mode(), (8, 8)) + resize(small(x), (8, 8))
         expected = (added.double() - truth_at(x, (8, 8)).double()).abs().mean()
@@ -137,7 +138,7 @@ def test_a_share_of_the_samples_is_rendered_from_the_condition() -> None:
     """lr_share 1: the loss of rendering from the mode of the restored LR pictures; between, each sample is either."""
     plain = first_stage(scales=(0.5, 0.5))
     batch = latent_lane(count=6)
-    x = to_float(batch["tile"])
+    x = from_levels(batch["tile"])
 
     def objective(share: float) -> DecoderObjective:
         config = replace(plain.config, lr_share=share)
@@ -165,7 +166,7 @@ def test_the_condition_is_never_sampled() -> None:
     decoder = NeuralDecoder(gaussian(), RENDERER)
     objective = DecoderObjective(made.encoder, decoder, DecoderLoss(lr_share=1.0), small, None, nearest)
     batch = latent_lane(count=2)
-    x = to_float(batch["tile"])
+    x = from_levels(batch["tile"])
     with torch.no_grad():
         z = objective._latents(batch["position"], x, small(x), DRAWS)
         mode = made.encoder(nearest(small(x), (16, 16))).mode()
@@ -390,7 +391,7 @@ def test_a_residual_systems_image_error_is_that_of_the_sum() -> None:
     at = noised(plain, batch, DRAWS)
     with torch.no_grad():
         z0 = at.z0_hat(plain, plain.predict(at.x_t, at.t, at.cond))
-        x = to_float(batch["tile"])
+        x = from_levels(batch["tile"])
         image = plain.decode(z0, (8, 8)).double() + resize(small(x), (8, 8)).double()
         per_sample = (image - truth_at(x, (8, 8)).double()).abs().mean(dim=(1, 2, 3))
         expected = ((at.abar / (1 - at.abar)).clamp(max=config.cap) * per_sample).mean()
@@ -496,5 +497,5 @@ def test_pictures_stand_side_by_side() -> None:
 
 def test_bytes_survive_the_way_through_floats() -> None:
     every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
-    assert torch.equal(to_uint8(to_float(every)), every)
-    assert to_uint8(torch.tensor([[[-9.0]], [[9.0]], [[0.0]]])).flatten().tolist() == [0, 255, 128]
+    assert torch.equal(to_bytes(from_levels(every)), every)
+    assert to_bytes(torch.tensor([[[-9.0]], [[9.0]], [[0.0]]])).flatten().tolist() == [0, 255, 128]

@@ -1,4 +1,4 @@
-"""A comparator from its config, and a trained one from its weights. May import torch, lsr.core and lsr.models."""
+"""A comparator from its config, and a trained one from its weights."""
 
 from __future__ import annotations
 

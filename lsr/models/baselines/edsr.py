@@ -1,4 +1,4 @@
-"""EDSR-baseline (Lim et al. 2017, Sec 3 and 4), whose body LIIF and IDM build on. May import torch, lsr.models.
+"""EDSR-baseline (Lim et al. 2017, Sec 3 and 4), whose body LIIF and IDM build on.
 
 Residual blocks without normalisation, then sub-pixel up-sampling for one factor.
 """

@@ -1,5 +1,4 @@
-"""IDM (Gao et al. 2023): diffusion in pixels at the size of the output (method.md 4). May import torch, lsr.core,
-lsr.nn and lsr.models.
+"""IDM (Gao et al. 2023): diffusion in pixels at the size of the output (method.md 4).
 
 An EDSR makes a condition picture at the output's size; a pyramid of its features is mixed into the U-Net's decoder by
 two vectors that follow from the scale, and the decoder enlarges by an implicit function. Any size and aspect ratio:

@@ -1,7 +1,7 @@
-"""LIIF (Chen et al. 2021, Sec 3) on EDSR-baseline: any output size from one feature map. May import torch, lsr.models.
+"""LIIF (Chen et al. 2021, Sec 3) on EDSR-baseline: any output size from one feature map.
 
-The renderer is the house's own (lsr/models/renderer.py), which equals LIIF's MLP on [feature, relative coordinate,
-relative cell]; here its features are unfolded first, as LIIF does and System A does not.
+The renderer is LSR's own (lsr/models/renderer.py), which equals LIIF's MLP on [feature, relative coordinate, relative
+cell]; here its features are unfolded first, as LIIF does and System A does not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pixel U-Net of SR3's port, which IDM shares (method.md 4). May import torch, lsr.core, lsr.nn and lsr.models.
+"""The pixel U-Net of SR3's port, which IDM shares (method.md 4).
 
 It differs from the latent U-Net (lsr/models/unet.py) in that it sees a continuous noise level, adds its embedding
 without a nonlinearity, pads its strided convolutions on both sides, attends with one head, and leaves the enlargement

@@ -1,4 +1,4 @@
-"""ESRGAN (Wang et al. 2018): the RRDB generator and its discriminator. May import torch and lsr.models.
+"""ESRGAN (Wang et al. 2018): the RRDB generator and its discriminator.
 
 The generator is that of the public x4 weights (Real-ESRGAN's x4plus too), layer for layer. The discriminator is theirs
 in width and depth, with group norm in place of batch norm, whose statistics would tie the samples of a micro-batch

@@ -1,4 +1,4 @@
-"""SR3 (Saharia et al. 2021) as in its common port: diffusion in pixels (method.md 4). May import torch, lsr.models."""
+"""SR3 (Saharia et al. 2021) as in its common port: diffusion in pixels (method.md 4)."""
 
 from __future__ import annotations
 

@@ -1,3 +1,1 @@
-"""One module a stage: what it trains, its loss and its picture. May import torch, lsr.core, lsr.nn, lsr.diffusion and
-lsr.models; every class is an `lsr.training.protocols.Objective`.
-"""
+"""One module per stage: what it trains, its loss and its image. Each class is an `lsr.training.protocols.Objective`."""

@@ -1,5 +1,4 @@
-"""ESRGAN: L1, perceptual and relativistic adversarial loss in one number (Wang et al. 2018, Sec 3.2 and 3.3). May
-import torch, lsr.models and its own room.
+"""ESRGAN: L1, perceptual and relativistic adversarial loss in one number (Wang et al. 2018, Sec 3.2 and 3.3).
 
 The loop has one loss and one optimiser, so both players move at once: the generator's part sees the discriminator with
 its weights detached, the discriminator's part sees the generator's picture detached. The gradient of the sum is then
@@ -19,8 +18,9 @@ from torch.func import functional_call
 
 from lsr.core.errors import ConfigError
 from lsr.models.baselines.rrdb import Adversaries
+from lsr.nn.units import from_levels
 from lsr.training.baselines import EsrganLoss
-from lsr.training.objectives.pixels import SHOWN, as_shown, grid, to_float
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid
 from lsr.training.objectives.regression import PICTURE, Degrade, distance
 from lsr.training.protocols import Batch, Draws
 
@@ -57,7 +57,7 @@ class EsrganObjective:
             self.perceptual.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        real = to_float(batch["tile"])
+        real = from_levels(batch["tile"])
         fake: Tensor = self.model.generator(self.degrade(real, batch["position"], draws)).float()
         pixel = distance("l1", fake, real)
         terms = {name: torch.zeros_like(pixel) for name in self.terms} | {"pixel": pixel}
@@ -84,7 +84,7 @@ class EsrganObjective:
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """LR | output | tile."""
-        x = to_float(batch["tile"][:SHOWN])
+        x = from_levels(batch["tile"][:SHOWN])
         with as_shown(self.model):
             lr = self.degrade(x, batch["position"][:SHOWN], PICTURE)
             return grid([lr, self.model.generator(lr), x])

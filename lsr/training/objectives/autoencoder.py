@@ -1,4 +1,4 @@
-"""Stage *autoencoder*: plain reconstruction (method.md 2.1). May import torch, lsr.models and its own room."""
+"""Stage *autoencoder*: plain reconstruction (method.md 2.1)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lsr.models.autoencoder import Autoencoder, Moments
+from lsr.nn.units import from_levels
 from lsr.training.config import AutoencoderLoss
-from lsr.training.objectives.pixels import SHOWN, as_shown, grid, to_float
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid
 from lsr.training.protocols import Batch, Draws
 from lsr.training.terms import Perceptual, PictureLoss
 
@@ -39,7 +40,7 @@ class AutoencoderObjective:
         self.compare.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        x = to_float(batch["tile"])
+        x = from_levels(batch["tile"])
         moments = self.model.encode(x)
         z = moments.sample(draws.noise(batch["position"], moments.mean, "posterior"))
         found = self.compare(self.model.decode(z), x, step=draws.step, last=self.model.conv_out.weight)
@@ -48,6 +49,6 @@ class AutoencoderObjective:
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """Tile | reconstruction."""
-        x = to_float(batch["tile"][:SHOWN])
+        x = from_levels(batch["tile"][:SHOWN])
         with as_shown(self.model):
             return grid([x, self.model(x)])

@@ -1,6 +1,4 @@
-"""A comparator's objective from its config: the one entry for all five. May import torch, lsr.models, lsr.data.degrade
-and its own room.
-"""
+"""A comparator's objective from its config: the one entry for all five."""
 
 from __future__ import annotations
 

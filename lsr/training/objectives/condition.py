@@ -1,5 +1,5 @@
 """The LR condition made in the training loop, for degradations that are drawn anew for every sample and so cannot be
-cached as latents. May import torch, lsr.data, lsr.models, lsr.core and its own room.
+cached as latents.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from torch import Tensor
 from lsr.core.randomness import derive_seed
 from lsr.data.degrade import DegradationConfig, degrade, restore_size
 from lsr.models.system import LatentSystem
-from lsr.training.objectives.pixels import SHOWN, to_float
+from lsr.nn.units import from_levels
+from lsr.training.objectives.pixels import SHOWN
 from lsr.training.own import Extended
 from lsr.training.protocols import Batch, Draws, Objective
 
@@ -38,7 +39,7 @@ class ConditionInLoop(Extended):
     @torch.no_grad()
     def conditioned(self, batch: Batch, draws: Draws) -> Batch:
         """The lane with what is added. In float32, as the latents stage encodes, whatever the stage trains in."""
-        x = to_float(batch["tile"])
+        x = from_levels(batch["tile"])
         seeds = [derive_seed(draws.seed, draws.stage, "degradation", p) for p in batch["position"].tolist()]
         with torch.autocast(x.device.type, enabled=False):
             lr = degrade(self.degradation, x, seeds)

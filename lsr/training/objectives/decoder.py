@@ -1,6 +1,4 @@
-"""Stage *decoder*: the implicit neural decoder at random output scales (method.md 2.1). May import torch, lsr.models
-and its own room.
-"""
+"""Stage *decoder*: the implicit neural decoder at random output scales (method.md 2.1)."""
 
 from __future__ import annotations
 
@@ -14,8 +12,9 @@ from torch import Tensor, nn
 from lsr.models.autoencoder import Encoder, Moments
 from lsr.models.neural_decoder import NeuralDecoder
 from lsr.nn.resize import resize
+from lsr.nn.units import from_levels
 from lsr.training.config import DecoderLoss
-from lsr.training.objectives.pixels import SHOWN, as_shown, grid, lr_picture, scaled_size, to_float, truth_at
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid, lr_picture, scaled_size, truth_at
 from lsr.training.protocols import Batch, Draws
 from lsr.training.terms import Perceptual, PictureLoss
 
@@ -74,7 +73,7 @@ class DecoderObjective:
         self.compare.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        x = to_float(batch["tile"])
+        x = from_levels(batch["tile"])
         lr = self._lr(batch, x)
         z = self._latents(batch["position"], x, lr, draws)
         scale = draws.scale(*self.config.scales)
@@ -104,7 +103,7 @@ class DecoderObjective:
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """Tile | render at a quarter of its side | render at its side."""
         shown = {name: value[:SHOWN] for name, value in batch.items()}
-        x = to_float(shown["tile"])
+        x = from_levels(shown["tile"])
         with as_shown(self.model):
             features = self.model.decoder.features(self.model.encode(x).mode())
             lr = self._lr(shown, x)

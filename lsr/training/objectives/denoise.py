@@ -1,6 +1,4 @@
-"""Stage *denoise*: latent diffusion alone, L_dm (System A Eq 4). May import torch, lsr.diffusion, lsr.models and its
-own room.
-"""
+"""Stage *denoise*: latent diffusion alone, L_dm (System A Eq 4)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Stage *joint*: denoising and alignment in one loss (System A Eq 7-9). May import torch, lsr.diffusion, lsr.models
-and its own room.
+"""Stage *joint*: denoising and alignment in one loss (System A Eq 7-9).
 
 The image error is back-propagated through the fixed neural decoder to the U-Net: the decoder's weights take no
 gradient, but autograd stays on through it (method.md, gotcha 11).
@@ -16,10 +15,11 @@ from torch import Tensor, nn
 
 from lsr.diffusion.weighting import align_weight
 from lsr.models.system import LatentSystem
+from lsr.nn.units import from_levels
 from lsr.training.config import DenoiseLoss, JointLoss
 from lsr.training.objectives.denoise import denoising_loss, to_denoise
 from lsr.training.objectives.latent import Noised, one_step_picture, train_only_unet
-from lsr.training.objectives.pixels import lr_picture, scaled_size, to_float, truth_at
+from lsr.training.objectives.pixels import lr_picture, scaled_size, truth_at
 from lsr.training.protocols import Batch, Draws
 from lsr.training.terms import Compared, Perceptual, PictureLoss
 
@@ -70,7 +70,7 @@ class JointObjective:
         return total, {**terms, **found.terms}
 
     def _image_loss(self, at: Noised, output: Tensor, batch: Batch, scale: float, step: int) -> Compared:
-        size, x = scaled_size(batch["tile"], scale), to_float(batch["tile"])
+        size, x = scaled_size(batch["tile"], scale), from_levels(batch["tile"])
         lr = None if self.degrade is None else lr_picture(batch, x, self.degrade)
         image = self.system.decode(at.z0_hat(self.system, output), size, lr=lr)
         weight, last = align_weight(at.abar, self.config.cap), self.system.unet.conv_out.weight

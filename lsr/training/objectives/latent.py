@@ -1,6 +1,4 @@
-"""What the denoising and the joint objective share: noised latents and the denoising loss. May import torch,
-lsr.diffusion, lsr.models and its own room.
-"""
+"""What the denoising and the joint objective share: noised latents and the denoising loss."""
 
 from __future__ import annotations
 
@@ -15,7 +13,8 @@ from torch import Tensor
 from lsr.core.errors import ConfigError
 from lsr.diffusion.prediction import to_eps, to_x0
 from lsr.models.system import LatentSystem
-from lsr.training.objectives.pixels import SHOWN, as_shown, grid, lr_picture, to_float
+from lsr.nn.units import from_levels
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid, lr_picture
 from lsr.training.protocols import Batch, Draws
 
 
@@ -103,5 +102,5 @@ def one_step_picture(
         latents = [system.denoiser(cond)(x_t, t), z0]
         lr = z0.new_zeros(len(z0), 3, *size)
         if degrade is not None and "tile" in shown:
-            lr = lr_picture(shown, to_float(shown["tile"]), degrade)
+            lr = lr_picture(shown, from_levels(shown["tile"]), degrade)
         return grid([system.decode(z, size, lr=lr) for z in ([] if cond is None else [cond]) + latents])

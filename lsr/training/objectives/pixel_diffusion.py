@@ -1,6 +1,4 @@
-"""SR3 and IDM: denoising in pixels under a continuous noise level (method.md 4). May import torch, lsr.diffusion,
-lsr.models and its own room.
-"""
+"""SR3 and IDM: denoising in pixels under a continuous noise level (method.md 4)."""
 
 from __future__ import annotations
 
@@ -17,8 +15,9 @@ from lsr.diffusion.schedule import Schedule
 from lsr.models.baselines.idm import Idm
 from lsr.models.baselines.sr3 import Sr3
 from lsr.nn.random import uniform
+from lsr.nn.units import from_levels
 from lsr.training.baselines import PixelDiffusionLoss
-from lsr.training.objectives.pixels import SHOWN, as_shown, grid, to_float, truth_at
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid, truth_at
 from lsr.training.objectives.regression import PICTURE, Degrade, distance
 from lsr.training.protocols import Batch, Draws
 
@@ -65,7 +64,7 @@ class Sr3Objective:
         self.model.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        at = noisy(self.model.schedule, to_float(batch["tile"]), batch["position"], draws)
+        at = noisy(self.model.schedule, from_levels(batch["tile"]), batch["position"], draws)
         wanted = target(self.model.config.diffusion.prediction, at.x, at.noise, at.level**2)
         condition = self._condition(at.x, batch["position"], draws)
         return distance(self.config.norm, self.model(at.x_t, at.level, condition), wanted), {}
@@ -75,7 +74,7 @@ class Sr3Objective:
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """Bicubic LR | one-step estimate at a drawn noise level | tile."""
-        x, position = to_float(batch["tile"][:SHOWN]), batch["position"][:SHOWN]
+        x, position = from_levels(batch["tile"][:SHOWN]), batch["position"][:SHOWN]
         with as_shown(self.model):
             at, condition = noisy(self.model.schedule, x, position, PICTURE), self._condition(x, position, PICTURE)
             output = self.model(at.x_t, at.level, condition)
@@ -97,7 +96,7 @@ class IdmObjective:
         self.model.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        tile = to_float(batch["tile"])
+        tile = from_levels(batch["tile"])
         lr = self.degrade(tile, batch["position"], draws)
         p = draws.scale(*self.config.positions)
         at = self._noisy(tile, lr, p, batch["position"], draws)
@@ -114,7 +113,7 @@ class IdmObjective:
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """Condition picture | one-step estimate at a drawn noise level | tile, all at the tile's size."""
-        tile, position = to_float(batch["tile"][:SHOWN]), batch["position"][:SHOWN]
+        tile, position = from_levels(batch["tile"][:SHOWN]), batch["position"][:SHOWN]
         with as_shown(self.model):
             lr = self.degrade(tile, position, PICTURE)
             at = self._noisy(tile, lr, 1.0, position, PICTURE)

@@ -1,4 +1,4 @@
-"""Tiles as tensors and pictures for people. May import torch, numpy and lsr.nn."""
+"""Tiles as tensors and images for people."""
 
 from __future__ import annotations
 
@@ -11,18 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lsr.nn.resize import resize
+from lsr.nn.units import to_bytes
 
 SHOWN = 4
-
-
-def to_float(tile: Tensor) -> Tensor:
-    """uint8 [B, 3, H, W] -> float32 in [-1, 1]."""
-    return tile.float() / 127.5 - 1
-
-
-def to_uint8(x: Tensor) -> Tensor:
-    """[..., 3, H, W] in [-1, 1], clamped -> uint8."""
-    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def lr_picture(batch: Mapping[str, Tensor], x: Tensor, degrade: Callable[[Tensor], Tensor]) -> Tensor:
@@ -45,7 +36,7 @@ def grid(columns: Sequence[Tensor]) -> NDArray[np.uint8]:
     size = max(c.shape[-2] for c in columns), max(c.shape[-1] for c in columns)
     same = [resize(c.float(), size, "nearest") for c in columns]
     rows = torch.cat(list(torch.cat(same, dim=3)), dim=1)
-    out: NDArray[np.uint8] = to_uint8(rows).permute(1, 2, 0).cpu().numpy()
+    out: NDArray[np.uint8] = to_bytes(rows).permute(1, 2, 0).cpu().numpy()
     return out
 
 

@@ -1,6 +1,4 @@
-"""EDSR and LIIF: one forward from LR to the truth (method.md 6). May import torch, lsr.models, lsr.data.degrade and its
-own room.
-"""
+"""EDSR and LIIF: one forward from LR to the truth (method.md 6)."""
 
 from __future__ import annotations
 
@@ -16,8 +14,9 @@ from lsr.models.baselines.edsr import Edsr
 from lsr.models.baselines.liif import Liif
 from lsr.nn.random import uniform
 from lsr.nn.resize import resize
+from lsr.nn.units import from_levels
 from lsr.training.baselines import RegressionLoss
-from lsr.training.objectives.pixels import SHOWN, as_shown, grid, scaled_size, to_float, truth_at
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid, scaled_size, truth_at
 from lsr.training.protocols import Batch, Draws
 
 Degrade = Callable[[Tensor, Tensor, Draws], Tensor]
@@ -45,12 +44,12 @@ class EdsrObjective:
         self.model.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        x = to_float(batch["tile"])
+        x = from_levels(batch["tile"])
         return distance(self.config.norm, self.model(self.degrade(x, batch["position"], draws)), x), {}
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """LR | output | tile."""
-        x = to_float(batch["tile"][:SHOWN])
+        x = from_levels(batch["tile"][:SHOWN])
         with as_shown(self.model):
             lr = self.degrade(x, batch["position"][:SHOWN], PICTURE)
             return grid([lr, self.model(lr), x])
@@ -72,7 +71,7 @@ class LiifObjective:
         self.model.to(device)
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        x = to_float(batch["tile"])
+        x = from_levels(batch["tile"])
         scale = draws.scale(*self.config.scales)
         size = scaled_size(x, scale)
         rows = self._rows(size, draws)
@@ -90,7 +89,7 @@ class LiifObjective:
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         """LR | render at half of the tile's side | render at its side | tile."""
-        x = to_float(batch["tile"][:SHOWN])
+        x = from_levels(batch["tile"][:SHOWN])
         with as_shown(self.model):
             lr = self.degrade(x, batch["position"][:SHOWN], PICTURE)
             features = self.model.features(lr)

@@ -1,0 +1,130 @@
+"""What the training stages build from a request: sources of batches, weights of earlier stages, the architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_prep.config import LatentsConfig
+from lsr.core.config import from_plain
+from lsr.core.errors import IntegrityError
+from lsr.core.randomness import derive_seed
+from lsr.data.batches import LatentSource, TileSource
+from lsr.data.cache import shards_in
+from lsr.data.config import DegradationConfig
+from lsr.data.manifest import Manifest, load_manifest
+from lsr.data.order import SampleOrder
+from lsr.data.shards import SampleReader
+from lsr.data.whitening import Whitening
+from lsr.engine.request import Request
+from lsr.models.config import SystemConfig
+from lsr.models.system import LatentSystem
+from lsr.recipes.run import TrainRun
+from lsr.stages.trained import Trained, read_trained, weights_of
+from lsr.store import Store
+from lsr.training.config import TrainConfig
+from lsr.training.objectives.condition import ConditionInLoop
+from lsr.training.protocols import Objective, Source
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """What one worker needs: the objective, its batches, and the architecture to record."""
+
+    objective: Objective
+    source: Source
+    system: dict[str, Any]
+
+
+class Setup:
+    """Builds the parts of a `Training` for one request. run: how it trains. cache: the folder of what can be fetched
+    again.
+    """
+
+    def __init__(self, request: Request, run: TrainRun, store: Store, cache: Path) -> None:
+        self.request, self.run, self.store, self.cache = request, run, store, cache
+
+    def manifest(self, name: str) -> Manifest:
+        """The data set that the stage takes as `name`."""
+        return load_manifest(self.store, self.request.inputs[name].path)
+
+    def trained(self, name: str) -> Trained:
+        """The trained result that the stage takes as `name`."""
+        return read_trained(self.store, self.request.inputs[name])
+
+    def weights(self, trained: Trained) -> dict[str, torch.Tensor]:
+        """Its averaged weights, by name."""
+        return weights_of(self.store, trained, "ema")
+
+    def seed_weights(self) -> None:
+        """Initial weights are a function of the recipe's seed and the stage."""
+        torch.manual_seed(derive_seed(self.request.seed, self.request.stage, "init"))
+
+    def tiles(self, config: TrainConfig) -> TileSource:
+        """Batches of tiles."""
+        manifest = self.manifest("tile")
+        return TileSource(self._reader(manifest), self._order(manifest, config), config.batch, self._lanes(config))
+
+    def latents(self, config: TrainConfig, architecture: SystemConfig, *, pixels: bool) -> LatentSource:
+        """Batches of cached latents, with the pixels of their tiles where they are needed too."""
+        manifest, degradation = self.manifest("latents"), self.degradation()
+        sampled = degradation is not None and degradation.sampled
+        cached = manifest.extra["degradations"]
+        return LatentSource(
+            self._reader(manifest),
+            self._reader(self.manifest("tile")) if pixels or sampled else None,
+            self._order(manifest, config),
+            config.batch,
+            self._lanes(config),
+            encoder=self.request.inputs["decoder"].digest,
+            whitening=manifest.extra["whitening"],
+            degradation=cached[0] if architecture.conditional and not sampled else None,
+        )
+
+    def system(self, architecture: SystemConfig) -> LatentSystem:
+        """A system with the first stage's weights and the latents' whitening; the U-Net is as it is initialised.
+
+        Raises IntegrityError when the decoder's weights do not fit.
+        """
+        self.seed_weights()
+        system = LatentSystem(architecture)
+        tensors = self.weights(self.trained("decoder"))
+        whitening = Whitening.from_plain(self.manifest("latents").extra["whitening_values"])
+        tensors["latent_mean"] = torch.tensor(whitening.mean).reshape(-1, 1, 1)
+        tensors["latent_std"] = torch.tensor(whitening.std).reshape(-1, 1, 1)
+        missing, unexpected = system.load_state_dict(tensors, strict=False)
+        wrong = [*unexpected, *(name for name in missing if not name.startswith("unet."))]
+        if wrong:
+            raise IntegrityError(f"The decoder's weights do not fit this system, e.g. {wrong[0]}; train it again.")
+        return system
+
+    def degradation(self) -> DegradationConfig | None:
+        """How LR images are made; None for generation."""
+        degradations = from_plain(LatentsConfig, self.manifest("latents").made_by["config"]).degradations
+        return degradations[0] if degradations else None
+
+    def conditioned(self, objective: Objective, system: LatentSystem) -> Objective:
+        """The objective, which makes its own condition where that cannot be cached."""
+        degradation = self.degradation()
+        if degradation is None or not degradation.sampled:
+            return objective
+        return ConditionInLoop(objective, degradation, system)
+
+    def _reader(self, manifest: Manifest) -> SampleReader:
+        return SampleReader(self.store, manifest, shards_in(self.cache))
+
+    def _order(self, manifest: Manifest, config: TrainConfig) -> SampleOrder:
+        counts = [row.samples for row in manifest.shards]
+        return SampleOrder(counts, manifest.digest, derive_seed(self.request.seed, self.request.stage), config.window)
+
+    def _lanes(self, config: TrainConfig) -> int:
+        return lanes_of(config, self.run)
+
+
+def lanes_of(config: TrainConfig, run: TrainRun) -> int:
+    """Micro-batches per global batch."""
+    share = -(-config.batch // max(run.workers, 1))
+    return max(run.workers, 1) * -(-share // (run.micro_batch or share))

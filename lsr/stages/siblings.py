@@ -1,0 +1,59 @@
+"""Runs that differ in their duration alone: a longer training goes on from a shorter one's checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.engine.request import Request
+from lsr.engine.table import stage_named
+from lsr.recipes.schema import SCHEMA
+from lsr.store import Store
+from lsr.store.records import parse_record, seal
+from lsr.training.config import TrainConfig
+
+ROOT = "trajectories"
+
+
+def trajectory_of(request: Request) -> str:
+    """Digest of everything that a training is asked but its duration."""
+    train = {name: value for name, value in request.config["train"].items() if name not in ("images", "cooldown")}
+    asked: dict[str, Any] = {
+        "config": {**request.config, "train": train},
+        "inputs": {name: ref.digest for name, ref in request.inputs.items()},
+        "schema": SCHEMA,
+        "seed": request.seed,
+        "stage": request.stage,
+        "task": request.task,
+        "version": stage_named(request.stage).version,
+    }
+    return sha256_hex(canonical_json(asked))
+
+
+def join(store: Store, request: Request, config: TrainConfig) -> dict[str, int]:
+    """Put this run beside its siblings; their durations in images by action key."""
+    folder = f"{ROOT}/{trajectory_of(request)}"
+    store.create(f"{folder}/{request.key}.json", seal({"images": config.images}))
+    keys = [info.key for info in store.list(f"{folder}/")]
+    found = {key: parse_record(store.read(key), f"{store.uri}/{key}")["images"] for key in keys}
+    by_action = {key.rpartition("/")[2].removesuffix(".json"): images for key, images in found.items()}
+    return {key: images for key, images in by_action.items() if key != request.key}
+
+
+def why_from_the_start(config: TrainConfig, siblings: dict[str, int]) -> str:
+    """One sentence for a run that cannot go on from its siblings; empty where it can, or has none."""
+    if not siblings or config.schedule != "cosine":
+        return ""
+    return (
+        f"It starts from the beginning although a run of {max(siblings.values())} images exists: under schedule cosine "
+        "every learning rate depends on the duration. Under constant or wsd a longer run goes on from a shorter one."
+    )
+
+
+def what_was_gone_on_from(result: dict[str, Any], config: TrainConfig) -> str:
+    """One sentence for a run that took over another's checkpoint, empty for any other."""
+    taken = [one for one in result["resumed_from"] if one["run"]]
+    if not taken:
+        return ""
+    note = f" ({taken[-1]['note']})" if taken[-1]["note"] else ""
+    return f"It went on from {taken[-1]['step'] * config.batch} images of run {taken[-1]['run'][:12]}{note}."
