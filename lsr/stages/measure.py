@@ -135,7 +135,6 @@ def _kept(
     """The blobs by name, and for each exhibit which of them it is made of."""
     from lsr.core.encoding import png
 
-
     blobs: dict[str, Blob] = {}
     places: list[dict[str, str | float]] = []
     for number, exhibit in enumerate(exhibits):
