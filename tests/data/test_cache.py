@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lsr.core.errors import ConfigError, IntegrityError, NotFoundError
+from lsr.core.processes import process_token
 from lsr.core.settings import DEFAULT_CACHE_BYTES, load_settings
 from lsr.data.ahead import Ahead
 from lsr.data.batches import TileSource
@@ -22,7 +23,6 @@ from lsr.data.manifest import ShardRow
 from lsr.data.order import SampleOrder
 from lsr.data.shards import SampleReader
 from lsr.store import Store, open_store
-from lsr.store.owner import process_token
 
 from .conftest import COUNTS, Sets, make_set, png, sample
 
@@ -115,7 +115,7 @@ def test_a_flipped_byte_in_the_cache_is_mended_and_one_in_the_store_is_named(
 
 
 def test_what_a_dead_process_left_is_swept_and_a_living_ones_work_stays(sets: Sets, far: Any, tmp_path: Path) -> None:
-    code = "from lsr.store.owner import process_token; print(process_token())"
+    code = "from lsr.core.processes import process_token; print(process_token())"
     dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     (tmp_path / f"{dead}-0.tmp").write_bytes(b"half a shard")
     (tmp_path / f"{process_token()}-0.tmp").write_bytes(b"in work")
