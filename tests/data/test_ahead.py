@@ -21,7 +21,7 @@ SECONDS = 20
 
 
 def rows(count: int) -> list[ShardRow]:
-    return [ShardRow(path=f"{n}", index="", sha256=f"{n:064}", bytes=1, samples=1) for n in range(count)]
+    return [ShardRow(path=f"{n}", index="", index_bytes=0, sha256=f"{n:064}", bytes=1, samples=1) for n in range(count)]
 
 
 class Slow:

@@ -23,7 +23,7 @@ from lsr.data.manifest import Manifest, load_manifest
 from lsr.data.order import SampleOrder
 from lsr.data.shards import SampleReader
 from lsr.store import open_store
-from lsr.store.content import commit
+from lsr.store.actions import commit
 from lsr.tools.compare import compare, order_of
 
 RULES = ShardConfig(max_shard_bytes=1024, min_side=1)
@@ -45,7 +45,7 @@ def sharded(settings: Settings, place: Path, fetch: str = "") -> str:
     store = open_store(settings.store)
     manifest: Manifest = images_manifest(store, "mine", planned, rows, RULES)
     key = sha256_hex(manifest.to_bytes())
-    return commit(store, kind="images", key=key, directory=manifest.directory, manifest=manifest.to_bytes()).path
+    return commit(store, key, manifest.record()).path
 
 
 def draw(folder: Path, name: str, seed: int) -> None:
@@ -94,7 +94,7 @@ def test_sets_of_different_kinds_are_not_compared(settings: Settings, folder: Pa
     store = open_store(settings.store)
     manifest = load_manifest(store, path)
     tiles = Manifest(kind="tiles", name="mine", parents={}, made_by={}, shards=manifest.shards, counts={"samples": 13})
-    other = commit(store, kind="tiles", key="b" * 64, directory=tiles.directory, manifest=tiles.to_bytes()).path
+    other = commit(store, "b" * 64, tiles.record()).path
     with pytest.raises(InputError, match=r"found images .* and tiles"):
         compare(settings, path, other)
 
