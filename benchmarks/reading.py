@@ -1,8 +1,8 @@
 """Claim: tile and latent shards are read at 0.9 or more of the rate of decoding the same bytes from memory.
 
-Candidate: the trainer's own sources (`lsr.data.batches`) on a local store, batches taken as fast as they come. Reference:
-the same members in a list, in the same order, decoded by Pillow or numpy and stacked to the same tensors, in one
-thread. Both are warm; opening the shards for the first time (digest and index) is a fact of its own.
+Candidate: the trainer's own sources (`lsr.data.batches`) on a local store, batches taken as fast as they come.
+Reference: the same members in a list, in the same order, decoded by Pillow or numpy and stacked to the same tensors, in
+one thread. Both are warm; opening the shards for the first time (digest and index) is a fact of its own.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from lsr.store import open_store
 TARGET = Target(sense="at least", limit=0.9)
 SECONDS = 2.0
 CAUSE = (
-    "Handing a batch over from the prefetching thread costs about 0.1 ms. That shows beside batches of a few tiny tiles, "
-    "which decode in 0.6 ms, and nowhere else; a training step takes hundreds of times as long and overlaps with it."
+    "Handing a batch over from the prefetching thread costs about 0.1 ms. That shows beside batches of a few tiny "
+    "tiles, which decode in 0.6 ms, and nowhere else; a training step takes hundreds of times as long and overlaps with it."
 )
 PARTS = 2
 """Batches that a global batch is read in."""

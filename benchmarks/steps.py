@@ -1,8 +1,8 @@
 """The two sides of `step_overhead`, each in a process of its own: the product's loop, and the plainest loop there is.
 
-Both train the same objective on the same micro-batches with one thread, and do a block of steps when they are told to. The
-plain loop is ordinary PyTorch: torch's own AdamW and clipping, gradients that add up over micro-batches, an EMA, and batches
-that are tensors already.
+Both train the same objective on the same micro-batches with one thread, and do a block of steps when they are told to.
+The plain loop is ordinary PyTorch: torch's own AdamW and clipping, gradients that add up over micro-batches, an EMA,
+and batches that are tensors already.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ def product(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any
     job: Job = config["job"]
     store: Store = open_store(job.sets.store)
     turns, source, tracker = Turns(job.address), source_of(job), MlflowTracker(job.uri, job.run)
-    # One step more than the blocks: its first micro-batch ends the last block. Metrics are logged inside the timed steps, once
-    # in STEPS of them.
+    # One step more than the blocks: its first micro-batch ends the last block. Metrics are logged inside the timed
+    # steps, once in STEPS of them.
     steps = job.blocks * BLOCK + 1
     settings = replace(job.config, images=steps * job.config.batch)
     cadence = Cadence(checkpoint=10 * steps, log=BLOCK)
