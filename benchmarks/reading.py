@@ -36,8 +36,7 @@ TARGET = Target(sense="at least", limit=0.9)
 SECONDS = 2.0
 CAUSE = (
     "Handing a batch over from the prefetching thread costs about 0.1 ms. That shows beside batches of a few tiny "
-    "tiles, which decode in 0.6 ms, and nowhere else; a training step takes hundreds of times as long and overlaps with "
-    "it."
+    "tiles, which decode in 0.6 ms, and nowhere else; a training step takes hundreds of times as long, beside it."
 )
 PARTS = 2
 """Batches that a global batch is read in."""
