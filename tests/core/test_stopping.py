@@ -23,17 +23,20 @@ from lsr.core.errors import TrainingStoppedError
 from lsr.core.refs import Ref
 from lsr.core.stopping import stop_on_sigterm
 from lsr.data.manifest import Manifest
-from lsr.engine.launch import build_request
+from lsr.engine.table import stage_named, request_of
 from lsr.recipes import load_recipe
-from lsr.stages.worker import work
+from lsr.recipes.run import Run, TrainRun
+from lsr.stages.autoencoder import work
 from lsr.store import open_store
+from lsr.training.config import Cadence
 
 SMALL = {
     "autoencoder.model.channels": "8",
     "autoencoder.model.multipliers": "[1, 2]",
-    "autoencoder.train.steps": "400",
-    "autoencoder.train.checkpoint_every": "100000",
+    "autoencoder.train.batch": "4",
+    "autoencoder.train.images": "1600",
 }
+RUN = Run(name="test", train=TrainRun(workers=2, every=Cadence(checkpoint=100_000)))
 
 
 def soon(is_so: Callable[[], bool], seconds: float) -> bool:
@@ -83,7 +86,7 @@ def request_and_config(folder: Path, tag: str) -> dict[str, Any]:
     path = f"{manifest.directory}/{manifest.digest}.json"
     store.write(path, manifest.to_bytes())
     tile = Ref(kind="tiles", key=tag, digest=manifest.digest, path=path)
-    request = build_request("autoencoder", load_recipe("short", SMALL), {"tile": tile})
+    request = request_of(stage_named("autoencoder"), load_recipe("short", SMALL), RUN, {"tile": tile})
     return {
         "request": {**asdict(request), "key": tag * 64},
         "store": store.uri,
