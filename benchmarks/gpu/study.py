@@ -28,9 +28,9 @@ from lsr.core.config import as_plain
 from lsr.core.errors import InputError, LsrError, NotFoundError, TrainingStoppedError, VersionMismatchError
 from lsr.core.progress import RichProgress
 from lsr.core.settings import Settings, load_settings
+from lsr.core.software import commit
 from lsr.engine.launch import launch
 from lsr.recipes.study import StudyConfig, load_study
-from lsr.registry.lineage import code_state
 from lsr.stages.measure import model_of
 from lsr.study.run import data_of, measure_request, questions, systems
 
@@ -84,7 +84,7 @@ def weights(study: StudyConfig, facts: dict[str, Any], ctx: Here, label: str, se
                 "system": label,
                 "seed": seed,
                 "config": as_plain(config),
-                "commit": code_state(Path(__file__).parent)[0] or "unknown",
+                "commit": commit() or "unknown",
             }
             return write_weights(out, model.state_dict(), said, OUT_BYTES)
     raise InputError(f"Study {study.name} has no system {label} of seed {seed}; its seeds are {study.seeds}.")

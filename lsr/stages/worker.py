@@ -17,9 +17,11 @@ from lsr.engine.request import Request
 from lsr.recipes.run import Run
 from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage
 from lsr.registry.tracking import MlflowTracker
+from lsr.stages.provenance import Log
 from lsr.stages.setup import Setup, Training, lanes_of
-from lsr.store import open_store
+from lsr.store import Store, open_store
 from lsr.training.checkpoints import Checkpoints
+from lsr.training.environment import environment
 from lsr.training.loop import train
 from lsr.training.own import with_own
 from lsr.training.world import World
@@ -39,6 +41,17 @@ class _NoTracker:
     def image(self, name: str, step: int, array: Any) -> None: ...
 
 
+def _log(store: Store, request: Request, plain: dict[str, Any], world: World) -> Log:
+    return Log(
+        store,
+        request,
+        attempt=plain["fencing"],
+        submission=plain["submission"],
+        environment=environment(world),
+        ids=plain["ids"],
+    )
+
+
 def run_worker(
     build: Callable[[Setup, S], Training], stage: type[S], plain: dict[str, Any], rank: int
 ) -> dict[str, Any] | None:
@@ -52,7 +65,9 @@ def run_worker(
     config = from_plain(stage, request.config)
     store = open_store(plain["store"])
     training = build(Setup(request, run, store, Path(plain["cache"])), config)
+    world = World.here("cuda" if run.worker.gpus > 0 else "cpu")
     tracker = MlflowTracker(plain["tracking"], plain["run"]) if rank == 0 and plain["run"] else None
+    log = _log(store, request, plain, world) if rank == 0 else None
     try:
         with stop_on_sigterm() as stop_requested:
             result = train(
@@ -63,7 +78,7 @@ def run_worker(
                 lanes=lanes_of(config.train, run),
                 seed=request.seed,
                 stage=request.stage,
-                world=World.here("cuda" if run.worker.gpus > 0 else "cpu"),
+                world=world,
                 checkpoints=Checkpoints(store, request.key, plain["fencing"]),
                 siblings=plain["siblings"],
                 tracker=tracker or _NoTracker(),
@@ -76,8 +91,9 @@ def run_worker(
             close()
         if tracker is not None:
             tracker.close()
-    if result is None:
+    if result is None or log is None:
         return None
+    log.finish(result)
     return {
         "system": training.system,
         "weights": {"ema": result.ema.path},

@@ -5,19 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import platform
 import socket
-import subprocess
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-import lsr
-
-_PACKAGES = ("torch", "numpy", "pillow", "ray", "mlflow", "prefect", "webdataset", "safetensors")
+from lsr.core.software import commit, versions
 
 _START_TOLERANCE = 2.0
 """Seconds. A process's start time is computed from the boot time, which moves a little when the clock is set."""
@@ -32,8 +27,8 @@ def owner_record() -> dict[str, Any]:
         "pid": os.getpid(),
         "pid_space": _pid_space(),
         "process_started": psutil.Process().create_time(),
-        "git": _git_commit(),
-        "versions": _versions(),
+        "git": commit(),
+        "versions": versions(),
     }
 
 
@@ -92,25 +87,3 @@ def _pid_space() -> str:
         return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
         return f"{socket.gethostname()}:{int(psutil.boot_time())}"
-
-
-def _git_commit() -> str | None:
-    root = Path(lsr.__file__).parents[1]
-    # Installed as a wheel inside somebody's repository, git would name that one's commit.
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _versions() -> dict[str, str]:
-    found = {"lsr": lsr.__version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
 from lsr.core.pixels import decode_rgb
+from lsr.core.software import DIRTY, commit
 from lsr.engine.context import Context
 from lsr.engine.request import Request
 from lsr.evaluation.protocol import Exhibit, Image
@@ -76,10 +77,8 @@ def asked(study: StudyConfig) -> Asked:
 
 def facts_of(study: StudyConfig) -> list[str]:
     """Lines that a reader needs beside the table."""
-    from lsr.registry.lineage import code_state
-
-    sha, dirty = code_state(Path(__file__).parent)
-    commit = "unknown commit" if sha is None else f"commit {sha[:12]}{' with changes' if dirty else ''}"
+    sha = commit()
+    code = "unknown commit" if sha is None else f"commit {sha[:12]}{' with changes' if sha.endswith(DIRTY) else ''}"
     return [
         f"Training: every system sees {study.images_seen} tiles of {study.ours.tile.size} px over all its stages, once "
         f"for each of the seeds {', '.join(map(str, study.seeds))}; source {study.ours.source.uri}.",
@@ -90,7 +89,7 @@ def facts_of(study: StudyConfig) -> list[str]:
         f"{study.evaluate.sampler.eta:g}.",
         f"Cells: mean [{study.confidence:.0%} interval over photographs] ± standard deviation between seeds. "
         "Differences are signed so that above 0 is better for the system named first.",
-        f"Made on {_gpu()}{_cpu()}, {os.cpu_count()} cores, {commit}.",
+        f"Made on {_gpu()}{_cpu()}, {os.cpu_count()} cores, {code}.",
     ]
 
 
