@@ -14,7 +14,7 @@ from lsr.core.errors import IntegrityError, NotFoundError
 from lsr.data.index import IndexRow
 from lsr.data.manifest import Manifest, ShardRow
 from lsr.data.shards import index_of, member_offsets
-from lsr.store import Store, open_store
+from lsr.store import Store
 from lsr.store.content import get_blob, sizes_of
 
 
@@ -129,11 +129,6 @@ def verify_root(store: Store, manifest: Manifest) -> list[Fault]:
     if manifest.refusals is not None:
         faults += _trial(manifest.refusals, lambda: get_blob(store, manifest.refusals or ""))
     return faults
-
-
-def verify_shard(store_uri: str, row: ShardRow) -> list[Fault]:
-    """Faults of one shard; takes small arguments so that shards can be verified in parallel."""
-    return _examine(open_store(store_uri), row)[0]
 
 
 def _trial(path: str, read: Callable[[], object]) -> list[Fault]:

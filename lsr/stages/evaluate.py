@@ -166,7 +166,7 @@ def _measure_samples(
 def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -> Ref:
     """Measure and record. Raises InputError when no photograph is held out."""
     from lsr.report.exhibits import pack_exhibits
-    from lsr.report.sheet import contact_sheet, curve, image_sheet
+    from lsr.report.sheet import contact_sheet, image_sheet
     from lsr.stages.assemble import assemble
 
     system = assemble(ctx.store, request.inputs)
@@ -178,7 +178,7 @@ def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -
         photos = held_out(ctx.store, request.inputs["shard"], ctx.settings.cache)
         evaluation, exhibits = _measure_upscaling(system, photos, config, ctx)
         shown = _without_control(exhibits)
-        pictures = {"before-after.png": contact_sheet(shown), "psnr.png": curve(evaluation)}
+        pictures = {"before-after.png": contact_sheet(shown)}
     lease.check()
     manifest = {
         "format": FORMAT,

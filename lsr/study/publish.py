@@ -1,4 +1,4 @@
-"""What a study leaves for people: the page, the same numbers as JSON, contact sheet and curves; logged to MLflow."""
+"""What a study leaves for people: tables, the same numbers as JSON, the contact sheet and the page with curves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lsr.engine.request import Request
 from lsr.evaluation.protocol import Exhibit, Image
 from lsr.evaluation.rows import Evaluation
 from lsr.recipes.study import StudyConfig
-from lsr.report.sheet import contact_sheet, curve
+from lsr.report.sheet import contact_sheet
 from lsr.report.study import Resampling, cell, metrics_in, scales_in
 from lsr.report.study_page import Asked, page
 from lsr.stages.measure import Measured, device
@@ -47,7 +47,6 @@ def write(
         "table.json": _numbers(study, evaluations, how, speeds),
         "before-after.png": contact_sheet(_on_sheet(exhibits)),
         "report.html": _html(study, merged, exhibits, facts_of(study)),
-        **{f"{metric}.png": curve(merged, metric) for metric in metrics_in(evaluations)},
     }
     paths = []
     for name, data in files.items():

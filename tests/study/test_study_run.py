@@ -111,7 +111,7 @@ def test_a_study_trains_measures_and_writes_and_is_not_made_twice(
     }
     assert {label: len(seeds) for label, seeds in result.measured.items()}["ours"] == len(study.seeds)
     names = {path.name for path in result.files}
-    assert {"table.md", "table.json", "before-after.png", "psnr.png", "report.html"} <= names
+    assert {"table.md", "table.json", "before-after.png", "report.html"} <= names
     assert b"ours-unaligned" not in (result.folder / "report.html").read_bytes(), "controls are in the table only"
     text = (result.folder / "table.md").read_text()
     assert "| edsr" in text
