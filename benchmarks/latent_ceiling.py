@@ -29,7 +29,7 @@ from lsr.metrics.fidelity import psnr
 from lsr.models.system import LatentSystem
 from lsr.nn.units import from_levels
 from lsr.recipes.study import StudyConfig, load_study
-from lsr.stages.measure import Measured, model_of, read_measured
+from lsr.stages.measure import Measured, read_measured, system_of
 from lsr.store import Store
 from lsr.store.content import get_blob
 from lsr.study.run import UNALIGNED, Trained, data_of, measure_request, questions, systems
@@ -57,7 +57,7 @@ def _psnr(a: Tensor, b: Tensor) -> float:
 
 def of_system(store: Store, trained: Trained, found: Measured, scale: float) -> Figures:
     """Means of `figures` over the kept photographs, with the PSNR of what was sampled and of bicubic."""
-    system = model_of(store, trained.inputs)[0].eval()
+    system = system_of(store, trained.inputs)
     assert isinstance(system, LatentSystem)
     rows = []
     for one in found.pictures:

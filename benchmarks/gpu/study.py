@@ -30,8 +30,9 @@ from lsr.core.progress import RichProgress
 from lsr.core.settings import Settings, load_settings
 from lsr.core.software import commit
 from lsr.engine.launch import launch
+from lsr.inference.baselines import Comparator
 from lsr.recipes.study import StudyConfig, load_study
-from lsr.stages.measure import model_of
+from lsr.stages.measure import system_of
 from lsr.study.run import data_of, measure_request, questions, systems
 
 IN_BYTES = 30 * MIB
@@ -78,15 +79,16 @@ def weights(study: StudyConfig, facts: dict[str, Any], ctx: Here, label: str, se
     """The averaged weights of one system. Raises InputError for one that the study does not have."""
     for trained in systems(study, refs_of(facts), ctx):
         if (trained.label, trained.seed) == (label, seed):
-            model, config = model_of(ctx.store, trained.inputs)
+            system = system_of(ctx.store, trained.inputs)
+            network = system.network if isinstance(system, Comparator) else system
             said = {
                 "study": study.name,
                 "system": label,
                 "seed": seed,
-                "config": as_plain(config),
+                "config": as_plain(system.config),
                 "commit": commit() or "unknown",
             }
-            return write_weights(out, model.state_dict(), said, OUT_BYTES)
+            return write_weights(out, network.state_dict(), said, OUT_BYTES)
     raise InputError(f"Study {study.name} has no system {label} of seed {seed}; its seeds are {study.seeds}.")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lsr.cli.common import AsJson, show
+from lsr.core.config import check
 from lsr.core.errors import InputError
 from lsr.diffusion.config import SamplerConfig, SamplerName
 
@@ -25,6 +26,13 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def _sampler(name: SamplerName, steps: int, eta: float, seed: int) -> SamplerConfig:
+    """The four options as one config. Raises ConfigError with every broken rule."""
+    sampler = SamplerConfig(name=name, steps=steps, eta=eta, seed=seed)
+    check(sampler)
+    return sampler
+
+
 def upscale(
     image: Annotated[Path, typer.Argument(help="A picture of any size and aspect ratio.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the result (PNG, JPEG, WebP).")],
@@ -38,19 +46,13 @@ def upscale(
     json_: AsJson = False,
 ) -> None:
     """Upscale one picture by any real factor or to any size."""
-    target = parse_size(size) if size else None
+    drawn = _sampler(sampler, steps, eta, seed)
     from lsr.core.settings import load_settings
+    from lsr.inference.request import Target
     from lsr.tools.images import upscale_file
 
-    report = upscale_file(
-        load_settings(),
-        model,
-        image,
-        output,
-        scale=scale,
-        size=target,
-        sampler=SamplerConfig(name=sampler, steps=steps, eta=eta, seed=seed),
-    )
+    target = Target(scale, parse_size(size) if size else None)
+    report = upscale_file(load_settings(), model, image, output, target, drawn)
     show(report) if json_ else typer.echo(
         f"{report['input']} -> {report['output']} {report['path']} ({report['model']})"
         + (f", input converted: {', '.join(report['converted'])}" if report["converted"] else "")
@@ -69,12 +71,11 @@ def generate(
     json_: AsJson = False,
 ) -> None:
     """Generate pictures from noise, decoded at any size."""
-    target = parse_size(size)
+    target, drawn = parse_size(size), _sampler(sampler, steps, eta, seed)
     from lsr.core.settings import load_settings
     from lsr.tools.images import generate_files
 
-    drawn = SamplerConfig(name=sampler, steps=steps, eta=eta, seed=seed)
-    paths = generate_files(load_settings(), model, output, size=target, count=count, sampler=drawn)
+    paths = generate_files(load_settings(), model, output, target, count, drawn)
     if json_:
         show({"pictures": [str(path) for path in paths]})
     else:

@@ -1,6 +1,6 @@
 """Samplers: plain functions over a denoiser, a schedule and a start.
 
-A denoiser maps (x_t [B, ...], t int64 [B]) to its estimate of x0. Noise added on the way is drawn a sample at a time
+A denoiser maps (x_t [B, ...], t int64 [B]) to its estimate of x0. Noise added on the way is drawn one sample at a time
 from (that sample's seed, step number), so results do not depend on the batch they were drawn in.
 """
 
@@ -41,13 +41,13 @@ def ddim(
 ) -> Tensor:
     """DDIM from pure noise [B, ...] to x0 in `steps` calls of `denoise`; the last call's x0 is the result.
 
-    eta: 0 is deterministic, 1 is the ancestral process on these steps; then `seeds`, one a sample, is required.
+    eta: 0 is deterministic, 1 is the ancestral process on these steps; then `seeds`, one per sample, is required.
     Raises InputError for steps outside 1..T, eta outside [0, 1] or missing seeds.
     """
     if not 0 <= eta <= 1:
         raise InputError(f"eta must lie in [0, 1], found {eta}.")
     if eta > 0 and (seeds is None or len(seeds) != len(noise)):
-        raise InputError(f"eta above 0 draws noise and needs one seed a sample: {len(noise)} samples, seeds {seeds}.")
+        raise InputError(f"eta above 0 draws noise and needs one seed per sample: {len(noise)} samples, seeds {seeds}.")
     timesteps = steps_for(schedule.steps, steps)
     levels = [float(schedule.alphas_cumprod[t]) for t in timesteps]
     x, x0 = noise, noise

@@ -179,7 +179,7 @@ class InferJob(Config):
 INFER = Stage(
     name="infer",
     kind="outputs",
-    version=1,
+    version=2,
     inputs=("images",),
     config=InferJob,
     part=_no_part,

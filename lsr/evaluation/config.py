@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Lt
 from lsr.core.config import Config, Count, Positive, PositiveFloat
 from lsr.diffusion.config import SamplerConfig
 from lsr.evaluation.metrics import GATED
+from lsr.inference.config import Precision
 
 ProtocolName = Literal["per-image", "seed-a", "liif-full"]
 MetricName = Literal["dists", "mobilenetv2", "vgg16", "size_matrix"]
@@ -45,6 +46,8 @@ class EvaluateConfig(Config):
     """Leave out the first so many photos, on which choices may have been made."""
     sampler: SamplerConfig = SamplerConfig(seed=1234)
     """How each image is drawn."""
+    precision: Precision = "fp32"
+    """Of the networks."""
     samples: Positive = 16
     """Generation: images drawn."""
     sizes: tuple[Annotated[int, Ge(SMALLEST_GENERATED)], ...] = (64, 96, 128)

@@ -1,5 +1,5 @@
-"""Trained systems at work: any picture to any size, or pictures from noise.
+"""Trained systems at work: any image to any size, or images from noise.
 
-`upscale.py` and `generate.py` are the entries; `windows.py` bounds memory for large inputs, `render.py` for large
-outputs.
+`executor.py` is the entry: one system on one device. `request.py` says what may be asked, `upscale.py` and
+`generate.py` run the diffusion, `render.py` and `windows.py` bound memory for large outputs and inputs.
 """

@@ -1,22 +1,22 @@
-"""The comparators at work: one picture, any sizes."""
+"""The comparators at work: one image, any sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import assert_never, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
-from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
 from lsr.diffusion.config import SamplerConfig
 from lsr.diffusion.prediction import to_x0
 from lsr.diffusion.samplers import sample
-from lsr.inference.render import PIXELS_AT_ONCE, check_size, to_float
+from lsr.inference.render import PIXELS_AT_ONCE, to_float
+from lsr.inference.request import Image, Size
 from lsr.models.baselines.config import BaselineConfig, EdsrConfig, EsrganConfig, IdmConfig, LiifConfig, Sr3Config
 from lsr.models.baselines.idm import Idm
 from lsr.models.baselines.liif import Liif
@@ -24,59 +24,44 @@ from lsr.models.baselines.sr3 import Sr3
 from lsr.nn.random import normal
 from lsr.nn.units import to_bytes
 
-Image = NDArray[np.uint8]
-Size = tuple[int, int]
-Answer = Callable[[Image, Sequence[Size]], list[Image]]
-"""From LR uint8 [h, w, 3] and output sizes (H, W): one uint8 picture [H, W, 3] a size."""
+
+@dataclass(frozen=True, slots=True)
+class Comparator:
+    """A comparator's network, of `lsr.models.baselines.build` or `load`, and the config that it was built by."""
+
+    network: nn.Module
+    config: BaselineConfig
 
 
-def upscaler(
-    model: nn.Module,
-    config: BaselineConfig,
-    *,
-    sampler: SamplerConfig = SamplerConfig(),
-) -> Answer:
-    """What an evaluation asks: any sizes and aspect ratios of one LR picture.
+def answer(comparator: Comparator, image: Image, sizes: Sequence[Size], sampler: SamplerConfig) -> list[Image]:
+    """One LR image uint8 [h, w, 3] at several sizes (H, W), any aspect ratios.
 
-    model: of `lsr.models.baselines.build` or `load`; it is left in eval mode. EDSR and ESRGAN have one factor: any
-    other size is Pillow's antialiased bicubic of their 8-bit output. LIIF renders every size from one feature map. SR3
-    and IDM sample every size by itself, by `sampler`, from noise that follows from its seed and size alone;
-    the other three do not use it. The answer raises InputError for what is no picture or no size.
+    EDSR and ESRGAN have one factor: any other size is Pillow's antialiased bicubic of their 8-bit output. LIIF renders
+    every size from one feature map. SR3 and IDM sample every size by itself, by `sampler`, from noise that follows from
+    its seed and the size alone; the other three do not use it.
     """
-    model.eval()
-    match config:
+    network = comparator.network
+    lr = to_float(image[None], next(network.parameters()).device)
+    match comparator.config:
         case EdsrConfig() | EsrganConfig():
-            return lambda lr, sizes: _fixed_factor(model, lr, sizes)
+            return _fixed_factor(network, lr, sizes)
         case LiifConfig():
-            return lambda lr, sizes: _rendered(cast(Liif, model), lr, sizes)
+            return _rendered(cast(Liif, network), lr, sizes)
         case Sr3Config() | IdmConfig():
-
-            def answer(lr: Image, sizes: Sequence[Size]) -> list[Image]:
-                x = _checked(model, lr, sizes)
-                network = cast(Sr3 | Idm, model)
-                made = (sampled(network, x, size, [sampler.seed], sampler) for size in sizes)
-                return [_to_image(one) for one in made]
-
-            return answer
-    assert_never(config)
+            diffusion = cast(Sr3 | Idm, network)
+            return [_to_image(sampled(diffusion, lr, size, sampler)) for size in sizes]
+    assert_never(comparator.config)
 
 
 @torch.no_grad()
-def sampled(
-    model: Sr3 | Idm,
-    lr: Tensor,
-    size: Size,
-    seeds: Sequence[int],
-    sampler: SamplerConfig,
-) -> Tensor:
-    """LR [B, 3, h, w] in [-1, 1], one seed a picture -> pictures [B, 3, *size] in [-1, 1].
+def sampled(model: Sr3 | Idm, lr: Tensor, size: Size, sampler: SamplerConfig) -> Tensor:
+    """LR [B, 3, h, w] in [-1, 1] -> images [B, 3, *size] in [-1, 1], each drawn as if alone from the sampler's seed.
 
-    Estimates of x0 are kept within [-1, 1], as the published ancestral sampler does. A picture does not depend on the
-    batch it is sampled in, but for rounding.
+    Estimates of x0 are kept within [-1, 1], as the published ancestral sampler does.
     """
     denoise = _denoiser(model, lr, size)
-    noise = normal([derive_seed(seed, "baselines", "noise") for seed in seeds], (3, *size), lr.device)
-    draws = [derive_seed(seed, "baselines", "sampler") for seed in seeds]
+    noise = normal([derive_seed(sampler.seed, "baselines", "noise")] * len(lr), (3, *size), lr.device)
+    draws = [derive_seed(sampler.seed, "baselines", "sampler")] * len(lr)
     return sample(sampler, denoise, model.schedule, noise, draws)
 
 
@@ -92,8 +77,8 @@ def _denoiser(model: Sr3 | Idm, lr: Tensor, size: Size) -> Callable[[Tensor, Ten
 
 
 @torch.no_grad()
-def _fixed_factor(model: nn.Module, lr: Image, sizes: Sequence[Size]) -> list[Image]:
-    output = _to_image(model(_checked(model, lr, sizes)))
+def _fixed_factor(model: nn.Module, lr: Tensor, sizes: Sequence[Size]) -> list[Image]:
+    output = _to_image(model(lr))
     picture = Pillow.fromarray(output)
     bicubic = Pillow.Resampling.BICUBIC
     return [
@@ -103,9 +88,9 @@ def _fixed_factor(model: nn.Module, lr: Image, sizes: Sequence[Size]) -> list[Im
 
 
 @torch.no_grad()
-def _rendered(model: Liif, lr: Image, sizes: Sequence[Size]) -> list[Image]:
+def _rendered(model: Liif, lr: Tensor, sizes: Sequence[Size]) -> list[Image]:
     """In bands of rows, so that besides the result memory is bounded."""
-    features = model.features(_checked(model, lr, sizes))
+    features = model.features(lr)
     out = []
     for size in sizes:
         band = max(1, PIXELS_AT_ONCE // size[1])
@@ -119,13 +104,3 @@ def _to_image(x: Tensor) -> Image:
     """[1, 3, H, W] in [-1, 1], clamped -> uint8 [H, W, 3]."""
     image: Image = to_bytes(x[0]).permute(1, 2, 0).contiguous().cpu().numpy()
     return image
-
-
-def _checked(model: nn.Module, lr: Image, sizes: Sequence[Size]) -> Tensor:
-    """LR as [1, 3, h, w] in [-1, 1] on the model's device."""
-    if not isinstance(lr, np.ndarray) or lr.dtype != np.uint8 or lr.ndim != 3 or lr.shape[2] != 3 or not lr.size:
-        found = f"{lr.dtype} {lr.shape}" if isinstance(lr, np.ndarray) else type(lr).__name__
-        raise InputError(f"A picture must be uint8 [height, width, 3] with sides of at least 1, found {found}.")
-    for size in sizes:
-        check_size(size)
-    return to_float(lr[None], next(model.parameters()).device)

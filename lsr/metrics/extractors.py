@@ -59,9 +59,9 @@ def build_extractor(path: Path, name: ExtractorName) -> nn.Module:
     return module
 
 
-def find_extractors(cache: Path) -> dict[ExtractorName, Extractor]:
+def find_extractors(cache: Path) -> dict[ExtractorName, nn.Module]:
     """The extractors whose weights were fetched into `cache` (`lsr data get extractors`), by name; {} for none."""
-    found: dict[ExtractorName, Extractor] = {}
+    found: dict[ExtractorName, nn.Module] = {}
     for name in get_args(ExtractorName):
         path = cache / "sets" / "extractors" / f"{name}.safetensors"
         if path.is_file():

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lsr.core.config import Config, Count, NonNegative, Positive, PositiveFloat
+from lsr.inference.config import ExecutorConfig
 from lsr.recipes.loading import load
 from lsr.training.config import Cadence
 
@@ -41,8 +42,9 @@ class MapRun(Config):
 class TrainRun(Config):
     """Every training stage."""
 
-    workers: Positive = 1
-    """Training processes; each sees its share of every global batch."""
+    workers: Count = 1
+    """Training processes; each sees its share of every global batch. 0 trains in the process that runs the stage,
+    without Ray."""
     worker: Resources = Resources()
     """Of each process."""
     driver: Resources = Resources()
@@ -87,6 +89,8 @@ class Run(Config):
     """*register* and *gate*."""
     infer: MapRun = MapRun()
     """Stage *infer*."""
+    executor: ExecutorConfig = ExecutorConfig()
+    """How *evaluate*, *measure* and *infer* put a system on their device."""
     start_within: PositiveFloat = 900.0
     """Seconds that a stage waits for its resources before it gives up."""
 

@@ -16,6 +16,7 @@ from lsr.core.config import Config, Positive, PositiveFloat
 from lsr.data.config import DegradationConfig
 from lsr.diffusion.config import SamplerConfig, Seed
 from lsr.evaluation.config import EvaluateConfig, GateConfig
+from lsr.inference.config import Precision
 from lsr.models.baselines.config import BaselineConfig
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
 from lsr.training.baselines import BaselineLoss
@@ -105,6 +106,8 @@ class InferConfig(Config):
     """Output side / input side."""
     sampler: SamplerConfig = SamplerConfig()
     """How each image is drawn."""
+    precision: Precision = "fp32"
+    """Of the networks."""
     alias: str = "champion"
     """Which version is used; resolved once to version + digest."""
     limit: Positive | None = None

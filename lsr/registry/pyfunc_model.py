@@ -2,7 +2,7 @@
 
 It needs lsr.core, lsr.nn, lsr.diffusion, lsr.models and lsr.inference, which the version carries beside it in `code/`.
 Super-resolution takes rows (image: bytes of an image file, scale: output / input side); generation takes
-rows (side: pixels, seed). Both answer one PNG a row.
+rows (side: pixels, seed). Both answer one PNG per row.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """One LSR system behind MLflow's pyfunc interface."""
 
     def load_context(self, context: Any) -> None:
-        """Build the system from the version's config and safetensors; nothing is unpickled."""
+        """The system from the version's config and safetensors, on the GPU if there is one; nothing is unpickled."""
+        from lsr.inference.executor import Executor
         from lsr.models.system import load_system
 
         config, weights = (Path(context.artifacts[name]).read_bytes() for name in ("config", "weights"))
-        self._system = load_system(config, weights, where="This model version")
+        system = load_system(config, weights, where="This model version")
+        self._executor, self._upscales = Executor(system), system.config.conditional
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[bytes]:
         """model_input: the signature's columns. params: steps, eta, sampler and (upscaling) seed.
@@ -36,24 +38,22 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """
         sampler = _sampler(params or {})
         rows = model_input.to_dict("records")
-        if self._system.config.conditional:
+        if self._upscales:
             return [self._upscale(row, sampler) for row in rows]
         return [self._generate(row, sampler) for row in rows]
 
     def _upscale(self, row: dict[str, Any], sampler: SamplerConfig) -> bytes:
         from lsr.core.encoding import png
         from lsr.inference.images import load_image
-        from lsr.inference.upscale import upscale
+        from lsr.inference.request import Target
 
-        return png(upscale(self._system, load_image(row["image"]), scale=float(row["scale"]), sampler=sampler))
+        return png(self._executor.upscale(load_image(row["image"]), Target(scale=float(row["scale"])), sampler))
 
     def _generate(self, row: dict[str, Any], sampler: SamplerConfig) -> bytes:
         from lsr.core.encoding import png
-        from lsr.inference.generate import generate
 
         side = int(row["side"])
-        sampler = replace(sampler, seed=int(row["seed"]))
-        return png(generate(self._system, (side, side), 1, sampler=sampler)[0])
+        return png(self._executor.generate((side, side), 1, replace(sampler, seed=int(row["seed"])))[0])
 
 
 def _sampler(params: dict[str, Any]) -> SamplerConfig:

@@ -28,25 +28,21 @@ from lsr.store.attempts import Lease
 from lsr.store.content import commit, get_blob, put_blob
 
 if TYPE_CHECKING:
-    from lsr.evaluation.pictures import Exhibit, Image, Perceptual, Picture, Upscaler
+    import torch
+
+    from lsr.evaluation.pictures import Exhibit, Image, Perceptual, Upscaler
+    from lsr.inference.executor import Executor
     from lsr.metrics.extractors import Extractor
-    from lsr.models.system import LatentSystem
 
 DEGRADED = "degraded"
 SHOWN = 6
 
 
-def upscaler(system: LatentSystem, config: EvaluateConfig) -> Upscaler:
+def upscaler_of(executor: Executor, config: EvaluateConfig) -> Upscaler:
     """The system as the protocol asks it: one latent, decoded at every size, rounded where the protocol rounds."""
     from lsr.evaluation.protocols import protocol_of
-    from lsr.inference.upscale import upscale_exact, upscale_to_sizes
 
-    decode = upscale_to_sizes if protocol_of(config).rounding else upscale_exact
-
-    def answer(lr: Image, sizes: Sequence[tuple[int, int]]) -> Sequence[Picture]:
-        return decode(system, lr, sizes, sampler=config.sampler)
-
-    return answer
+    return executor.upscaler(config.sampler, rounding=protocol_of(config).rounding)
 
 
 def held_out(store: Store, images: Ref, cache: Path) -> Iterator[tuple[str, Image]]:
@@ -86,14 +82,33 @@ def real_tiles(store: Store, tiles: Ref, cache: Path) -> list[Image]:
         return [decode_rgb(picture_of(reader.read(i), "tile"), reader.describe(i)) for i in chosen]
 
 
-def weights_of(config: EvaluateConfig, cache: Path) -> tuple[Perceptual | None, dict[str, Extractor]]:
-    """DISTS and the extractors that config.metrics asks for. Raises NotFoundError for weights that are not here."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metrics:
+    """Metrics with weights, on their device. lpips: None where its weights were not fetched. dists, extractors: as far
+    as config.metrics asks for them.
+    """
+
+    lpips: Perceptual | None
+    dists: Perceptual | None
+    extractors: dict[str, Extractor]
+
+    @property
+    def lpips_name(self) -> str:
+        """Of its network, empty without one."""
+        return "alex" if self.lpips else ""
+
+
+def metrics_of(config: EvaluateConfig, cache: Path, device: torch.device) -> Metrics:
+    """Raises NotFoundError for weights that config.metrics asks for and that are not in `cache`."""
+    from lsr.inference.executor import placed
     from lsr.metrics.dists import find_dists
     from lsr.metrics.extractors import find_extractors
+    from lsr.metrics.lpips import find_lpips
 
+    lpips = find_lpips(cache)
     dists = find_dists(cache) if "dists" in config.metrics else None
     wanted = {"mobilenetv2", "vgg16"} & set(config.metrics)
-    extractors: dict[str, Extractor] = {n: e for n, e in find_extractors(cache).items() if n in wanted}
+    extractors = {name: network for name, network in find_extractors(cache).items() if name in wanted}
     for name, missing in (
         ("dists", "dists" in config.metrics and dists is None),
         ("extractors", wanted - {*extractors}),
@@ -103,15 +118,18 @@ def weights_of(config: EvaluateConfig, cache: Path) -> tuple[Perceptual | None, 
                 f"evaluate.metrics asks for weights that are not in {cache}; run `lsr data get {name}` or leave them "
                 "out."
             )
-    return dists, extractors
+    return Metrics(
+        lpips=placed(lpips, device) if lpips else None,
+        dists=placed(dists, device) if dists else None,
+        extractors={name: placed(network, device) for name, network in extractors.items()},
+    )
 
 
 def _measure_upscaling(
-    system: LatentSystem, photos: Iterator[tuple[str, Image]], config: EvaluateConfig, ctx: Context
+    executor: Executor, photos: Iterator[tuple[str, Image]], config: EvaluateConfig, ctx: Context
 ) -> tuple[Evaluation, list[Exhibit]]:
     from lsr.evaluation.controls import degraded, remembered
     from lsr.evaluation.protocol import evaluate
-    from lsr.metrics.lpips import find_lpips
 
     exhibits: list[Exhibit] = []
 
@@ -120,17 +138,16 @@ def _measure_upscaling(
         if exhibit.crop == 0 and len(exhibits) < SHOWN * len(config.scales):
             exhibits.append(exhibit)
 
-    ours = remembered(upscaler(system, config))
-    lpips = find_lpips(ctx.settings.cache)
-    dists, extractors = weights_of(config, ctx.settings.cache)
+    ours = remembered(upscaler_of(executor, config))
+    metrics = metrics_of(config, ctx.settings.cache, executor.device)
     evaluation = evaluate(
         photos,
         {"ours": ours, DEGRADED: degraded(ours, seed=config.sampler.seed)},
         config,
-        lpips=lpips,
-        lpips_name="alex" if lpips else "",
-        dists=dists,
-        extractors=extractors,
+        lpips=metrics.lpips,
+        lpips_name=metrics.lpips_name,
+        dists=metrics.dists,
+        extractors=metrics.extractors,
         show=keep,
         progress=ctx.progress,
     )
@@ -138,45 +155,37 @@ def _measure_upscaling(
 
 
 def _measure_samples(
-    system: LatentSystem, store: Store, tiles: Ref, config: EvaluateConfig, cache: Path
+    executor: Executor, tiles: Ref, config: EvaluateConfig, ctx: Context
 ) -> tuple[Evaluation, list[list[Image]]]:
     from lsr.evaluation.controls import spoil
     from lsr.evaluation.generation import evaluate_samples
-    from lsr.inference.generate import generate
 
-    real = real_tiles(store, tiles, cache)
+    real = real_tiles(ctx.store, tiles, ctx.settings.cache)
     # Square pictures of one seed share their latent, whatever their side.
-    by_size = [
-        generate(
-            system,
-            (side, side),
-            config.samples,
-            sampler=config.sampler,
-        )
-        for side in config.sizes
-    ]
+    by_size = [executor.generate((side, side), config.samples, config.sampler) for side in config.sizes]
     samples = [[pictures[number] for pictures in by_size] for number in range(config.samples)]
     worse = [spoil(pictures, seed=number) for number, pictures in enumerate(samples)]
     matrix = "size_matrix" in config.metrics
-    extractors = weights_of(config, cache)[1]
+    extractors = metrics_of(config, ctx.settings.cache, executor.device).extractors
     controls = {DEGRADED: worse}
     return evaluate_samples(samples, real, controls=controls, extractors=extractors, matrix=matrix), samples
 
 
 def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -> Ref:
     """Measure and record. Raises InputError when no photograph is held out."""
+    from lsr.inference.executor import Executor
     from lsr.report.exhibits import pack_exhibits
     from lsr.report.sheet import contact_sheet, image_sheet
     from lsr.stages.assemble import assemble
 
-    system = assemble(ctx.store, request.inputs)
+    executor = Executor(assemble(ctx.store, request.inputs), ctx.run.executor, config.precision)
     shown: list[Exhibit] = []
     if request.task == "generation":
-        evaluation, samples = _measure_samples(system, ctx.store, request.inputs["tile"], config, ctx.settings.cache)
+        evaluation, samples = _measure_samples(executor, request.inputs["tile"], config, ctx)
         pictures = {"samples.png": image_sheet(samples)}
     else:
         photos = held_out(ctx.store, request.inputs["shard"], ctx.settings.cache)
-        evaluation, exhibits = _measure_upscaling(system, photos, config, ctx)
+        evaluation, exhibits = _measure_upscaling(executor, photos, config, ctx)
         shown = _without_control(exhibits)
         pictures = {"before-after.png": contact_sheet(shown)}
     lease.check()

@@ -1,13 +1,14 @@
-"""Stage *infer* and single pictures: a registered version at work.
+"""Stage *infer*: a registered version over a set of images.
 
 An alias is resolved once, to a version number and a digest, and only those travel on: a promotion in the middle of a
-job cannot mix two models. The pictures themselves are made by `make`, which the launcher runs here or as a Ray job.
+job cannot mix two models. The images themselves are made by `make`, which the launcher runs here or as a Ray job.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.canonical import action_key, canonical_json
 from lsr.core.config import as_plain
-from lsr.core.errors import ConfigError, IntegrityError, LsrError
+from lsr.core.errors import ConfigError, InputError, IntegrityError, RunFailedError
 from lsr.core.refs import Ref
 from lsr.data.manifest import Manifest, ShardRow, load_manifest
 from lsr.engine.context import Context
@@ -24,22 +25,28 @@ from lsr.engine.launch import launch
 from lsr.engine.request import Request
 from lsr.engine.source import snapshot
 from lsr.engine.table import INFER, SHARD, InferJob, request_of
+from lsr.inference.config import ExecutorConfig
+from lsr.inference.request import Image, Target
 from lsr.recipes.schema import SCHEMA, InferConfig, Recipe
+from lsr.registry.load import load_version, versions_in
 from lsr.stages.register import model_name
-from lsr.store import open_store
+from lsr.store import Store, open_store
 from lsr.store.attempts import Lease
-from lsr.store.content import commit, put_blob
+from lsr.store.content import commit, get_blob, put_blob
 
 if TYPE_CHECKING:
-    from lsr.models.system import LatentSystem
+    from lsr.inference.executor import Executor
     from lsr.registry.versions import Version
 
 SHOWN = 2
+REASONS_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inferred:
-    """One batch inference. counts: inputs = samples + failed. pictures: a few outputs, written for people."""
+    """One batch inference. counts: `files` of the source, of which `inputs` were asked for; inputs = samples + failed.
+    pictures: a few outputs, written for people.
+    """
 
     model: str
     path: str
@@ -49,10 +56,12 @@ class Inferred:
 
     @property
     def text(self) -> str:
-        verb = "made" if self.made else "reused"
+        verb, counts = "made" if self.made else "reused", self.counts
+        double, unread = counts["duplicates"], counts["refused"]
         return (
-            f"infer: {verb} {self.path} with {self.model}: {self.counts['inputs']} in, {self.counts['samples']} out, "
-            f"{self.counts['failed']} failed"
+            f"infer: {verb} {self.path} with {self.model}: {counts['inputs']} in, {counts['samples']} out, "
+            f"{counts['failed']} failed"
+            + (f"; of {counts['files']} files {double} are duplicates and {unread} rejected" if double + unread else "")
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,65 +74,91 @@ class Inferred:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Missing:
+    """One file without an output. kind: `failed`, `duplicate` or `refused`."""
+
+    source: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Done:
-    """The outputs of one image shard. failed: (key, reason) of each picture without an output."""
+    """The outputs of one image shard, and its images without one."""
 
     shard: ShardRow | None
     inputs: int
-    failed: tuple[tuple[str, str], ...]
+    failed: tuple[Missing, ...]
 
 
-def load_version(uri: str, version: Version, cache: str) -> LatentSystem:
-    """The system that this very version holds: fetched once a node, every file checked; on the GPU if there is one."""
-    import torch
-
-    from lsr.models.system import load_system
-    from lsr.registry.versions import fetch_version
-
-    package = fetch_version(uri, version, Path(cache))
-    system = load_system(package.config, package.weights, str(version))
-    return system.to("cuda" if torch.cuda.is_available() else "cpu")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Input:
+    key: str
+    source: str
+    image: Image
 
 
-def _upscale_shard(system: LatentSystem, part: tuple[ShardRow, int], *, store: str, config: InferConfig) -> Done:
-    """The first so many pictures of one shard."""
-    from lsr.core.encoding import png
-    from lsr.core.pixels import decode_rgb
-    from lsr.data.pixels import picture_of
+def _open(uri: str, version: Version, cache: Path, config: InferConfig, run: ExecutorConfig) -> Executor:
+    """The version on its device. Raises InputError for a request that it cannot answer, whatever the image."""
+    executor = load_version(uri, version, cache, run, config.precision)
+    executor.check(config.sampler)
+    return executor
+
+
+def _upscale_shard(executor: Executor, part: tuple[ShardRow, int], *, store: str, config: InferConfig) -> Done:
+    """The first so many images of one shard."""
     from lsr.data.shards import read_samples
-    from lsr.inference.upscale import upscale
 
     opened = open_store(store)
     row, wanted = part
-    outputs, failed, inputs = [], [], 0
-    for sample in islice(read_samples(opened, row), wanted):
-        inputs += 1
-        key = sample["__key__"]
-        members = {ext: data for ext, data in sample.items() if not ext.startswith("__")}
-        try:
-            image = decode_rgb(picture_of(members, key), key)
-            result = upscale(
-                system,
-                image,
-                scale=config.scale,
-                sampler=config.sampler,
-            )
-        except LsrError as error:
-            failed.append((key, str(error)))
-            continue
-        height, width = result.shape[:2]
-        source = json.loads(members["json"])["source"]
-        about = canonical_json({"source": source, "scale": config.scale, "width": width, "height": height})
-        outputs.append(Sample(key, source, "output", width, height, {"png": png(result), "json": about}))
+    target = Target(scale=config.scale)
+    samples = islice(read_samples(opened, row), wanted)
+    outputs: list[Sample] = []
+    failed: list[Missing] = []
+    inputs = 0
+    while batch := list(islice(samples, executor.config.batch)):
+        inputs += len(batch)
+        readable = []
+        for sample in batch:
+            source = json.loads(sample["json"])["source"]
+            # Only what is wrong with this one image: any other error would be that of every image.
+            try:
+                readable.append(_input(sample, source, target))
+            except (InputError, IntegrityError) as error:
+                failed.append(Missing(source=source, kind="failed", reason=str(error)))
+        results = executor.upscale_all([one.image for one in readable], [target], config.sampler)
+        outputs += [_output(one, result, config.scale) for one, (result,) in zip(readable, results, strict=True)]
     shard = store_shard(opened, *write_tar(outputs)) if outputs else None
     return Done(shard=shard, inputs=inputs, failed=tuple(failed))
+
+
+def _input(sample: dict[str, Any], source: str, target: Target) -> _Input:
+    """The decoded image. Raises InputError if its output would be too large."""
+    from lsr.core.pixels import decode_rgb
+    from lsr.data.pixels import picture_of
+
+    key = sample["__key__"]
+    members = {ext: data for ext, data in sample.items() if not ext.startswith("__")}
+    image = decode_rgb(picture_of(members, key), key)
+    target.of((image.shape[0], image.shape[1]))
+    return _Input(key=key, source=source, image=image)
+
+
+def _output(one: _Input, result: Image, scale: float) -> Sample:
+    from lsr.core.encoding import png
+
+    height, width = result.shape[:2]
+    about = canonical_json({"source": one.source, "scale": scale, "width": width, "height": height})
+    members = {"png": png(result), "json": about}
+    return Sample(one.key, one.source, "output", width, height, members)
 
 
 def infer(recipe: Recipe, ctx: Context) -> Inferred:
     """Upscale every picture of `infer.source` with the version that the alias names now.
 
     Raises ConfigError for a recipe without an infer part, NotFoundError for a missing alias, ConflictError for an
-    alias that disagrees with the promotion log.
+    alias that disagrees with the promotion log, InputError for a request that no image could satisfy, RunFailedError
+    when no image has an output.
     """
     from lsr.registry.aliases import resolve_for_inference
 
@@ -162,9 +197,10 @@ def _request(recipe: Recipe, config: InferConfig, images: Ref, version: Version,
 
 
 def make(request: Request, job: InferJob, ctx: Context, lease: Lease) -> Ref:
-    """The outputs of one model version for one set of images: shards, counts and the reasons of failures.
+    """The outputs of one model version for one set of images: shards, counts and one row per file without an output.
 
-    Raises IntegrityError if the registry's version is no longer the one that was asked for.
+    Raises IntegrityError if the registry's version is no longer the one that was asked for, InputError for a request
+    that no image could satisfy and RunFailedError when every image failed; then nothing is recorded.
     """
     from lsr.registry.versions import get_version
 
@@ -183,17 +219,23 @@ def make(request: Request, job: InferJob, ctx: Context, lease: Lease) -> Ref:
 
 
 def _map_shards(images: Manifest, digest: str, version: Version, config: InferConfig, ctx: Context) -> Manifest:
-    rows = _first(images, config.limit)
+    # Before any worker starts: a scale that no image of one pixel could have.
+    Target(scale=config.scale)
+    cache = versions_in(ctx.settings)
     done: list[Done] = ctx.map(
         partial(_upscale_shard, store=ctx.store.uri, config=config),
-        rows,
+        _first(images, config.limit),
         ctx.run.infer,
         "infer",
         "shards",
-        setup=partial(load_version, ctx.settings.mlflow, version, str(ctx.settings.cache / "versions")),
+        setup=partial(_open, ctx.settings.mlflow, version, cache, config, ctx.run.executor),
+        label=lambda part: f"shard {part[0].sha256[:12]}",
     )
-    failed = [{"key": key, "reason": reason} for one in done for key, reason in one.failed]
+    failed = [one for shard in done for one in shard.failed]
     shards = tuple(one.shard for one in done if one.shard is not None)
+    if failed and not shards:
+        raise RunFailedError(_all_failed(images.name, failed))
+    missing = sorted([*failed, *_left_out(images, ctx.store)], key=lambda one: one.source)
     return Manifest(
         kind="outputs",
         name=f"{images.name}-x{config.scale:g}",
@@ -204,10 +246,30 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
             "samples": sum(shard.samples for shard in shards),
             "inputs": sum(one.inputs for one in done),
             "failed": len(failed),
+            **{name: images.counts[name] for name in ("files", "duplicates", "refused")},
         },
-        refusals=put_blob(ctx.store, canonical_json(failed), "json").path if failed else None,
+        refusals=put_blob(ctx.store, canonical_json([asdict(one) for one in missing]), "json").path
+        if missing
+        else None,
         extra={"model": version.name, "model_version": version.number},
     )
+
+
+def _all_failed(name: str, failed: Sequence[Missing]) -> str:
+    shown = " ".join(f"{one.source}: {one.reason}" for one in failed[:REASONS_SHOWN])
+    more = f" {len(failed) - REASONS_SHOWN} more." if len(failed) > REASONS_SHOWN else ""
+    return f"None of the {len(failed)} images of {name} has an output, so nothing is recorded. {shown}{more}"
+
+
+def _left_out(images: Manifest, store: Store) -> Iterator[Missing]:
+    """The files of the source that are in no image shard: duplicates, and those that cannot be used."""
+    if images.refusals is None:
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for row in pq.read_table(pa.BufferReader(get_blob(store, images.refusals))).to_pylist():
+        yield Missing(source=row["source"], kind=row["kind"], reason=row["reason"])
 
 
 def _first(images: Manifest, limit: int | None) -> list[tuple[ShardRow, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lsr.core.canonical import canonical_json
 from lsr.core.config import from_plain
@@ -13,21 +13,20 @@ from lsr.core.refs import Ref
 from lsr.engine.context import Context
 from lsr.engine.request import Request
 from lsr.engine.table import MeasureConfig
-from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.rows import Evaluation
-from lsr.models.baselines.config import BaselineConfig, EsrganConfig
-from lsr.stages.evaluate import held_out, weights_of
-from lsr.stages.evaluate import upscaler as latent_upscaler
+from lsr.inference.config import ExecutorConfig, Precision
+from lsr.models.baselines.config import EsrganConfig
+from lsr.stages.evaluate import held_out, metrics_of, upscaler_of
 from lsr.stages.trained import FORMAT, read_json, read_trained
 from lsr.store import Store
 from lsr.store.attempts import Lease
 from lsr.store.content import commit, get_blob, put_blob
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from lsr.evaluation.pictures import Perceptual
-    from lsr.evaluation.protocol import Exhibit, Image, Upscaler
+    from lsr.evaluation.protocol import Exhibit, Image
+    from lsr.inference.baselines import Comparator
+    from lsr.inference.executor import Executor
+    from lsr.models.system import LatentSystem
 
 SHOWN = 4
 """Photographs whose outputs are kept for people."""
@@ -41,57 +40,37 @@ class Measured:
     pictures: list[dict[str, Any]]
 
 
-def upscaler_of(store: Store, inputs: dict[str, Ref], config: EvaluateConfig, pretrained: bytes = b"") -> Upscaler:
-    """The system that `inputs` name, on the GPU if there is one: a latent one, a comparator, or the pretrained
-    comparator in `pretrained`.
+def executor_of(
+    store: Store, inputs: dict[str, Ref], precision: Precision, run: ExecutorConfig, pretrained: bytes = b""
+) -> Executor:
+    """The system that `inputs` name on its device: a latent one, a comparator, or the pretrained comparator in
+    `pretrained`.
     """
-    if "joint" in inputs:
-        from lsr.stages.assemble import assemble
+    from lsr.inference.executor import Executor
 
-        return latent_upscaler(assemble(store, inputs).to(device()), config)
-    from lsr.inference.baselines import upscaler
-
-    model, architecture = _comparator(store, inputs, pretrained)
-    return upscaler(model.to(device()), architecture, sampler=config.sampler)
+    return Executor(system_of(store, inputs, pretrained), run, precision)
 
 
-def device() -> str:
-    """Where systems are measured."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _comparator(store: Store, inputs: dict[str, Ref], pretrained: bytes) -> tuple[nn.Module, BaselineConfig]:
+def system_of(store: Store, inputs: dict[str, Ref], pretrained: bytes = b"") -> LatentSystem | Comparator:
+    """The system that `inputs` name, with its averaged weights, on the CPU."""
+    from lsr.inference.baselines import Comparator
     from lsr.models.baselines.build import load
     from lsr.recipes.schema import BaselineStage
 
-    if "baseline" not in inputs:
-        return load(EsrganConfig(), pretrained, "RealESRGAN"), EsrganConfig()
-    trained = read_trained(store, inputs["baseline"])
-    config = from_plain(BaselineStage, trained.config).model
-    return load(config, get_blob(store, trained.weights["ema"]), "The trained comparator"), config
-
-
-def model_of(store: Store, inputs: dict[str, Ref], pretrained: bytes = b"") -> tuple[nn.Module, Any]:
-    """The system that `inputs` name, with its averaged weights on the CPU, and its architecture's config."""
     if "joint" in inputs:
         from lsr.stages.assemble import assemble
 
-        system = assemble(store, inputs)
-        return system, system.config
-    return _comparator(store, inputs, pretrained)
-
-
-def parameters_of(store: Store, inputs: dict[str, Ref], pretrained: bytes = b"") -> int:
-    """How many weights the system needs at inference."""
-    return sum(parameter.numel() for parameter in model_of(store, inputs, pretrained)[0].parameters())
+        return assemble(store, inputs)
+    if "baseline" not in inputs:
+        return Comparator(load(EsrganConfig(), pretrained, "RealESRGAN"), EsrganConfig())
+    trained = read_trained(store, inputs["baseline"])
+    config = from_plain(BaselineStage, trained.config).model
+    return Comparator(load(config, get_blob(store, trained.weights["ema"]), "The trained comparator"), config)
 
 
 def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) -> Ref:
     """Measure and record."""
     from lsr.evaluation.protocol import evaluate
-    from lsr.metrics.lpips import find_lpips
 
     exhibits: list[Exhibit] = []
     photos: set[str] = set()
@@ -102,17 +81,18 @@ def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) ->
             photos.add(exhibit.photo)
             exhibits.append(exhibit)
 
-    lpips = find_lpips(ctx.settings.cache)
-    dists, extractors = weights_of(config.evaluate, ctx.settings.cache)
-    system = upscaler_of(ctx.store, request.inputs, config.evaluate, _pretrained(config, ctx))
+    executor = executor_of(
+        ctx.store, request.inputs, config.evaluate.precision, ctx.run.executor, _pretrained(config, ctx)
+    )
+    metrics = metrics_of(config.evaluate, ctx.settings.cache, executor.device)
     evaluation = evaluate(
         held_out(ctx.store, request.inputs["shard"], ctx.settings.cache),
-        {config.label: system},
+        {config.label: upscaler_of(executor, config.evaluate)},
         config.evaluate,
-        lpips=_placed(lpips),
-        lpips_name="alex" if lpips else "",
-        dists=_placed(dists),
-        extractors=extractors,
+        lpips=metrics.lpips,
+        lpips_name=metrics.lpips_name,
+        dists=metrics.dists,
+        extractors=metrics.extractors,
         show=keep,
         progress=ctx.progress,
     )
@@ -127,14 +107,6 @@ def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) ->
     return commit(
         ctx.store, kind="measurement", key=request.key, directory="measurements", manifest=canonical_json(manifest)
     )
-
-
-def _placed(metric: Perceptual | None) -> Perceptual | None:
-    """The metric on the GPU if there is one, pictures moved to it."""
-    if metric is None or device() == "cpu":
-        return metric
-    network = cast("nn.Module", metric).to(device())
-    return lambda a, b: network(a.to(device()), b.to(device()))
 
 
 def _pretrained(config: MeasureConfig, ctx: Context) -> bytes:

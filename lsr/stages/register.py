@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SYSTEM = "lsr.system"
 REFS = "lsr.refs"
-PACKAGE_VERSION = 3
+PACKAGE_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

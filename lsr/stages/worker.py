@@ -18,7 +18,7 @@ from lsr.recipes.run import Run
 from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage
 from lsr.registry.tracking import MlflowTracker
 from lsr.stages.provenance import Log
-from lsr.stages.setup import Setup, Training, lanes_of
+from lsr.stages.setup import Setup, Training
 from lsr.store import Store, open_store
 from lsr.training.checkpoints import Checkpoints
 from lsr.training.environment import environment
@@ -64,7 +64,7 @@ def run_worker(
     run = from_plain(Run, request.run).train
     config = from_plain(stage, request.config)
     store = open_store(plain["store"])
-    training = build(Setup(request, run, store, Path(plain["cache"])), config)
+    training = build(Setup(request, store, Path(plain["cache"])), config)
     world = World.here("cuda" if run.worker.gpus > 0 else "cpu")
     tracker = MlflowTracker(plain["tracking"], plain["run"]) if rank == 0 and plain["run"] else None
     log = _log(store, request, plain, world) if rank == 0 else None
@@ -75,7 +75,7 @@ def run_worker(
                 training.source,
                 config.train,
                 run.every,
-                lanes=lanes_of(config.train, run),
+                micro_batch=run.micro_batch,
                 seed=request.seed,
                 stage=request.stage,
                 world=world,
@@ -86,9 +86,7 @@ def run_worker(
                 stop_requested=stop_requested,
             )
     finally:
-        close = getattr(training.source, "close", None)
-        if close is not None:
-            close()
+        training.source.close()
         if tracker is not None:
             tracker.close()
     if result is None or log is None:

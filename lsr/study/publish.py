@@ -21,7 +21,7 @@ from lsr.recipes.study import StudyConfig
 from lsr.report.sheet import contact_sheet
 from lsr.report.study import Resampling, cell, metrics_in, scales_in
 from lsr.report.study_page import Asked, page
-from lsr.stages.measure import Measured, device
+from lsr.stages.measure import Measured
 from lsr.store import Store
 from lsr.store.content import get_blob
 from lsr.study.run import PRETRAINED, UNALIGNED, StudyResult
@@ -99,7 +99,7 @@ def _after(skip: int) -> str:
 def _gpu() -> str:
     import torch
 
-    return f"{torch.cuda.get_device_name()} beside " if device() == "cuda" else ""
+    return f"{torch.cuda.get_device_name()} beside " if torch.cuda.is_available() else ""
 
 
 def _cpu() -> str:
@@ -132,9 +132,10 @@ def _speed_table(speeds: dict[str, list[Speed]]) -> str:
         seconds = [f"{by_scale[s].seconds:.3f}" if s in by_scale else "-" for s in scales]
         lines.append([label, f"{found[0].parameters:,}", *seconds, f"{max(one.peak_mib for one in found):.0f}"])
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    gpu = any(one.device == "cuda" for found in speeds.values() for one in found)
     return (
         "### Speed and memory\n\nOne picture at a time, median of a few after a warm-up, "
-        f"{'on the GPU' if device() == 'cuda' else 'one thread'}, each system in a process of its own.\n\n{rows}\n"
+        f"{'on the GPU' if gpu else 'one thread'}, each system in a process of its own.\n\n{rows}\n"
     )
 
 

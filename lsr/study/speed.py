@@ -22,7 +22,7 @@ from lsr.core.errors import RunFailedError
 from lsr.engine.context import Context
 from lsr.engine.request import Request
 from lsr.engine.table import MeasureConfig
-from lsr.stages.measure import device
+from lsr.inference.config import ExecutorConfig
 
 REPEATS = 3
 _STATUS = Path("/proc/self/status")
@@ -30,15 +30,16 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speed:
-    """One system at one scale. seconds: median a picture. peak_mib: the highest memory of the process, or of the
-    GPU where there is one, while it worked, above what it held before the first picture. parameters: of the whole
-    system.
+    """One system at one scale. seconds: median per image. peak_mib: the highest memory of the process, or of the GPU
+    where it worked on one, above what it held before the first image. parameters: of the whole system. device: `cpu` or
+    `cuda`.
     """
 
     scale: float
     seconds: float
     peak_mib: float
     parameters: int
+    device: str = "cpu"
 
 
 def speed_of(request: Request, ctx: Context, side: int, scales: Sequence[float]) -> list[Speed]:
@@ -69,9 +70,9 @@ def speed_of(request: Request, ctx: Context, side: int, scales: Sequence[float])
     return [Speed(**one) for one in json.loads(done.stdout.splitlines()[-1])]
 
 
-def _reset_peak() -> float:
+def _reset_peak(gpu: bool) -> float:
     """Forget the highest memory in use so far; returns the present one in KiB: the GPU's where systems run on it."""
-    if device() == "cuda":
+    if gpu:
         import torch
 
         torch.cuda.reset_peak_memory_stats()
@@ -80,8 +81,8 @@ def _reset_peak() -> float:
     return _field("VmRSS")
 
 
-def _peak() -> float:
-    if device() == "cuda":
+def _peak(gpu: bool) -> float:
+    if gpu:
         import torch
 
         return torch.cuda.max_memory_allocated() / 1024
@@ -96,7 +97,8 @@ def _field(name: str) -> int:
 def _measure(question: dict[str, object]) -> list[Speed]:
     import torch
 
-    from lsr.stages.measure import parameters_of, upscaler_of
+    from lsr.stages.evaluate import upscaler_of
+    from lsr.stages.measure import executor_of
     from lsr.store import open_store
 
     torch.set_num_threads(1)
@@ -104,22 +106,30 @@ def _measure(question: dict[str, object]) -> list[Speed]:
     config = from_plain(MeasureConfig, request.config)
     pretrained = Path(str(question["pretrained"])).read_bytes() if config.pretrained else b""
     store = open_store(str(question["store"]))
-    upscale = upscaler_of(store, request.inputs, config.evaluate, pretrained)
-    parameters = parameters_of(store, request.inputs, pretrained)
+    run = from_plain(ExecutorConfig, request.run["executor"])
+    executor = executor_of(store, request.inputs, config.evaluate.precision, run, pretrained)
+    upscale, gpu = upscaler_of(executor, config.evaluate), executor.device.type == "cuda"
+    parameters = sum(parameter.numel() for parameter in executor.network.parameters())
     side = int(str(question["side"]))
     lr = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     out = []
     for scale in question["scales"]:  # type: ignore[attr-defined]
         size = (round(side * scale), round(side * scale))
-        before = _reset_peak()
+        before = _reset_peak(gpu)
         seconds = []
         for _ in range(REPEATS + 1):
             started = time.perf_counter()
             upscale(lr, [size])
             seconds.append(time.perf_counter() - started)
-        peak = max(_peak() - before, 0) / 1024
+        peak = max(_peak(gpu) - before, 0) / 1024
         out.append(
-            Speed(scale=scale, seconds=statistics.median(seconds[1:]), peak_mib=round(peak, 1), parameters=parameters)
+            Speed(
+                scale=scale,
+                seconds=statistics.median(seconds[1:]),
+                peak_mib=round(peak, 1),
+                parameters=parameters,
+                device=executor.device.type,
+            )
         )
     return out
 

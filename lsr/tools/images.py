@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lsr.core.settings import Settings
-from lsr.stages.infer import load_version
-from lsr.store import open_store
-
-if TYPE_CHECKING:
-    from lsr.diffusion.config import SamplerConfig
-    from lsr.models.system import LatentSystem
-    from lsr.registry.versions import Version
-
-
-def _system_named(settings: Settings, model: str) -> tuple[LatentSystem, Version]:
-    from lsr.registry.aliases import resolve_for_inference
-
-    version = resolve_for_inference(open_store(settings.store), settings.mlflow, settings.prefix + model)
-    return load_version(settings.mlflow, version, str(settings.cache / "versions")), version
+from lsr.diffusion.config import SamplerConfig
+from lsr.inference.request import Size, Target
+from lsr.registry.load import load_named
 
 
 def upscale_file(
-    settings: Settings,
-    model: str,
-    image: Path,
-    output: Path,
-    *,
-    scale: float | None,
-    size: tuple[int, int] | None,
-    sampler: SamplerConfig,
+    settings: Settings, model: str, image: Path, output: Path, target: Target, sampler: SamplerConfig
 ) -> dict[str, Any]:
-    """Upscale one picture file; what was done, as plain data."""
+    """Upscale one image file; what was done, as plain data."""
     from lsr.core.encoding import container_of
     from lsr.inference.images import read_image, save_image
-    from lsr.inference.upscale import target_size, upscale
 
     read = read_image(image)
     pixels = read.rgb
-    # Before the model is loaded: an output that cannot be written is not computed.
-    container_of(output, target_size((pixels.shape[0], pixels.shape[1]), scale=scale, target=size))
-    system, version = _system_named(settings, model)
-    result = upscale(system, pixels, scale=scale, size=size, sampler=sampler)
+    # Before the model is loaded: an output that cannot be written is not begun.
+    container_of(output, target.of((pixels.shape[0], pixels.shape[1])))
+    executor, version = load_named(settings, model)
+    result = executor.upscale(pixels, target, sampler)
     save_image(result, output)
     return {
         "input": f"{pixels.shape[1]}x{pixels.shape[0]}",
@@ -55,22 +36,15 @@ def upscale_file(
 
 
 def generate_files(
-    settings: Settings,
-    model: str,
-    folder: Path,
-    *,
-    size: tuple[int, int],
-    count: int,
-    sampler: SamplerConfig,
+    settings: Settings, model: str, folder: Path, size: Size, count: int, sampler: SamplerConfig
 ) -> list[Path]:
-    """Generate `count` pictures of `size` (height, width) into `folder`."""
-    from lsr.inference.generate import generate
+    """Generate `count` images of `size` (height, width) into `folder`."""
     from lsr.inference.images import save_image
 
-    system, _ = _system_named(settings, model)
-    pictures = generate(system, size=size, count=count, sampler=sampler)
+    executor, _ = load_named(settings, model)
+    images = executor.generate(size, count, sampler)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{sampler.seed:06d}-{number:04d}.png" for number in range(count)]
-    for path, picture in zip(paths, pictures):
-        save_image(picture, path)
+    for path, image in zip(paths, images, strict=True):
+        save_image(image, path)
     return paths

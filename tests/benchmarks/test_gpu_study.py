@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.stages.test_study import tiny
 
 from benchmarks.gpu import study as command
 from benchmarks.gpu.carry import read
@@ -27,11 +26,13 @@ from lsr.core.settings import Settings, load_settings
 from lsr.data.index import read_index
 from lsr.data.manifest import Manifest
 from lsr.engine.launch import launch
+from lsr.inference.executor import Executor
 from lsr.recipes.study import StudyConfig
-from lsr.stages.measure import model_of, read_measured
+from lsr.stages.measure import read_measured, system_of
 from lsr.study.run import measure_request, questions, systems
 from lsr.study.speed import Speed
 from lsr.training.optimiser import AdamW
+from tests.study.test_study_run import tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -65,7 +66,7 @@ def measurements(settings: Settings) -> dict[str, str]:
     ctx, data, found = here(settings, Quiet(), may_make=False), refs_of(facts), {}
     for trained in systems(study, data, ctx):
         for label, evaluate in questions(study, trained):
-            outcome = launch(measure_request(study, trained, label, evaluate, data), ctx)
+            outcome = launch(measure_request(study, trained, label, evaluate, data, ctx.run), ctx)
             assert not outcome.made
             found[label] = outcome.ref.digest
     return found
@@ -160,14 +161,14 @@ def test_in_pieces_equals_in_one_and_the_results_come_back(
     assert (home.output / "small" / "table.md").read_text().startswith("# Study small")
     for trained in systems(study, refs_of(facts), ctx):
         for label, evaluate in questions(study, trained):
-            ref = launch(measure_request(study, trained, label, evaluate, refs_of(facts)), ctx).ref
+            ref = launch(measure_request(study, trained, label, evaluate, refs_of(facts), ctx.run), ctx).ref
             assert read_measured(here(home, Quiet()).store, ref).evaluation.rows
 
     for label in ("edsr", "ours"):
         command.weights(study, facts, ctx, label, 1, tmp_path / label)
         index, tensors = read_weights(tmp_path / label)
         trained = next(one for one in systems(study, refs_of(facts), ctx) if one.label == label)
-        state = model_of(ctx.store, trained.inputs)[0].state_dict()
+        state = Executor(system_of(ctx.store, trained.inputs)).network.state_dict()
         assert (index["system"], index["seed"]) == (label, 1)
         assert tensors.keys() == state.keys()
         assert all(torch.equal(tensors[n], t.bfloat16().float()) for n, t in state.items() if t.is_floating_point())
@@ -179,7 +180,7 @@ def test_training_that_runs_out_of_time_saves_its_state_and_goes_on(packed: Path
     settings = at(tmp_path / "home", packed)
     study, facts = command.carried(settings)
     assert study.edsr is not None
-    long = replace(study, edsr=replace(study.edsr, train=replace(study.edsr.train, steps=1_000_000)))
+    long = replace(study, edsr=replace(study.edsr, train=replace(study.edsr.train, images=4_000_000)))
     reached = []
     for _ in range(2):
         with pytest.raises(TrainingStoppedError, match="saved its state after step") as stopped:

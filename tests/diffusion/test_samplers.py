@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lsr.core.errors import InputError
+from lsr.core.config import from_plain
+from lsr.core.errors import ConfigError, InputError
 from lsr.core.randomness import derive_seed
+from lsr.diffusion.config import SamplerConfig, SamplerName
 from lsr.diffusion.prediction import Kind, target, to_eps, to_x0
-from lsr.diffusion.request import Sampler, network_calls, sampler_faults
 from lsr.diffusion.samplers import Denoiser, ancestral, ddim, dpm_solver, sample, steps_for
 from lsr.diffusion.schedule import Schedule
 from lsr.nn.random import normal
@@ -140,7 +141,7 @@ def _posterior(abar: float, x: Tensor) -> Tensor:
     return MEAN + math.sqrt(abar) * STD**2 / (abar * STD**2 + 1 - abar) * (x - math.sqrt(abar) * MEAN)
 
 
-def _flow_error(sampler: str, noise: Tensor, steps: int) -> float:
+def _flow_error(sampler: SamplerName, noise: Tensor, steps: int) -> float:
     """Largest error of `steps` steps against the exact flow to the last of their timesteps and the estimate there."""
     levels = _EvenLambda.alphas_cumprod
     low, high = float(levels[-1]), float(levels[steps_for(1000, steps)[-1]])
@@ -150,7 +151,8 @@ def _flow_error(sampler: str, noise: Tensor, steps: int) -> float:
     def denoise(x: Tensor, t: Tensor) -> Tensor:
         return _posterior(float(levels[t[0]]), x)
 
-    out = sample(sampler, denoise, _EvenLambda(), noise, steps)  # type: ignore[arg-type]
+    config = SamplerConfig(name=sampler, steps=steps)
+    out = sample(config, denoise, _EvenLambda(), noise)  # type: ignore[arg-type]
     return float((out - _posterior(high, there)).abs().max())
 
 
@@ -178,7 +180,7 @@ def test_the_solver_asks_once_a_step_and_returns_an_oracles_x0(steps: int) -> No
         seen.append(int(t[0]))
         return x0
 
-    assert torch.equal(sample("dpm++", oracle, SCHEDULE, torch.randn(2, 3, 4, 9), steps), x0)
+    assert torch.equal(sample(SamplerConfig(name="dpm++", steps=steps), oracle, SCHEDULE, torch.randn(2, 3, 4, 9)), x0)
     assert seen == steps_for(1000, steps)
 
 
@@ -193,29 +195,30 @@ def test_heun_is_of_second_order_and_euler_of_first() -> None:
 
 @pytest.mark.parametrize("sampler", ["heun", "euler"])
 @pytest.mark.parametrize("steps", [1, 4, 50])
-def test_flow_samplers_return_an_oracles_x0_in_the_calls_they_say(sampler: Sampler, steps: int) -> None:
+def test_flow_samplers_return_an_oracles_x0_in_the_calls_they_say(sampler: SamplerName, steps: int) -> None:
     x0, seen = torch.randn(2, 3, 4, 9), []
 
     def oracle(x_t: Tensor, t: Tensor) -> Tensor:
         seen.append(int(t[0]))
         return x0
 
-    assert torch.equal(sample(sampler, oracle, SCHEDULE, torch.randn(2, 3, 4, 9), steps), x0)
-    assert len(seen) == network_calls(sampler, steps) == (2 * steps - 1 if sampler == "heun" else steps)
+    assert torch.equal(sample(SamplerConfig(name=sampler, steps=steps), oracle, SCHEDULE, torch.randn(2, 3, 4, 9)), x0)
+    assert len(seen) == (2 * steps - 1 if sampler == "heun" else steps)
     assert sorted(set(seen), reverse=True) == steps_for(1000, steps)
 
 
 @pytest.mark.parametrize("sampler", ["dpm++", "heun", "euler"])
-def test_samplers_without_noise_do_not_depend_on_the_batch(sampler: Sampler) -> None:
+def test_samplers_without_noise_do_not_depend_on_the_batch(sampler: SamplerName) -> None:
     noise = normal([1, 2, 3], (2, 4, 6))
-    together = sample(sampler, _gaussian, SCHEDULE, noise, 12)
+    config = SamplerConfig(name=sampler, steps=12)
+    together = sample(config, _gaussian, SCHEDULE, noise)
     for i in range(3):
-        assert torch.equal(sample(sampler, _gaussian, SCHEDULE, noise[i : i + 1], 12)[0], together[i])
+        assert torch.equal(sample(config, _gaussian, SCHEDULE, noise[i : i + 1])[0], together[i])
 
 
 @pytest.mark.parametrize("kind", ["eps", "x0", "v"])
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++", "heun", "euler"])
-def test_samplers_serve_every_prediction(sampler: Sampler, kind: Kind) -> None:
+def test_samplers_serve_every_prediction(sampler: SamplerName, kind: Kind) -> None:
     """The same exact network, seen through each parameterisation, gives the same picture."""
 
     def through(x_t: Tensor, t: Tensor) -> Tensor:
@@ -224,13 +227,12 @@ def test_samplers_serve_every_prediction(sampler: Sampler, kind: Kind) -> None:
         return to_x0(kind, target(kind, x0, to_eps("x0", x0, x_t, abar), abar), x_t, abar)
 
     noise = torch.randn(2, 3, 4, dtype=torch.float64)
-    torch.testing.assert_close(
-        sample(sampler, through, SCHEDULE, noise, 20), sample(sampler, _gaussian, SCHEDULE, noise, 20)
-    )
+    config = SamplerConfig(name=sampler, steps=20)
+    torch.testing.assert_close(sample(config, through, SCHEDULE, noise), sample(config, _gaussian, SCHEDULE, noise))
 
 
 @pytest.mark.parametrize(("sampler", "eta"), [("ddim", 0), ("ddim", 1), ("dpm++", 0), ("heun", 0), ("euler", 0)])
-def test_samplers_start_from_pure_noise_where_no_signal_is_left(sampler: Sampler, eta: float) -> None:
+def test_samplers_start_from_pure_noise_where_no_signal_is_left(sampler: SamplerName, eta: float) -> None:
     """Zero-terminal schedules: at abar = 0 the exact denoiser says the mean, and samples reach the distribution."""
     schedule = Schedule("sqrt-linear", 1000, 0.0015, 0.0195, to_zero=True)
 
@@ -238,21 +240,31 @@ def test_samplers_start_from_pure_noise_where_no_signal_is_left(sampler: Sampler
         return _posterior(float(schedule.alphas_cumprod[t[0]]), x_t)
 
     noise = normal([1, 2], (20_000,)).double()
-    out = sample(sampler, denoise, schedule, noise, 1000, eta, [3, 4])
+    out = sample(SamplerConfig(name=sampler, steps=1000, eta=eta), denoise, schedule, noise, [3, 4])
     assert torch.isfinite(out).all()
     assert float(out.mean()) == pytest.approx(MEAN, abs=0.01)
     assert float(out.std()) == pytest.approx(STD, rel=0.02)
 
 
-def test_unknown_samplers_and_noise_for_the_solver_are_refused() -> None:
-    with pytest.raises(InputError, match=r"ddim, dpm\+\+, heun, euler, found 'rk4'"):
-        sample("rk4", _gaussian, SCHEDULE, torch.randn(1, 4), 5)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"eta must be 0, found 0\.5"):
-        sample("dpm++", _gaussian, SCHEDULE, torch.randn(1, 4), 5, 0.5, [1])
-
-
 @pytest.mark.parametrize("sampler", ["dpm++", "heun", "euler"])
-def test_a_request_for_noise_is_a_fault_of_samplers_that_draw_none(sampler: Sampler) -> None:
-    assert sampler_faults(sampler, 0.0) == []
-    assert sampler_faults(sampler, 0.5) == [f"sampler {sampler} draws no noise, so eta must be 0, found 0.5."]
-    assert sampler_faults("ddim", 0.5) == []
+def test_a_request_for_noise_is_a_fault_of_samplers_that_draw_none(sampler: SamplerName) -> None:
+    said = f"sampler {sampler} draws no noise, so eta must be 0, found 0.5."
+    assert SamplerConfig(name=sampler).faults() == []
+    assert SamplerConfig(name=sampler, eta=0.5).faults() == [said]
+    assert SamplerConfig(name="ddim", eta=0.5).faults() == []
+    with pytest.raises(InputError, match=r"eta must be 0, found 0\.5"):
+        sample(SamplerConfig(name=sampler, steps=5, eta=0.5), _gaussian, SCHEDULE, torch.randn(1, 4), [1])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("name", "rk4", r"name must be 'ddim', 'dpm\+\+', 'heun' or 'euler', found 'rk4'"),
+        ("steps", 0, "steps must be greater than or equal to 1, found 0"),
+        ("eta", 1.5, r"eta must be less than or equal to 1, found 1\.5"),
+        ("seed", -1, "seed must be greater than or equal to 0, found -1"),
+    ],
+)
+def test_what_no_sampler_can_do_is_refused_by_its_config(field: str, value: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        from_plain(SamplerConfig, {field: value})

@@ -13,12 +13,13 @@ from PIL import Image as Pillow
 
 from lsr.core.config import check
 from lsr.core.errors import ConfigError, InputError, IntegrityError, VersionMismatchError
+from lsr.diffusion.config import SamplerConfig
 from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.controls import degraded, remembered, shuffled
 from lsr.evaluation.protocol import Exhibit, Image, Size, bicubic, evaluate, reference_scale, resize
 from lsr.evaluation.regions import choose_regions
 from lsr.evaluation.rows import CEILING_DB, Evaluation, Row
-from lsr.inference.upscale import upscale_to_sizes
+from lsr.inference.executor import Executor
 from lsr.metrics.lpips import MIN_SIDE
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
 from lsr.models.system import LatentSystem
@@ -59,7 +60,7 @@ def test_photographs_that_were_looked_at_can_be_left_out(photos: Photos, config:
     assert list(dict.fromkeys(row.photo for row in rows)) == keys[1:3]
     with pytest.raises(InputError, match="No photograph was given"):
         evaluate(photos, {}, replace(config, skip=len(photos)))
-    with pytest.raises(ConfigError, match="skip must not be negative, found -1"):
+    with pytest.raises(ConfigError, match="skip must be greater than or equal to 0, found -1"):
         check(replace(config, skip=-1))
 
 
@@ -222,10 +223,7 @@ def test_a_latent_system_keeps_its_picture_over_the_scales(photos: Photos, confi
     )
     torch.manual_seed(0)
     system = LatentSystem(architecture).eval()
-
-    def ours(lr: Image, sizes: Sequence[Size]) -> list[Image]:
-        return upscale_to_sizes(system, lr, sizes, steps=2, eta=0.0, seed=1)
-
+    ours = Executor(system).upscaler(SamplerConfig(steps=2, seed=1))
     evaluation = evaluate(photos[:2], {"ours": ours}, replace(config, crops=1))
     assert mean(evaluation, "ours", "psnr") < mean(evaluation, "bicubic", "psnr") - 3
     assert mean(evaluation, "ours", "scale_ssim") > 0.8

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from lsr.core.errors import InputError, IntegrityError
-from lsr.inference.upscale import upscale, upscale_exact, upscale_to_sizes
+from lsr.diffusion.config import SamplerConfig
+from lsr.inference.executor import Executor
+from lsr.inference.request import Target
 from lsr.models.system import LatentSystem, load_system, pad_to_multiple, save_system
+from tests.inference.kit import upscale
 from tests.training.kit import tiny_system
 
 
@@ -42,7 +45,12 @@ def test_padding_keeps_a_constant_constant_and_a_divisible_picture_as_it_is(
 def test_what_is_not_rounded_rounds_to_what_is(system: LatentSystem) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
     sizes = [(9, 11), (3, 3)]
-    whole, exact = (f(system, picture, sizes, steps=2, seed=3) for f in (upscale_to_sizes, upscale_exact))
+    executor, sampler = Executor(system), SamplerConfig(steps=2, seed=3)
+    targets = [Target(size=size) for size in sizes]
+    (whole,), exact = (
+        executor.upscale_all([picture], targets, sampler),
+        executor.upscale_exact(picture, targets, sampler),
+    )
     for a, b in zip(whole, exact, strict=True):
         assert b.dtype == np.float32
         assert 0 <= b.min() <= b.max() <= 1

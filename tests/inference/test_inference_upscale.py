@@ -17,15 +17,20 @@ from torch import Tensor
 
 from lsr.core.errors import InputError
 from lsr.core.randomness import derive_seed
+from lsr.diffusion.config import SamplerConfig
 from lsr.diffusion.samplers import ddim
 from lsr.inference import render as render_room
 from lsr.inference import upscale as room
-from lsr.inference.upscale import condition, target_size, upscale, upscale_batch, upscale_to_sizes, windowed
+from lsr.inference.config import ExecutorConfig
+from lsr.inference.executor import Executor
+from lsr.inference.request import Target
+from lsr.inference.upscale import condition, windowed
 from lsr.inference.windows import Window
 from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.renderer import Renderer
 from lsr.models.system import LatentSystem
 from lsr.nn.random import normal
+from tests.inference.kit import picture, upscale
 from tests.training.kit import tiny_system
 
 
@@ -33,10 +38,6 @@ from tests.training.kit import tiny_system
 def system() -> LatentSystem:
     torch.set_num_threads(1)
     return tiny_system()
-
-
-def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def differ(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
@@ -60,7 +61,7 @@ def test_a_target_size_may_have_another_aspect_ratio(system: LatentSystem) -> No
 @given(h=st.integers(1, 5000), w=st.integers(1, 5000), scale=st.floats(1e-3, 6))
 @settings(max_examples=200)
 def test_the_output_side_is_the_rounded_product_and_at_least_1(h: int, w: int, scale: float) -> None:
-    height, width = target_size((h, w), scale=scale)
+    height, width = Target(scale=scale).of((h, w))
     assert abs(height - h * scale) <= 0.5 + 1e-6 or height == 1
     assert abs(width - w * scale) <= 0.5 + 1e-6 or width == 1
     assert min(height, width) >= 1
@@ -94,12 +95,20 @@ def test_a_seed_decides_everything(system: LatentSystem) -> None:
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.7])
-def test_the_batch_changes_nothing(system: LatentSystem, eta: float) -> None:
+def test_the_batch_changes_nothing(system: LatentSystem, monkeypatch: pytest.MonkeyPatch, eta: float) -> None:
     """Rounding in the last bit may move a value across the border of two levels, no more."""
-    images = np.stack([picture(4, 6, seed) for seed in range(3)])
-    together = upscale_batch(system, images, [7, 8, 9], scale=2.5, steps=3, eta=eta)
-    for i in range(3):
-        assert differ(together[i], upscale(system, images[i], scale=2.5, steps=3, eta=eta, seed=7 + i)) <= 1
+    images = [picture(4, 6, 0), picture(5, 3, 1), picture(4, 6, 2), picture(4, 6, 3), picture(4, 6, 4)]
+    sampler, target = SamplerConfig(steps=3, eta=eta, seed=7), Target(scale=2.5)
+    expected = [upscale(system, image, scale=2.5, steps=3, eta=eta, seed=7) for image in images]
+    batches: list[int] = []
+    original = LatentSystem.predict
+    monkeypatch.setattr(
+        LatentSystem, "predict", lambda self, x, *rest: batches.append(len(x)) or original(self, x, *rest)
+    )
+    together = Executor(system, ExecutorConfig(batch=3)).upscale_all(images, [target], sampler)
+    assert batches == [3] * 3 + [1] * 3 + [1] * 3, "images of one size go together, at most three"
+    for (found,), wanted in zip(together, expected, strict=True):
+        assert differ(found, wanted) <= 1
 
 
 def test_sizes_come_from_one_latent(system: LatentSystem, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,14 +117,14 @@ def test_sizes_come_from_one_latent(system: LatentSystem, monkeypatch: pytest.Mo
     calls: list[int] = []
     original = LatentSystem.predict
     monkeypatch.setattr(LatentSystem, "predict", lambda self, *a: calls.append(1) or original(self, *a))
-    together = upscale_to_sizes(system, image, sizes, steps=2, seed=5)
+    targets = [Target(size=size) for size in sizes]
+    (together,) = Executor(system).upscale_all([image], targets, SamplerConfig(steps=2, seed=5))
     assert all(np.array_equal(a, b) for a, b in zip(single, together, strict=True))
     assert len(calls) == 2
 
 
 def test_dropout_is_off(system: LatentSystem) -> None:
-    system.train()
-    first = upscale(system, picture(4, 4), scale=2.0, steps=2)
+    first = upscale(system.train(), picture(4, 4), scale=2.0, steps=2)
     assert not system.training
     assert np.array_equal(first, upscale(system, picture(4, 4), scale=2.0, steps=2))
 
@@ -123,10 +132,18 @@ def test_dropout_is_off(system: LatentSystem) -> None:
 # Windows
 
 
-def test_one_window_is_the_whole(system: LatentSystem) -> None:
+@pytest.fixture
+def windows(system: LatentSystem, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets the side in latent pixels from which windows are used."""
+    return lambda side: monkeypatch.setattr(room, "AUTOMATIC_WINDOW", side / system.config.latent_side)
+
+
+def test_one_window_is_the_whole(system: LatentSystem, windows: Callable[[int], None]) -> None:
     image = picture(8, 6)
-    whole = upscale(system, image, scale=2.0, steps=2, window=1000)
-    assert np.array_equal(upscale(system, image, scale=2.0, steps=2, window=16), whole)
+    windows(1000)
+    whole = upscale(system, image, scale=2.0, steps=2)
+    windows(16)
+    assert np.array_equal(upscale(system, image, scale=2.0, steps=2), whole)
     lr = room.to_float(image[None], torch.device("cpu"))
     with torch.no_grad():
         assert torch.equal(condition(system, lr, (32, 24), Window(16, 4)), system.condition(lr))
@@ -143,7 +160,9 @@ def test_windows_see_their_part_of_noise_and_condition(system: LatentSystem) -> 
     assert torch.allclose(blended[..., 16:, :], bottom[..., 8:, :], atol=1e-5)
 
 
-def test_no_forward_is_larger_than_a_window(system: LatentSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_forward_is_larger_than_a_window(
+    system: LatentSystem, windows: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What bounds the memory of large pictures: encoder, U-Net and D_phi in windows, f_theta in bands."""
     sides: dict[str, int] = {}
 
@@ -164,19 +183,20 @@ def test_no_forward_is_larger_than_a_window(system: LatentSystem, monkeypatch: p
     monkeypatch.setattr(
         type(encoder), "forward", lambda self, x: sides.__setitem__("encode", max(x.shape[-2:])) or forward(self, x)
     )
-    out = upscale(system, picture(20, 30), scale=7.3, steps=2, window=12)
+    windows(12)
+    out = upscale(system, picture(20, 30), scale=7.3, steps=2)
     assert out.shape == (146, 219, 3)
     assert sides["encode"] == 12 * 2
     assert sides["predict"] == sides["features"] == 12
     assert sides["_band"] <= 1000
 
 
-def test_large_pictures_get_windows_by_themselves(system: LatentSystem) -> None:
-    side = room.AUTOMATIC_WINDOW * system.config.latent_side
+def test_large_pictures_get_windows_by_themselves(system: LatentSystem, windows: Callable[[int], None]) -> None:
+    side = int(room.AUTOMATIC_WINDOW * system.config.latent_side)
     image = picture(2, side // 2 + 4)
     automatic = upscale(system, image, scale=1.0, steps=1)
-    assert np.array_equal(automatic, upscale(system, image, scale=1.0, steps=1, window=side))
-    assert not np.array_equal(automatic, upscale(system, image, scale=1.0, steps=1, window=10 * side))
+    windows(10 * side)
+    assert not np.array_equal(automatic, upscale(system, image, scale=1.0, steps=1))
 
 
 # Refusals
@@ -203,7 +223,11 @@ def test_exactly_one_of_scale_and_size(system: LatentSystem) -> None:
 
 def test_an_absurd_output_is_refused_before_any_work(system: LatentSystem) -> None:
     with pytest.raises(InputError, match="An output may have at most 1073741824 pixels, found 2000000 x 2000000"):
-        upscale(system, picture(2, 2), scale=1e6)
+        upscale(system, picture(2, 2), size=(2_000_000, 2_000_000))
+    with pytest.raises(InputError, match="found 1000000 x 1000000"):
+        Target(scale=1e6)
+    with pytest.raises(InputError, match="found 30000 x 60000"):
+        upscale(system, np.zeros((1, 2, 3), np.uint8), scale=3e4)
 
 
 @pytest.mark.parametrize(
@@ -227,19 +251,14 @@ def test_a_picture_is_uint8(system: LatentSystem, image: Any) -> None:
 
 
 def test_a_generating_model_does_not_upscale() -> None:
-    with pytest.raises(InputError, match="generates pictures and takes no LR condition"):
+    with pytest.raises(InputError, match="generates images and takes no LR image"):
         upscale(tiny_system(conditional=False), picture(2, 2), scale=2.0)
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 101}, {"eta": -0.1}, {"eta": 1.5}, {"window": 0}])
+@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 101}, {"eta": -0.1}, {"eta": 1.5}])
 def test_impossible_sampling_is_refused(system: LatentSystem, options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         upscale(system, picture(2, 2), scale=2.0, **options)
-
-
-def test_every_picture_needs_a_seed(system: LatentSystem) -> None:
-    with pytest.raises(InputError, match="one seed for each, found 2 and 1 seeds"):
-        upscale_batch(system, np.stack([picture(2, 2)] * 2), [1], scale=2.0)
 
 
 def test_the_sampler_is_a_choice_of_the_request(system: LatentSystem) -> None:
@@ -249,11 +268,11 @@ def test_the_sampler_is_a_choice_of_the_request(system: LatentSystem) -> None:
     def ask(steps: int, **request: Any) -> NDArray[np.uint8]:
         return upscale(system, image, scale=2.5, steps=steps, **request)
 
-    assert differ(ask(2, sampler="dpm++"), ask(2)) <= 1
-    assert differ(ask(6, sampler="dpm++"), ask(6)) > 0
-    assert np.array_equal(ask(6, sampler="dpm++"), ask(6, sampler="dpm++"))
+    assert differ(ask(2, name="dpm++"), ask(2)) <= 1
+    assert differ(ask(6, name="dpm++"), ask(6)) > 0
+    assert np.array_equal(ask(6, name="dpm++"), ask(6, name="dpm++"))
     with pytest.raises(InputError, match="eta must be 0"):
-        ask(6, sampler="dpm++", eta=0.5)
+        ask(6, name="dpm++", eta=0.5)
 
 
 def floats(image: NDArray[np.uint8]) -> NDArray[np.float32]:

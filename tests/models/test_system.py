@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lsr.core.errors import ConfigError, InputError, IntegrityError, VersionMismatchError
+from lsr.diffusion.config import SamplerConfig, SamplerName
 from lsr.diffusion.prediction import to_x0
-from lsr.diffusion.request import Sampler
 from lsr.diffusion.samplers import ddim, sample
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
 from lsr.models.system import LatentSystem, load_system, pad_to_multiple, save_system
@@ -71,8 +71,8 @@ def test_a_zero_terminal_system_samples_from_noise_alone() -> None:
     made = LatentSystem(replace(CONFIG, diffusion=replace(CONFIG.diffusion, zero_terminal=True), conditional=False))
     assert float(made.schedule.alphas_cumprod[-1]) == 0
     with torch.no_grad():
-        for sampler in get_args(Sampler):
-            z = sample(sampler, made.denoiser(), made.schedule, normal([1], (3, 4, 6)), 4)
+        for sampler in get_args(SamplerName):
+            z = sample(SamplerConfig(name=sampler, steps=4), made.denoiser(), made.schedule, normal([1], (3, 4, 6)))
             assert torch.isfinite(z).all()
 
 

@@ -97,9 +97,9 @@ def test_the_tuned_study_takes_the_chosen_rows_and_photographs_that_were_not_loo
 
 def test_every_system_must_see_as_many_tiles() -> None:
     with pytest.raises(ConfigError, match="edsr sees 32 tiles in training; every system must see images_seen, 11200"):
-        load_study("study-2core", {"edsr.train.steps": "2"})
+        load_study("study-2core", {"edsr.train.images": "32"})
     with pytest.raises(ConfigError, match="published sees"):
-        load_study("study-2core", {"published.joint.train.steps": "1"})
+        load_study("study-2core", {"published.joint.train.images": "1"})
 
 
 def test_a_system_can_be_left_out() -> None:
@@ -149,7 +149,7 @@ def test_every_system_of_the_gpu_study_has_at_most_30_m_parameters() -> None:
             )
     assert max(counts.values()) <= 30_000_000, counts
     assert min(counts[name] for name in ("sr3", "idm", "published", "ours")) >= 20_000_000, "the diffusion systems"
-    assert study.evaluate.steps == 200
+    assert study.evaluate.sampler.steps == 200
 
 
 def parameters(model: nn.Module) -> int:

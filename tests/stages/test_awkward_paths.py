@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from PIL import Image
 from data_prep.config import ShardConfig
 from data_prep.soundness import Sound, inspect
 from lsr.core.refs import Ref
+from lsr.core.settings import load_settings
+from lsr.diffusion.config import SamplerConfig
+from lsr.inference.request import Target
 from lsr.registry.packaging import SCRIPT, _copy_code
 from lsr.stages.evaluate import held_out
 from lsr.store import open_store
@@ -35,12 +39,11 @@ sys.path.insert(0, code)
 import lsr
 assert Path(lsr.__file__).is_relative_to(code), lsr.__file__
 
-import lsr.inference.upscale
 import pandas as pd
-lsr.inference.upscale.upscale = lambda system, image, **settings: image
 exec(compile((Path(code) / "pyfunc_model.py").read_text(), "pyfunc_model.py", "exec"))
 model = LsrModel()
-model._system = SimpleNamespace(config=SimpleNamespace(conditional=True))
+model._upscales = True
+model._executor = SimpleNamespace(upscale=lambda image, target, sampler: image)
 files = sorted(Path(folder).iterdir())
 rows = pd.DataFrame({"image": [file.read_bytes() for file in files], "scale": 1.0})
 for file, answer in zip(files, model.predict(None, rows)):
@@ -95,11 +98,12 @@ def test_the_command_line_loads_the_same_pixels(
     folder: Path, tmp_path: Path, validated: dict[str, Sound], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = type("Version", (), {"digest": "0" * 64, "__str__": lambda self: "m/1"})()
-    monkeypatch.setattr(images, "_system_named", lambda *_: (None, version))
-    monkeypatch.setattr("lsr.inference.upscale.upscale", lambda system, image, **_: image)
+    executor = SimpleNamespace(upscale=lambda image, target, sampler: image)
+    monkeypatch.setattr(images, "load_named", lambda *_: (executor, version))
+    settings = load_settings({"LSR_HOME": str(tmp_path / "home")})
     for path in folder.iterdir():
         out = tmp_path / f"{path.stem}.png"
-        report = images.upscale_file(None, "m@champion", path, out, scale=1.0, size=None, sampler=None)  # type: ignore[arg-type]
+        report = images.upscale_file(settings, "m@champion", path, out, Target(scale=1.0), SamplerConfig())
         assert np.array_equal(pixels(out.read_bytes()), pixels(validated[path.stem].data)), path.stem
         assert report["converted"] == list(validated[path.stem].changes)
 

@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import boto3
 import numpy as np
@@ -21,11 +21,12 @@ from lsr.data.manifest import Manifest
 from lsr.engine.context import Context
 from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.pictures import bicubic
-from lsr.models.system import LatentSystem
-from lsr.recipes.schema import ComputeConfig
+from lsr.inference.executor import Executor
+from lsr.recipes.run import Run
 from lsr.stages import evaluate
 from lsr.stages.evaluate import SHOWN, held_out, real_tiles
 from lsr.store import Store, open_store
+from tests.training.kit import tiny_system
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
 
@@ -82,11 +83,11 @@ def test_photographs_go_when_they_are_measured(monkeypatch: pytest.MonkeyPatch) 
             yield f"{number:02}", photo
             del photo
 
-    monkeypatch.setattr(evaluate, "upscaler", lambda system, config: bicubic)
+    monkeypatch.setattr(evaluate, "upscaler_of", lambda executor, config: bicubic)
     config = EvaluateConfig(protocol="liif-full", photos=3 * SHOWN, scales=(2.0,), metrics=())
     settings = load_settings()
-    ctx = Context(settings=settings, store=open_store(settings.store), compute=ComputeConfig())
-    measured, exhibits = evaluate._measure_upscaling(cast(LatentSystem, None), photos(), config, ctx)
+    ctx = Context(settings=settings, store=open_store(settings.store), run=Run(name="test"))
+    measured, exhibits = evaluate._measure_upscaling(Executor(tiny_system()), photos(), config, ctx)
     assert len({row.photo for row in measured.rows}) == 3 * SHOWN
     assert [exhibit.photo for exhibit in exhibits] == [f"{n:02}" for n in range(SHOWN)]
     assert sum(photo() is not None for photo in alive) == SHOWN

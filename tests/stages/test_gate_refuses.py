@@ -20,23 +20,26 @@ from safetensors.torch import save
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
 from lsr.engine.context import Context
-from lsr.engine.launch import build_request, launch
+from lsr.engine.launch import launch
 from lsr.engine.source import snapshot
-from lsr.engine.table import STEPS
+from lsr.engine.table import EVALUATE, PIPELINE, request_of
 from lsr.evaluation.controls import shuffled
 from lsr.evaluation.gate import judge
 from lsr.evaluation.protocol import evaluate
 from lsr.evaluation.verdict import Candidate
+from lsr.inference.executor import Executor
 from lsr.models.config import AutoencoderConfig, RendererConfig, UNetConfig
 from lsr.recipes.demo import DEMO_FLOOR, demo
+from lsr.recipes.run import Run, TrainRun
 from lsr.recipes.schema import Recipe
 from lsr.registry.promotion import champion, read_log
 from lsr.stages.assemble import assemble
-from lsr.stages.evaluate import held_out, upscaler
+from lsr.stages.evaluate import held_out, upscaler_of
 from lsr.stages.gate import Judged, gate
 from lsr.stages.trained import read_trained, weights_of
 from lsr.store import open_store
 from lsr.store.content import commit, put_blob
+from lsr.training.config import Cadence, TrainConfig
 from tests.stages.kit import Here
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -52,21 +55,12 @@ def small() -> Recipe:
     """
     base = demo()
 
-    def cut(train: Any, steps: int, lr: float = 2e-3) -> Any:
-        return replace(
-            train,
-            steps=steps,
-            batch=8,
-            lanes=1,
-            lr=lr,
-            ema=0.95,
-            log_every=50,
-            picture_every=0,
-            checkpoint_every=100_000,
-        )
+    def cut(train: TrainConfig, steps: int, lr: float = 2e-3) -> TrainConfig:
+        return replace(train, images=8 * steps, batch=8, lr=lr, ema=0.95)
 
     architecture = AutoencoderConfig(channels=16, multipliers=(1, 2), blocks=1, latent_channels=8, mid_attention=False)
     unet = UNetConfig(channels=32, multipliers=(1, 2), blocks=1, attention_factors=())
+    sampler = replace(base.evaluate.sampler, steps=2)
     return replace(
         base,
         name="small",
@@ -76,8 +70,7 @@ def small() -> Recipe:
         decoder=replace(base.decoder, renderer=RendererConfig(hidden=(32, 32)), train=cut(base.decoder.train, 1600)),
         denoise=replace(base.denoise, unet=unet, train=cut(base.denoise.train, 1000)),
         joint=replace(base.joint, train=cut(base.joint.train, 80, 5e-4)),
-        evaluate=replace(base.evaluate, scales=(2.7, 4.0), crops=1, photos=6, steps=2),
-        compute=replace(base.compute, workers=1),
+        evaluate=replace(base.evaluate, scales=(2.7, 4.0), crops=1, photos=6, sampler=sampler),
         infer=None,
     )
 
@@ -91,11 +84,12 @@ class Line:
     home: Path
 
 
-def context(recipe: Recipe, home: Path) -> Context:
+def context(home: Path) -> Context:
     store = f"file://{home}/store"
     settings = Settings(home=home, store=store, mlflow=f"sqlite:///{home}/mlflow.db")
     # No worker: training stages run in this process.
-    return Here(settings=settings, store=open_store(store), compute=replace(recipe.compute, workers=0), line="gate")
+    run = Run(name="test", train=TrainRun(workers=0, every=Cadence(log=50, image=0, checkpoint=100_000)))
+    return Here(settings=settings, store=open_store(store), run=run, line="gate")
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +97,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Line:
     """The line up to *evaluate*, trained once for the module."""
     torch.set_num_threads(1)
     recipe, home = small(), tmp_path_factory.mktemp("gate") / "home"
-    ctx = context(recipe, home)
+    ctx = context(home)
     refs = {"snapshot": snapshot(recipe.source, ctx)}
     with ctx._stack:
-        for name, step in STEPS.items():
-            refs[name] = launch(build_request(name, recipe, {i: refs[i] for i in step.inputs}), ctx).ref
+        for name, stage in PIPELINE.items():
+            refs[name] = launch(request_of(stage, recipe, ctx.run, {i: refs[i] for i in stage.inputs}), ctx).ref
     return Line(recipe, refs, home)
 
 
@@ -116,7 +110,7 @@ def line(trained: Line, tmp_path: Path) -> Iterator[tuple[Line, Context]]:
     """A copy of the trained line with a registry and a promotion log of its own."""
     home = tmp_path / "home"
     shutil.copytree(trained.home, home)
-    ctx = context(trained.recipe, home)
+    ctx = context(home)
     with ctx._stack:
         yield replace(trained, home=home), ctx
 
@@ -129,8 +123,8 @@ def spoilt(line: Line, ctx: Context, spoil: Callable[[str, torch.Tensor], torch.
     manifest = replace(whole, weights={**whole.weights, "ema": blob}).to_bytes()
     joint = commit(ctx.store, kind="joint", key="5" * 64, directory="models/joint", manifest=manifest)
     refs = {**line.refs, "joint": joint}
-    inputs = {name: refs[name] for name in STEPS["evaluate"].inputs}
-    return {**refs, "evaluate": launch(build_request("evaluate", line.recipe, inputs), ctx).ref}
+    inputs = {name: refs[name] for name in EVALUATE.inputs}
+    return {**refs, "evaluate": launch(request_of(EVALUATE, line.recipe, ctx.run, inputs), ctx).ref}
 
 
 def untrained(line: Line, ctx: Context) -> Callable[[str, torch.Tensor], torch.Tensor]:
@@ -192,7 +186,7 @@ def test_a_system_that_is_given_another_pictures_condition_is_refused(line: tupl
     trained, ctx = line
     config = trained.recipe.evaluate
     photos = list(held_out(ctx.store, trained.refs["shard"], ctx.settings.cache))
-    ours = upscaler(assemble(ctx.store, trained.refs).eval(), config)
+    ours = upscaler_of(Executor(assemble(ctx.store, trained.refs)), config)
     asked: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
 
     def listening(lr: Any, sizes: Any) -> Any:

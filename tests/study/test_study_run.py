@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from lsr.core.settings import Settings
+from lsr.diffusion.config import SamplerConfig
 from lsr.engine.context import Context
 from lsr.models.baselines.config import EdsrConfig, LiifConfig
 from lsr.models.config import RendererConfig
+from lsr.recipes.run import Run, TrainRun
 from lsr.recipes.schema import JointStage
 from lsr.recipes.study import Lever, StudyConfig
 from lsr.recipes.study_2core import study as full_study
@@ -29,7 +31,7 @@ SEEN = 32
 
 
 def few(train: TrainConfig, share: int = 1) -> TrainConfig:
-    return replace(train, steps=SEEN // share // 4, batch=4, lanes=1, warmup=0)
+    return replace(train, images=SEEN // share, batch=4, warmup=0)
 
 
 def tiny() -> StudyConfig:
@@ -45,7 +47,6 @@ def tiny() -> StudyConfig:
         quarters(full.ours),
         source=replace(full.ours.source, uri="set:photos", name="photos"),
         tile=replace(full.ours.tile, max_per_image=3),
-        compute=replace(full.ours.compute, workers=1),
     )
     assert full.edsr is not None
     assert full.liif is not None
@@ -66,7 +67,7 @@ def tiny() -> StudyConfig:
         realesrgan=False,
         seeds=(1, 2),
         images_seen=SEEN,
-        evaluate=replace(full.evaluate, photos=2, steps=2, scales=(2.7, 4.0, 5.5), metrics=()),
+        evaluate=replace(full.evaluate, photos=2, sampler=SamplerConfig(steps=2), scales=(2.7, 4.0, 5.5), metrics=()),
         few_steps=1,
         many_steps=4,
         resamples=100,
@@ -85,8 +86,8 @@ def context(tmp_path: Path) -> Context:
     torch.set_num_threads(1)
     store = f"file://{tmp_path}/store"
     settings = Settings(home=tmp_path, store=store, mlflow=f"sqlite:///{tmp_path}/mlflow.db")
-    compute = replace(tiny().ours.compute, workers=0)
-    return Here(settings=settings, store=open_store(store), compute=compute, line="study")
+    run = Run(name="test", train=TrainRun(workers=0))
+    return Here(settings=settings, store=open_store(store), run=run, line="study")
 
 
 def test_a_study_trains_measures_and_writes_and_is_not_made_twice(

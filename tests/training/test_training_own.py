@@ -46,7 +46,7 @@ def test_none_is_the_stages_own() -> None:
 
 
 def test_an_added_term_trains_and_is_logged(losses: str, fit: Callable[..., TrainResult]) -> None:
-    config = TrainConfig(steps=20, batch=8, lanes=4, checkpoint_every=10, log_every=5)
+    config = TrainConfig(images=160, batch=8)
     plain = fit(Regression(), key="plain", config=config)
     tracker = RecordingTracker()
     extended = with_own(Regression(), f"{losses}:Decay")
@@ -70,5 +70,5 @@ def test_what_is_no_objective_is_named(losses: str, name: str, says: str) -> Non
 
 
 def test_a_name_of_another_form_is_a_recipe_fault() -> None:
-    faults = TrainConfig(steps=1, objective="their_losses.Decay").faults()
+    faults = TrainConfig(images=1, objective="their_losses.Decay").faults()
     assert faults == ["objective must be package.module:callable, or null for none, found 'their_losses.Decay'."]
