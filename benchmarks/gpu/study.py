@@ -33,7 +33,7 @@ from lsr.engine.launch import launch
 from lsr.inference.baselines import Comparator
 from lsr.recipes.study import StudyConfig, load_study
 from lsr.stages.measure import system_of
-from lsr.study.run import data_of, measure_request, questions, systems
+from lsr.study.systems import data_of, measure_request, questions, systems
 
 IN_BYTES = 30 * MIB
 OUT_BYTES = 16 * MIB

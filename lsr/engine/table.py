@@ -212,7 +212,7 @@ BASELINE = Stage(
     resources=lambda run: run.train.driver,
     seeded=True,
 )
-"""Training of a comparator. Its config comes from a study (lsr/study/run.py), not from a recipe."""
+"""Training of a comparator. Its config comes from a study (lsr/study/systems.py), not from a recipe."""
 
 MEASURE = Stage(
     name="measure",

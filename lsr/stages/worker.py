@@ -41,13 +41,13 @@ class _NoTracker:
     def image(self, name: str, step: int, array: Any) -> None: ...
 
 
-def _log(store: Store, request: Request, plain: dict[str, Any], world: World) -> Log:
+def _log(store: Store, request: Request, plain: dict[str, Any], here: dict[str, str]) -> Log:
     return Log(
         store,
         request,
         attempt=plain["fencing"],
         submission=plain["submission"],
-        environment=environment(world),
+        environment=here,
         ids=plain["ids"],
     )
 
@@ -67,7 +67,8 @@ def run_worker(
     training = build(Setup(request, store, Path(plain["cache"])), config)
     world = World.here("cuda" if run.worker.gpus > 0 else "cpu")
     tracker = MlflowTracker(plain["tracking"], plain["run"]) if rank == 0 and plain["run"] else None
-    log = _log(store, request, plain, world) if rank == 0 else None
+    here = environment(world, config.train.batch, run.micro_batch)
+    log = _log(store, request, plain, here) if rank == 0 else None
     try:
         with stop_on_sigterm() as stop_requested:
             result = train(

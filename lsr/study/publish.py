@@ -24,17 +24,18 @@ from lsr.report.study_page import Asked, page
 from lsr.stages.measure import Measured
 from lsr.store import Store
 from lsr.store.content import get_blob
-from lsr.study.run import PRETRAINED, UNALIGNED, StudyResult
 from lsr.study.speed import Speed, speed_of
+from lsr.study.systems import PRETRAINED, UNALIGNED
 
 SPEED_SCALES = (4.0, 8.0)
 
 
 def write(
-    study: StudyConfig, measured: dict[str, list[Measured]], requests: dict[str, Request], ctx: Context
-) -> StudyResult:
-    """Write and log the study's files. requests: one measurement a label, for the speed of that system."""
-    folder = ctx.settings.output / study.name
+    folder: Path, study: StudyConfig, measured: dict[str, list[Measured]], requests: dict[str, Request], ctx: Context
+) -> list[Path]:
+    """Write and log the study's files; returns their paths. requests: one measurement per label, for the speed of that
+    system.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     evaluations = {label: [one.evaluation for one in seeds] for label, seeds in measured.items()}
     how = Resampling(confidence=study.confidence, resamples=study.resamples)
@@ -53,7 +54,7 @@ def write(
         paths.append(folder / name)
         paths[-1].write_bytes(data)
     _log(study, requests, paths, ctx)
-    return StudyResult(folder=folder, files=paths, measured=measured)
+    return paths
 
 
 def asked(study: StudyConfig) -> Asked:
