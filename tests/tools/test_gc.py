@@ -141,7 +141,7 @@ def test_what_is_deleted_is_what_brute_force_calls_unreached(found: tuple[Memory
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     monkeypatch.setenv("LSR_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("lsr.registry.versions.every_version", lambda uri: [])
-    yield load_settings()
+    return load_settings()
 
 
 def age(told: Settings, days: float = 30) -> None:
