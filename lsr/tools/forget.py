@@ -19,13 +19,14 @@ from lsr.core.errors import ConflictError, NotFoundError
 from lsr.core.settings import Settings
 from lsr.data.cache import shards_in
 from lsr.data.manifest import REFUSALS
+from lsr.engine.table import MEASURE
 from lsr.registry.images import SUFFIXES, delete_images, images_of
 from lsr.stages.register import REFS
 from lsr.store import Store, open_store
 from lsr.store.actions import ACTIONS
 from lsr.store.records import parse_record
 from lsr.store.roots import digest_in
-from lsr.tools.holdings import Found, Holding, search
+from lsr.tools.holdings import Found, Holding, photo_of, search
 from lsr.tools.orphans import Orphan, orphans
 from lsr.tools.reach import RUNS, living_leases
 from lsr.tools.sources import in_sources
@@ -36,7 +37,7 @@ from lsr.tools.takedowns import Takedown, name_digest, takedowns_of, write_taked
 class _Case:
     """All that is known of one request. touched: path, or "" for one that is gone, by digest of every result made with
     the photos. orphaned: blobs that no record names, with the photos or with unknown pictures. actions: keys of the
-    runs that worked on them, with what each was called for. versions: number by name, with the run that made each.
+    runs that worked on them, each with the study that it worked for, if any. versions: MLflow run by version.
     """
 
     found: Found
@@ -80,7 +81,7 @@ def delete(settings: Settings, names: Sequence[str], within: str = "") -> dict[s
     """
     store = open_store(settings.store)
     case = _case(store, settings, names, within)
-    if not case.found.photos and not case.orphaned:
+    if not case.found.photos:
         raise NotFoundError(f"No data set of {store.uri} holds {', '.join(names)}; nothing was deleted.")
     _refuse_working_runs(store, case)
     write_takedown(
@@ -93,7 +94,8 @@ def delete(settings: Settings, names: Sequence[str], within: str = "") -> dict[s
         versions=sorted(case.versions),
     )
     files, remains = in_sources(store, settings, case.found.sources)
-    blobs = _blobs(case)
+    blobs, kept_back = _blobs(case, bool(living_leases(store, time.time())))
+    remains += kept_back
     # Root records first: a result without its record does not exist, whereas one without its blobs is broken.
     kept = sorted({key for source in case.found.sources for key in copies(store, source)})
     gone = [*case.found.removed, *blobs, *kept]
@@ -117,16 +119,20 @@ def _case(store: Store, settings: Settings, names: Sequence[str], within: str) -
     known = {name: _photos_for(name, before) for name in names}
     found = search(store, names, within, known)
     orphaned = [one for one in orphans(store, found.roots.values()) if _concerns(one, found, names)]
-    fresh = {photo: source for one in orphaned for photo, source in (one.photos or {}).items() if source in names}
-    if fresh:
-        photos = found.photos | fresh.keys()
-        unknown = [name for name in found.unknown if name not in fresh.values()]
-        found = replace(found, photos=photos, unknown=unknown, sources=found.sources | set(fresh.values()))
+    asked = {photo_of(name) for name in names}
+    held = {photo: source for one in orphaned for photo, source in (one.photos or {}).items()}
+    fresh = {photo: source for photo, source in held.items() if source in names or photo in asked}
+    if fresh.keys() - found.photos:
+        unknown = [name for name in found.unknown if name not in fresh.values() and photo_of(name) not in fresh]
+        sources = found.sources | {source for source in fresh.values() if source}
+        found = replace(found, photos=found.photos | fresh.keys(), unknown=unknown, sources=sources)
+        # Its tiles and pictures, which do not say the source's name, too.
         orphaned = [one for one in orphans(store, found.roots.values()) if _concerns(one, found, names)]
     earlier = takedowns_of(store, names, sorted(found.photos))
-    seeds = {digest_in(path) for path in found.removed} | {digest for one in earlier for digest in one.digests}
-    touched = _descendants(found, seeds)
-    actions = _actions(store, found, seeds) | {key: "" for one in earlier for key in one.actions}
+    gone = {digest_in(path) for path in found.removed}
+    touched = _descendants(found, gone | {digest for one in earlier for digest in one.digests})
+    actions = {key: "" for one in earlier for key in one.actions}
+    actions |= _actions(store, found, gone | {digest for one in earlier for digest in one.removed})
     return _Case(
         found=found,
         earlier=earlier,
@@ -147,7 +153,8 @@ def _concerns(orphan: Orphan, found: Found, names: Collection[str]) -> bool:
     """Whether an orphan holds one of the photos; one that cannot be looked into may."""
     if orphan.photos is None:
         return bool(found.photos)
-    return bool(found.photos & orphan.photos.keys() or set(names) & set(orphan.photos.values()))
+    asked = found.photos | {photo_of(name) for name in names}
+    return bool(asked & orphan.photos.keys() or set(names) & set(orphan.photos.values()))
 
 
 def _descendants(found: Found, seeds: set[str]) -> dict[str, str]:
@@ -161,8 +168,8 @@ def _descendants(found: Found, seeds: set[str]) -> dict[str, str]:
 
 
 def _actions(store: Store, found: Found, seeds: set[str]) -> dict[str, str]:
-    """Name of the request, "" where it is not known, by key of the actions that made one of the results `seeds`, or
-    that took one as an input, finished or not: their runs have images.
+    """By key of the actions that made one of the results `seeds` or took one as an input, finished or not, because
+    their runs have images: the name of the study that asked, "" for others.
     """
     by_digest = {digest_in(path): record for path, record in found.roots.items()}
     keys: dict[str, str] = {}
@@ -175,7 +182,7 @@ def _actions(store: Store, found: Found, seeds: set[str]) -> dict[str, str]:
         if info.key.endswith("/request.json"):
             request = parse_record(store.read(info.key), f"{store.uri}/{info.key}")
             if request["key"] in keys or seeds & {ref["digest"] for ref in request["inputs"].values()}:
-                keys[request["key"]] = request["name"]
+                keys[request["key"]] = request["name"] if request["stage"] == MEASURE.name else ""
     return keys
 
 
@@ -196,8 +203,8 @@ def _refuse_working_runs(store: Store, case: _Case) -> None:
     busy = sorted(living & case.actions.keys())
     if busy:
         raise ConflictError(
-            f"A run works with this photo now: action {busy[0][:12]} ({case.actions[busy[0]] or 'unnamed'}). End it or "
-            "wait for it, then run the command again; nothing was deleted."
+            f"A run works with this photo now: action {busy[0][:12]}. End it or wait for it, then run the command again; "
+            "nothing was deleted."
         )
 
 
@@ -205,9 +212,10 @@ def _removed_before(case: _Case) -> set[str]:
     return {digest for takedown in case.earlier for digest in takedown.removed}
 
 
-def _blobs(case: _Case) -> list[str]:
-    """Blobs to delete: the photos' shards and indices; the lists of rejected files, which name their copies; all of
-    other results that show them, unless a result that stays names them, too; orphans.
+def _blobs(case: _Case, busy: bool) -> tuple[list[str], list[str]]:
+    """Blobs to delete, and sentences about what is left. Deleted are the photos' shards and indices; the lists of
+    rejected files, which name their copies; all of other results that show them, unless a result that stays names
+    them, too; orphans. busy: whether any run works, which may be about to name an orphan that says no photo.
     """
     found = case.found
     removed = set(found.removed)
@@ -216,7 +224,10 @@ def _blobs(case: _Case) -> list[str]:
     lists = {found.roots[path].blobs.get(REFUSALS) for path in removed}
     others = {blob.path for path in found.shown for blob in found.roots[path].blobs.values()}
     others |= {blob.path for blob in lists if blob is not None}
-    return sorted(shards | (others - stay) | {orphan.path for orphan in case.orphaned})
+    unsaid = {orphan.path for orphan in case.orphaned if orphan.photos is None}
+    loose = {orphan.path for orphan in case.orphaned} - (unsaid if busy else set())
+    left = [f"{path} may show it, and a run is working; run the command again when none is." for path in sorted(unsaid)]
+    return sorted(shards | (others - stay) | loose), left if busy else []
 
 
 def _for_people(settings: Settings, case: _Case) -> Iterator[Path]:

@@ -60,9 +60,7 @@ def photo_of(key: str) -> str:
     return match[1] if match else key
 
 
-def search(
-    store: Store, names: Sequence[str], within: str = "", also: Mapping[str, Sequence[str]] | None = None
-) -> Found:
+def search(store: Store, names: Sequence[str], within: str, also: Mapping[str, Sequence[str]]) -> Found:
     """Where the photos `names` are. names: keys of photos or of their tiles, or names of files in their source.
 
     within: name or manifest path of the data set that names of files are looked up in; "" for all. also: keys of
@@ -77,8 +75,9 @@ def search(
     photos, unknown = set[str](), []
     looked_up = _photos_by_source(store, {path: one for path, one in sets.items() if within in ("", path, one.name)})
     present = {key for by_set in looked_up.values() for key in by_set} | _all_photos(store, sets, within)
+    present |= {key for record in roots.values() for key in record.extra.get(PHOTOS, ())}
     for name in names:
-        known = set((also or {}).get(name, ()))
+        known = set(also.get(name, ()))
         if match := _KEY.fullmatch(name):
             known |= {match[1]} & present
         else:
