@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from lsr.core.errors import RunFailedError
+from lsr.core.progress import Quiet
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
 from lsr.engine.request import Request
@@ -94,12 +95,16 @@ def _make_by_job(request: Request, ctx: Context) -> Ref:
     ctx.store.write(_request_key(request.key), request.to_bytes())
     address = ctx.settings.ray_jobs
     assert address is not None
+    # A flow that nobody watches asks for no log: the cluster keeps it.
+    quiet = isinstance(ctx.progress, Quiet)
     run_job(
         address,
         entrypoint=f"python -m lsr.engine.run {ctx.store.uri}/{_request_key(request.key)}",
         name=f"{request.stage}-{request.key[:12]}",
         env=ctx.job_environment(),
-        on_log=ctx.job_log,
+        resources=stage_named(request.stage).resources(ctx.run),
+        start_within=ctx.run.start_within,
+        on_log=None if quiet else ctx.job_log,
         accept=lambda: _whole(ctx.store, request.key) is not None,
     )
     ref = lookup(ctx.store, request.key)

@@ -19,6 +19,7 @@ from lsr.core.canonical import action_key, canonical_json
 from lsr.core.config import as_plain
 from lsr.core.errors import ConfigError, InputError, IntegrityError, RunFailedError
 from lsr.core.refs import Ref
+from lsr.core.settings import cache_of_worker
 from lsr.data.manifest import Manifest, ShardRow, load_manifest
 from lsr.engine.context import Context
 from lsr.engine.launch import launch
@@ -99,9 +100,9 @@ class _Input:
     image: Image
 
 
-def _open(uri: str, version: Version, cache: Path, config: InferConfig, run: ExecutorConfig) -> Executor:
+def _open(uri: str, version: Version, shared: str | None, config: InferConfig, run: ExecutorConfig) -> Executor:
     """The version on its device. Raises InputError for a request that it cannot answer, whatever the image."""
-    executor = load_version(uri, version, cache, run, config.precision)
+    executor = load_version(uri, version, versions_in(cache_of_worker(shared)), run, config.precision)
     executor.check(config.sampler)
     return executor
 
@@ -220,14 +221,13 @@ def make(request: Request, job: InferJob, ctx: Context, lease: Lease) -> Ref:
 def _map_shards(images: Manifest, digest: str, version: Version, config: InferConfig, ctx: Context) -> Manifest:
     # Before any worker starts: a scale that no image of one pixel could have.
     Target(scale=config.scale)
-    cache = versions_in(ctx.settings)
     done: list[Done] = ctx.map(
         partial(_upscale_shard, store=ctx.store.uri, config=config),
         _first(images, config.limit),
         ctx.run.infer,
         "infer",
         "shards",
-        setup=partial(_open, ctx.settings.mlflow, version, cache, config, ctx.run.executor),
+        setup=partial(_open, ctx.settings.mlflow, version, ctx.shared_cache(), config, ctx.run.executor),
         label=lambda part: f"shard {part[0].sha256[:12]}",
     )
     failed = [one for shard in done for one in shard.failed]

@@ -6,10 +6,13 @@ The workers' side is `worker.py`; checkpoints and weights go to the store from t
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 from lsr.cluster.train import Worker, fit
 from lsr.core.config import as_plain
-from lsr.core.progress import follow
+from lsr.core.progress import Quiet, follow
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
 from lsr.engine.request import Request
@@ -44,23 +47,22 @@ def train_stage(
         tracker = ctx.tracker(run)
         tracker.params(as_plain(config))
         tracker.inputs(request.inputs, ctx.store.uri)
-        watched = ctx.settings.home / "progress" / f"{request.key[:12]}.json"
-        with follow(watched, ctx.progress, request.stage, config.train.steps, "steps"):
+        with _shown(request, config, ctx) as watched:
             result = fit(
                 work,
                 {
                     "request": request.as_dict(),
                     "store": ctx.store.uri,
-                    "cache": str(ctx.settings.cache),
+                    "cache": ctx.shared_cache(),
                     "tracking": ctx.settings.mlflow,
                     "run": run,
                     "fencing": lease.attempt.fencing,
                     "siblings": sorted(siblings),
-                    "progress": str(watched),
+                    "progress": watched,
                 },
                 workers=ctx.run.train.workers,
-                cpus_per_worker=ctx.run.train.worker.cpus,
-                gpus_per_worker=ctx.run.train.worker.gpus,
+                needs=ctx.run.train.worker,
+                start_within=ctx.run.start_within,
                 name=lease.attempt.submission_id,
                 storage=ctx.ray_storage,
                 max_failures=ctx.run.train.max_failures,
@@ -85,6 +87,21 @@ def train_stage(
         tracker.text("run.json", json.dumps(result, indent=2, sort_keys=True))
         tracker.tags({"lsr.result": ref.digest, "lsr.attempt": lease.attempt.submission_id})
     return ref
+
+
+@contextmanager
+def _shown(request: Request, config: TrainStage, ctx: Context) -> Iterator[str | None]:
+    """Show the workers' progress; yields the key under which rank 0 writes it, None where nobody looks."""
+    if isinstance(ctx.progress, Quiet):
+        yield None
+        return
+    key = f"runs/{request.key}/progress.json"
+    ctx.store.delete(key)
+    try:
+        with follow(partial(ctx.store.read, key), ctx.progress, request.stage, config.train.steps, "steps"):
+            yield key
+    finally:
+        ctx.store.delete(key)
 
 
 MEASURED = ("images_per_second", "data_wait", "peak_rss")

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
+from lsr.cluster.train import worker_device
 from lsr.core.config import from_plain
-from lsr.core.progress import FileProgress, Quiet
+from lsr.core.progress import Progress, Quiet, RelayedProgress
+from lsr.core.settings import cache_of_worker
 from lsr.core.stopping import stop_on_sigterm
 from lsr.engine.request import Request
 from lsr.recipes.run import Run
 from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage
 from lsr.registry.tracking import MlflowTracker
-from lsr.stages.setup import Setup, Training, lanes_of
-from lsr.store import open_store
+from lsr.stages.setup import Setup, Training
+from lsr.store import Store, open_store
 from lsr.training.checkpoints import Checkpoints
 from lsr.training.loop import train
 from lsr.training.own import with_own
@@ -39,6 +41,11 @@ class _NoTracker:
     def image(self, name: str, step: int, array: Any) -> None: ...
 
 
+def _progress(store: Store, key: str | None) -> Progress:
+    """Progress under `key` of the store, which the driver reads wherever this rank runs."""
+    return Quiet() if key is None else RelayedProgress(partial(store.write, key))
+
+
 def run_worker(
     build: Callable[[Setup, S], Training], stage: type[S], plain: dict[str, Any], rank: int
 ) -> dict[str, Any] | None:
@@ -51,7 +58,7 @@ def run_worker(
     run = from_plain(Run, request.run).train
     config = from_plain(stage, request.config)
     store = open_store(plain["store"])
-    training = build(Setup(request, run, store, Path(plain["cache"])), config)
+    training = build(Setup(request, store, cache_of_worker(plain["cache"])), config)
     tracker = MlflowTracker(plain["tracking"], plain["run"]) if rank == 0 and plain["run"] else None
     try:
         with stop_on_sigterm() as stop_requested:
@@ -60,20 +67,18 @@ def run_worker(
                 training.source,
                 config.train,
                 run.every,
-                lanes=lanes_of(config.train, run),
+                micro_batch=run.micro_batch,
                 seed=request.seed,
                 stage=request.stage,
-                world=World.here("cuda" if run.worker.gpus > 0 else "cpu"),
+                world=World.here(worker_device(run.worker.gpus)),
                 checkpoints=Checkpoints(store, request.key, plain["fencing"]),
                 siblings=plain["siblings"],
                 tracker=tracker or _NoTracker(),
-                progress=FileProgress(Path(plain["progress"])) if rank == 0 else Quiet(),
+                progress=_progress(store, plain["progress"] if rank == 0 else None),
                 stop_requested=stop_requested,
             )
     finally:
-        close = getattr(training.source, "close", None)
-        if close is not None:
-            close()
+        training.source.close()
         if tracker is not None:
             tracker.close()
     if result is None:

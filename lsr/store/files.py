@@ -1,7 +1,4 @@
-"""Files that appear complete or not at all, what killed writers leave of them, and file-system errors as sentences.
-
-Standard library, lsr.core and lsr.store.owner only.
-"""
+"""Files that appear complete or not at all, what killed writers leave of them, and file-system errors as sentences."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lsr.core.errors import StoreError
-from lsr.store.owner import process_token, token_ended
+from lsr.core.processes import process_token, token_ended
 
 ABANDONED_SECONDS = 24 * 3600
 """Age from which an unlocked unfinished file counts as left behind when its owner cannot be seen from here."""
@@ -85,7 +82,7 @@ def finish(file: BinaryIO) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove unfinished files whose process on this machine has ended, by pid and start time.
+    """Remove unfinished files whose process on this machine has ended.
 
     Those of another machine or container go when nobody has written to them for ABANDONED_SECONDS and nobody holds
     their lock, which a living writer does.
