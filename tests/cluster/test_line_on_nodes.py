@@ -7,15 +7,14 @@ a worker trains on the CPU, over gloo.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lsr.cluster import train
+from lsr.cluster.job_client import ray_client
 from lsr.cluster.session import ray_session
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
@@ -96,8 +95,36 @@ def whole_line(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
     return refs
 
 
+@contextmanager
+def head_without_cpus() -> Iterator[tuple[str, str]]:
+    """Nodes as infra/kuberay has them: a head that holds no work and a node with one GPU. Yields the address of the
+    job server and the id of the node that works.
+    """
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": True, "dashboard_port": 0}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        node = cluster.add_node(num_cpus=12, num_gpus=1)
+        yield f"http://{cluster.webui_url}", node.unique_id if hasattr(node, "unique_id") else node.node_id
+    finally:
+        cluster.shutdown()
+
+
 def test_the_run_cluster_on_a_node_with_eight_gpus(nodes_home: Path, tmp_path: Path) -> None:
     """Eight workers train on a GPU each; 32 tasks, and 8 encoders, become as many as the node holds."""
     with ray_session(tmp_path, cpus=40, gpus=8), open_context(settings(tmp_path), load_run("cluster")) as ctx:
         whole_line(tiny(), ctx)
     assert not nodes_home.exists(), "workers on this machine share its cache"
+
+
+def test_the_run_one_gpu_through_jobs_on_a_cluster_whose_head_has_no_cpu(nodes_home: Path, tmp_path: Path) -> None:
+    """*evaluate*'s job takes the GPU itself; the jobs of the others leave it to their workers."""
+    with head_without_cpus() as (address, node):
+        with open_context(settings(tmp_path, ray_jobs=address), load_run("one-gpu")) as ctx:
+            whole_line(tiny(), ctx)
+        jobs = ray_client(address).list_jobs()
+    assert sorted(job.submission_id.split("-")[0] for job in jobs) == sorted([*PIPELINE, "shard", "infer"])
+    assert {job.driver_node_id for job in jobs} == {node}, "no job's own process ran on the head"
+    assert (nodes_home / "cache").exists(), "workers of a cluster use their own cache"
+    assert not list((tmp_path / "client").rglob("versions/*")), "and not that of the client"
