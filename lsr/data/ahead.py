@@ -22,8 +22,8 @@ HOLD_SECONDS = 1.0
 class Ahead:
     """Calls `ready(row)` for shards that will be read, several at a time. room: bytes that they may have together.
 
-    The first wait until shards are wanted again, at most HOLD_SECONDS: what is read in between, by ranges, is the lane
-    that a resumed run waits for, and whole shards would take the network, the disk and the processor from it.
+    The first wait until shards are wanted again, at most HOLD_SECONDS: what is read in between, by ranges, is the
+    batch that a resumed run waits for, and whole shards would take the network, the disk and the processor from it.
     """
 
     def __init__(self, ready: Callable[[ShardRow], None], room: int | None = None) -> None:

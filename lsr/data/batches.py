@@ -1,7 +1,7 @@
-"""The training source: lanes of a global batch as tensors.
+"""The training source: ranges of positions of the sample order as tensors.
 
-Lane l of step s holds positions s * batch + l * b ... + b - 1 with b = batch / lanes; what it contains is a pure
-function of (data set, order, step, lane), so prefetching, world size and resuming cannot change it.
+What a position holds is a pure function of (data set, order, position), so prefetching, world size, micro-batches and
+resuming cannot change it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lsr.core.errors import InputError, IntegrityError
 from lsr.core.pixels import decode_rgb
-from lsr.data.order import SampleOrder, lane_positions, lane_size
+from lsr.data.order import SampleOrder
 from lsr.data.pixels import picture_of
 from lsr.data.prefetch import Batch, Prefetcher
 from lsr.data.shards import SampleReader
@@ -66,45 +66,48 @@ def _tiles(reader: SampleReader, indices: list[int]) -> Tensor:
 
 
 class TileSource:
-    """Lanes of tiles: "position" int64 [b] and "tile" uint8 [b, 3, S, S].
+    """Batches of tiles: "position" int64 [b] and "tile" uint8 [b, 3, S, S].
 
-    Raises InputError for a data set that holds no tiles, IntegrityError for an order of another data set.
+    batch: samples per global batch, by which the ranges to come are guessed. Raises InputError for a data set that
+    holds no tiles, IntegrityError for an order of another data set.
     """
 
-    def __init__(self, reader: SampleReader, order: SampleOrder, batch: int, lanes: int) -> None:
+    def __init__(self, reader: SampleReader, order: SampleOrder, batch: int) -> None:
         _require_kind(reader, "tiles")
         _require_order(reader, order)
-        lane_size(batch, lanes)
-        self._reader, self._order, self._batch, self._lanes = reader, order, batch, lanes
-        self._prefetcher = Prefetcher(self._make)
+        self._reader, self._order = reader, order
+        self._prefetcher = Prefetcher(self._make, batch)
 
-    def lane(self, step: int, lane: int) -> Batch:
-        """Lane `lane` of step `step`. Raises IntegrityError naming the shard and key that cannot be read."""
-        return self._prefetcher.get(step, lane)
+    def batch(self, start: int, stop: int) -> Batch:
+        """The samples at positions start .. stop - 1. Raises IntegrityError naming the shard and key that cannot be
+        read.
+        """
+        return self._prefetcher.get(start, stop)
 
-    def settle(self) -> None:
-        """Return when all that lanes were made of is known to be right. Raises what reading on would raise: of a
+    def verify(self) -> None:
+        """Return when all that batches were made of is known to be right. Raises what reading on would raise: of a
         corrupt shard IntegrityError, which names it.
         """
-        self._reader.settle()
+        self._reader.verify()
 
     def close(self) -> None:
         """End the background thread and close the files."""
         self._prefetcher.close()
         self._reader.close()
 
-    def _make(self, step: int, lane: int) -> Batch:
-        positions = lane_positions(step, lane, self._batch, self._lanes)
+    def _make(self, start: int, stop: int) -> Batch:
+        positions = range(start, stop)
         indices = _indices(self._order, positions, self._reader)
         return {"position": torch.tensor(positions), "tile": _tiles(self._reader, indices)}
 
 
 class LatentSource:
-    """Lanes of cached latents, raw and not whitened: "position" int64 [b]; "hr_mean", "hr_std" where the encoder has
+    """Batches of cached latents, raw and not whitened: "position" int64 [b]; "hr_mean", "hr_std" where the encoder has
     one, and "lr" (the LR condition) when `degradation` names one, each float32 [b, c, h, w]; "tile" uint8 [b, 3, S, S]
     when `tiles` is given.
 
-    encoder, whitening: the digests the caller's model has. degradation: `degradation_digest` of the LR condition, or
+    batch: samples per global batch, by which the ranges to come are guessed. encoder, whitening: the digests the
+    caller's model has. degradation: `degradation_digest` of the LR condition, or
     None. tiles: reader of the tile set the latents were made from, where the pixels are needed too.
 
     Raises IntegrityError when the latents are of another encoder, whitening or tile set; InputError when they do not
@@ -117,7 +120,6 @@ class LatentSource:
         tiles: SampleReader | None,
         order: SampleOrder,
         batch: int,
-        lanes: int,
         *,
         encoder: str,
         whitening: str,
@@ -130,22 +132,22 @@ class LatentSource:
         if tiles is not None:
             _require_kind(tiles, "tiles")
             _require_aligned(reader, tiles)
-        lane_size(batch, lanes)
-        self._reader, self._tiles, self._order, self._batch, self._lanes = reader, tiles, order, batch, lanes
-        self._degradation = degradation
-        self._prefetcher = Prefetcher(self._make)
+        self._reader, self._tiles, self._order, self._degradation = reader, tiles, order, degradation
+        self._prefetcher = Prefetcher(self._make, batch)
 
-    def lane(self, step: int, lane: int) -> Batch:
-        """Lane `lane` of step `step`. Raises IntegrityError naming the shard and key that cannot be read."""
-        return self._prefetcher.get(step, lane)
+    def batch(self, start: int, stop: int) -> Batch:
+        """The samples at positions start .. stop - 1. Raises IntegrityError naming the shard and key that cannot be
+        read.
+        """
+        return self._prefetcher.get(start, stop)
 
-    def settle(self) -> None:
-        """Return when all that lanes were made of is known to be right. Raises what reading on would raise: of a
+    def verify(self) -> None:
+        """Return when all that batches were made of is known to be right. Raises what reading on would raise: of a
         corrupt shard IntegrityError, which names it.
         """
         for reader in (self._reader, self._tiles):
             if reader is not None:
-                reader.settle()
+                reader.verify()
 
     def close(self) -> None:
         """End the background thread and close the files."""
@@ -154,8 +156,8 @@ class LatentSource:
         if self._tiles is not None:
             self._tiles.close()
 
-    def _make(self, step: int, lane: int) -> Batch:
-        positions = lane_positions(step, lane, self._batch, self._lanes)
+    def _make(self, start: int, stop: int) -> Batch:
+        positions = range(start, stop)
         indices = _indices(self._order, positions, self._reader, self._tiles)
         samples = [self._reader.read(index) for index in indices]
         batch = {"position": torch.tensor(positions), "hr_mean": self._latents(samples, indices, "hr.npy")}

@@ -1,8 +1,11 @@
-"""The order of samples in training: an endless concatenation of exact permutations.
+"""The order of samples in training, an endless concatenation of exact permutations, and who trains on which of them.
 
 Each epoch permutes the shards, then the samples inside every window of W permuted shards: a reader touches W shards
 at a time and still meets every sample once an epoch. The order is a pure function of (manifest digest, seed); a
 position costs its window, and a data set of 1e9 samples is planned from its shard counts alone.
+
+Global batch b of B samples is the positions b * B to (b + 1) * B - 1. Rank r of W trains on the places r * B // W to
+(r + 1) * B // W - 1 of each, so that no world size changes what a batch holds.
 """
 
 from __future__ import annotations
@@ -26,30 +29,32 @@ def _permutation(size: int, seed: int) -> Ints:
     return np.argsort(words, kind="stable").astype(np.int64)
 
 
-def lane_size(batch: int, lanes: int) -> int:
-    """Samples of one lane. Raises ConfigError unless `batch` is a positive multiple of `lanes`."""
-    if lanes < 1 or batch < 1 or batch % lanes:
-        raise ConfigError(f"batch must be a positive multiple of lanes, found batch {batch} and lanes {lanes}.")
-    return batch // lanes
+def share_of(batch: int, rank: int, world: int) -> range:
+    """Places (0 .. batch - 1) of every global batch that rank `rank` of `world` trains on; never empty.
 
-
-def lane_positions(step: int, lane: int, batch: int, lanes: int) -> range:
-    """Positions of lane `lane` of global batch `step`; InputError for a lane or step that there is not."""
-    if not 0 <= lane < lanes or step < 0:
-        raise InputError(f"Lanes are 0 to {lanes - 1} of steps from 0 on, asked for lane {lane} of step {step}.")
-    size = lane_size(batch, lanes)
-    first = step * batch + lane * size
-    return range(first, first + size)
-
-
-def rank_positions(start: int, batch: int, lanes: int, rank: int, world: int) -> Iterator[int]:
-    """Positions from `start` on that rank `rank` of `world` trains on, endless: of every batch the lanes rank,
-    rank + world, ... in their order.
+    Raises ConfigError for a rank that there is not, and for more processes than samples.
     """
-    lane_size(batch, lanes)
-    for step in count(start // batch):
-        for lane in range(rank, lanes, world):
-            yield from (position for position in lane_positions(step, lane, batch, lanes) if position >= start)
+    if not 1 <= world <= batch:
+        raise ConfigError(
+            f"Each training process needs a sample of every global batch, found {world} processes and a batch of "
+            f"{batch}; start fewer (train.workers of the run) or raise the stage's train.batch."
+        )
+    if not 0 <= rank < world:
+        raise ConfigError(f"Ranks of {world} processes are 0 to {world - 1}, found rank {rank} of {world}.")
+    return range(rank * batch // world, (rank + 1) * batch // world)
+
+
+def micro_batches(share: range, size: int | None) -> list[range]:
+    """The share cut into parts of `size`, the last one smaller; None leaves it whole."""
+    step = len(share) if size is None else size
+    return [share[at : at + step] for at in range(0, len(share), step)]
+
+
+def rank_positions(start: int, batch: int, rank: int, world: int) -> Iterator[int]:
+    """Positions from `start` on that rank `rank` of `world` trains on, in their order, endless."""
+    share = share_of(batch, rank, world)
+    for number in count(start // batch):
+        yield from (number * batch + place for place in share if number * batch + place >= start)
 
 
 class SampleOrder:

@@ -180,7 +180,7 @@ class SampleReader:
                 self._ahead = Ahead(self._make_ready, None if self._cache is None else self._cache.limit)
             self._ahead.want(rows)
 
-    def settle(self) -> None:
+    def verify(self) -> None:
         """Return when all that was read so far is known to be right; waits for shards that are under way.
 
         Raises what reading the next sample of one of them would raise.
@@ -249,7 +249,7 @@ class SampleReader:
         row = self.manifest.shards[number]
         rows = self._rows(number)
         file = self._file(row)
-        # Kept where they differ: whoever reads on or settles must hear of it, not only the first.
+        # Kept where they differ: whoever reads on or verifies must hear of it, not only the first.
         for piece in self._pieces.get(number, ()):
             if not piece.is_in(file):
                 os.close(file)

@@ -17,7 +17,7 @@ BINS = 20
 
 def drawn_scales(request: Request, steps: int, limits: tuple[float, float]) -> list[float]:
     """The scale of every step. A draw is a pure function of its step, so killed attempts leave no gap and no double."""
-    return [Draws(seed=request.seed, stage=request.stage, step=step, lane=0).scale(*limits) for step in range(steps)]
+    return [Draws(seed=request.seed, stage=request.stage, step=step, first=0).scale(*limits) for step in range(steps)]
 
 
 def log_scales(tracker: MlflowTracker, request: Request, steps: int, limits: tuple[float, float]) -> None:

@@ -22,7 +22,6 @@ from lsr.data.whitening import Whitening
 from lsr.engine.request import Request
 from lsr.models.config import SystemConfig
 from lsr.models.system import LatentSystem
-from lsr.recipes.run import TrainRun
 from lsr.stages.trained import Trained, read_trained, weights_of
 from lsr.store import Store
 from lsr.training.config import TrainConfig
@@ -40,12 +39,10 @@ class Training:
 
 
 class Setup:
-    """Builds the parts of a `Training` for one request. run: how it trains. cache: the folder of what can be fetched
-    again.
-    """
+    """Builds the parts of a `Training` for one request. cache: the folder of what can be fetched again."""
 
-    def __init__(self, request: Request, run: TrainRun, store: Store, cache: Path) -> None:
-        self.request, self.run, self.store, self.cache = request, run, store, cache
+    def __init__(self, request: Request, store: Store, cache: Path) -> None:
+        self.request, self.store, self.cache = request, store, cache
 
     def manifest(self, name: str) -> Manifest:
         """The data set that the stage takes as `name`."""
@@ -66,7 +63,7 @@ class Setup:
     def tiles(self, config: TrainConfig) -> TileSource:
         """Batches of tiles."""
         manifest = self.manifest("tile")
-        return TileSource(self._reader(manifest), self._order(manifest, config), config.batch, self._lanes(config))
+        return TileSource(self._reader(manifest), self._order(manifest, config), config.batch)
 
     def latents(self, config: TrainConfig, architecture: SystemConfig, *, pixels: bool) -> LatentSource:
         """Batches of cached latents, with the pixels of their tiles where they are needed too."""
@@ -78,7 +75,6 @@ class Setup:
             self._reader(self.manifest("tile")) if pixels or sampled else None,
             self._order(manifest, config),
             config.batch,
-            self._lanes(config),
             encoder=self.request.inputs["decoder"].digest,
             whitening=manifest.extra["whitening"],
             degradation=cached[0] if architecture.conditional and not sampled else None,
@@ -119,12 +115,3 @@ class Setup:
     def _order(self, manifest: Manifest, config: TrainConfig) -> SampleOrder:
         counts = [row.samples for row in manifest.shards]
         return SampleOrder(counts, manifest.digest, derive_seed(self.request.seed, self.request.stage), config.window)
-
-    def _lanes(self, config: TrainConfig) -> int:
-        return lanes_of(config, self.run)
-
-
-def lanes_of(config: TrainConfig, run: TrainRun) -> int:
-    """Micro-batches per global batch."""
-    share = -(-config.batch // max(run.workers, 1))
-    return max(run.workers, 1) * -(-share // (run.micro_batch or share))

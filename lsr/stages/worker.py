@@ -19,7 +19,7 @@ from lsr.engine.request import Request
 from lsr.recipes.run import Run
 from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage
 from lsr.registry.tracking import MlflowTracker
-from lsr.stages.setup import Setup, Training, lanes_of
+from lsr.stages.setup import Setup, Training
 from lsr.store import Store, open_store
 from lsr.training.checkpoints import Checkpoints
 from lsr.training.loop import train
@@ -58,7 +58,7 @@ def run_worker(
     run = from_plain(Run, request.run).train
     config = from_plain(stage, request.config)
     store = open_store(plain["store"])
-    training = build(Setup(request, run, store, cache_of_worker(plain["cache"])), config)
+    training = build(Setup(request, store, cache_of_worker(plain["cache"])), config)
     tracker = MlflowTracker(plain["tracking"], plain["run"]) if rank == 0 and plain["run"] else None
     try:
         with stop_on_sigterm() as stop_requested:
@@ -67,7 +67,7 @@ def run_worker(
                 training.source,
                 config.train,
                 run.every,
-                lanes=lanes_of(config.train, run),
+                micro_batch=run.micro_batch,
                 seed=request.seed,
                 stage=request.stage,
                 world=World.here(worker_device(run.worker.gpus)),
@@ -78,16 +78,14 @@ def run_worker(
                 stop_requested=stop_requested,
             )
     finally:
-        close = getattr(training.source, "close", None)
-        if close is not None:
-            close()
+        training.source.close()
         if tracker is not None:
             tracker.close()
     if result is None:
         return None
     return {
         "system": training.system,
-        "weights": {"ema": result.ema.path},
+        "weights": {"ema": asdict(result.ema)},
         "steps": result.steps,
         "images_seen": result.images_seen,
         "metrics": result.metrics,

@@ -14,7 +14,7 @@ from lsr.core.randomness import derive_seed
 from lsr.core.settings import Settings
 from lsr.data.index import IndexRow
 from lsr.data.manifest import Manifest, load_manifest
-from lsr.data.order import SampleOrder, rank_positions
+from lsr.data.order import SampleOrder, rank_positions, share_of
 from lsr.data.shards import index_of, index_rows
 from lsr.store import Store, open_store
 
@@ -72,7 +72,6 @@ def order_of(
     stage: str,
     window: int,
     batch: int,
-    lanes: int,
     world: int,
     rank: int,
     start: int,
@@ -80,14 +79,10 @@ def order_of(
 ) -> Iterator[tuple[int, str]]:
     """(position, key) of the next `count` samples that `rank` of `world` processes trains on, from position `start` on.
 
-    seed, stage, window, batch, lanes: of the recipe; together with the manifest they fix the order. Raises ConfigError
+    seed, stage, window, batch: of the recipe; together with the manifest they fix the order. Raises ConfigError
     for a rank, world or position that cannot be, InputError for an empty data set.
     """
-    if not 0 <= rank < world <= lanes:
-        raise ConfigError(
-            f"rank must lie in 0 .. world size - 1 and world size must be at most lanes ({lanes}); found rank {rank} "
-            f"of {world}."
-        )
+    share_of(batch, rank, world)
     if start < 0 or count < 0:
         raise ConfigError(f"from and count must not be negative, found {start} and {count}.")
     store = open_store(settings.store)
@@ -95,7 +90,7 @@ def order_of(
     order = SampleOrder([row.samples for row in manifest.shards], manifest.digest, derive_seed(seed, stage), window)
     ends = np.array(list(accumulate(row.samples for row in manifest.shards)))
     keys: dict[int, list[str]] = {}
-    for position in islice(rank_positions(start, batch, lanes, rank, world), count):
+    for position in islice(rank_positions(start, batch, rank, world), count):
         index = order.at(position)
         shard = int(np.searchsorted(ends, index, side="right"))
         if shard not in keys:

@@ -11,12 +11,17 @@ import torch
 from lsr.training.world import World
 
 
-def environment(world: World) -> dict[str, str]:
-    """World size, threads, kind of device and torch version: equal ones continue a run bit for bit."""
+def environment(world: World, batch: int, micro_batch: int | None) -> dict[str, str]:
+    """World size, micro-batch, threads, kind of device and torch version: equal ones continue a run bit for bit.
+
+    The micro-batch is the largest one in use: None, and any above the largest share of `batch`, cut nothing.
+    """
+    share = -(-batch // world.size)
     cuda = world.device.type == "cuda"
     kind = torch.cuda.get_device_name(world.device) if cuda else torch.backends.cpu.get_cpu_capability()
     return {
         "world size": str(world.size),
+        "micro-batch": str(min(micro_batch or share, share)),
         "threads": str(torch.get_num_threads()),
         "device": f"{world.device.type} {kind}",
         "torch": torch.__version__,

@@ -1,9 +1,10 @@
-"""The training loop: lanes, one sum, one update, and a state that survives being killed.
+"""The training loop: micro-batches, one sum, one update, and a state that survives being killed.
 
-A global batch is cut into `lanes` micro-batches. Rank r of W computes lanes r, r + W, ...; the gradients of
-(lane mean loss) * (lane size / batch) add up in one flat buffer, which is summed over ranks once a step. All draws are
-functions of sample position, batch or (step, lane), so a run killed at any moment and started again ends with the same
-bits at the same world size, threads, device kind and torch version.
+Every rank takes a contiguous share of the global batch and cuts it into micro-batches; the gradients of
+(micro-batch's mean loss) * (its size / batch) add up in one flat buffer, which is summed over ranks once per step. All
+draws are functions of the sample's position or of the batch (dropout: of the micro-batch, too), so a run killed at any
+moment and started again ends with the same bits at the same world size, micro-batch, threads, device kind and torch
+version.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 
 import torch
 
-from lsr.core.errors import ConfigError, RunFailedError
+from lsr.core.errors import RunFailedError
 from lsr.core.progress import Progress, Quiet
+from lsr.data.order import micro_batches, share_of
 from lsr.store.content import Blob
 from lsr.training.checkpoints import Checkpoint, Checkpoints, Resume, Tensors
 from lsr.training.config import Cadence, TrainConfig
@@ -50,7 +52,7 @@ class TrainResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Step:
-    """One finished step. first: this rank's first lane, for the picture."""
+    """One finished step. first: this rank's first micro-batch, for the picture."""
 
     metrics: dict[str, float]
     first: Batch
@@ -63,7 +65,7 @@ def train(
     config: TrainConfig,
     cadence: Cadence,
     *,
-    lanes: int,
+    micro_batch: int | None,
     seed: int,
     stage: str,
     world: World,
@@ -75,15 +77,15 @@ def train(
 ) -> TrainResult | None:
     """Train until config.steps, from the newest checkpoint if there is one. The result on rank 0, None on the others.
 
+    micro_batch: at most so many samples per forward and backward pass; None takes a rank's whole share at once.
     siblings: action keys of runs that differ in their duration alone; a run without a checkpoint of its own goes on
-    from one of theirs. stop_requested: asked once a step on every rank; one True makes all save a checkpoint and raise
-    TrainingStoppedError. Raises RunFailedError for a loss that is not finite, and on every rank when one rank fails.
+    from one of theirs. stop_requested: asked once per step on every rank; one True makes all save a checkpoint and
+    raise TrainingStoppedError. Raises ConfigError for more ranks than samples in a batch, RunFailedError for a loss
+    that is not finite, and on every rank when one rank fails.
     """
-    if world.size > lanes:
-        raise ConfigError(f"World size must be at most lanes, found {world.size} processes for {lanes} lanes.")
     objective.to(world.device)
     with deterministic_algorithms():
-        run = _Run(objective, source, config, cadence, lanes=lanes, seed=seed, stage=stage, world=world)
+        run = _Run(objective, source, config, cadence, micro_batch=micro_batch, seed=seed, stage=stage, world=world)
         run.restore(checkpoints, siblings)
         with (progress or Quiet()).task(stage, config.steps, "steps") as task:
             task.advance(run.state.step)
@@ -113,19 +115,19 @@ class _Run:
         config: TrainConfig,
         cadence: Cadence,
         *,
-        lanes: int,
+        micro_batch: int | None,
         seed: int,
         stage: str,
         world: World,
     ):
         self.objective, self.source, self.config = objective, source, config
-        self.cadence, self.lanes = cadence, lanes
-        self.seed, self.stage, self.world = seed, stage, world
+        self.cadence, self.seed, self.stage, self.world = cadence, seed, stage, world
+        self.parts = micro_batches(share_of(config.batch, world.rank, world.size), micro_batch)
         self.terms = ("loss", *objective.terms)
         self.state = TrainState(objective.model, config)
         parameters = list(self.state.trainable.values())
         self.flat = FlatGradients(parameters, _FLAGS + len(self.terms), world.device)
-        self.environment = environment(world)
+        self.environment = environment(world, config.batch, micro_batch)
         self.resumed_from: tuple[Resume, ...] = ()
         self.metrics: dict[str, float] = {}
         self.meter = Meter()
@@ -176,7 +178,7 @@ class _Run:
         fault: Exception | None = None
         first: Batch = {}
         try:
-            first = self._lanes(step)
+            first = self._micro_batches(step)
         except Exception as error:
             fault = error
         self.flat.scalars[_FAILED], self.flat.scalars[_STOP] = float(fault is not None), float(stop)
@@ -194,14 +196,16 @@ class _Run:
         self.meter.count(self.config.batch)
         return _Step(metrics={**values, "grad_norm": norm_value, "lr": rate}, first=first, stop=scalars[_STOP] > 0)
 
-    def _lanes(self, step: int) -> Batch:
-        """Add this rank's gradients and scalars to the flat buffer; returns the first lane."""
+    def _micro_batches(self, step: int) -> Batch:
+        """Add this rank's gradients and scalars to the flat buffer; returns the first micro-batch."""
         first: Batch = {}
-        for lane in range(self.world.rank, self.lanes, self.world.size):
+        begin = step * self.config.batch
+        for part in self.parts:
             with self.meter.waiting():
-                batch = self._to_device(self.source.lane(step, lane))
-            share = len(batch["position"]) / self.config.batch
-            draws = Draws(seed=self.seed, stage=self.stage, step=step, lane=lane)
+                batch = self._to_device(self.source.batch(begin + part.start, begin + part.stop))
+            # Means over parts of unequal size: weighted by size they add up to the mean over the global batch.
+            share = len(part) / self.config.batch
+            draws = Draws(seed=self.seed, stage=self.stage, step=step, first=part.start)
             seed_generator(self.world.device, draws.dropout_seed())
             with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
                 loss, terms = self.objective.loss(batch, draws)
@@ -246,7 +250,7 @@ class _Run:
     def save(self, checkpoints: Checkpoints) -> None:
         """Rank 0 saves what every rank's batches are answered for; all fail if one cannot."""
         with self.world.together():
-            self.source.settle()
+            self.source.verify()
         with self.world.together():
             if self.world.rank == 0:
                 checkpoint = Checkpoint(

@@ -1,4 +1,4 @@
-"""What the loop asks of the world around it: an objective, a source of lanes, a tracker."""
+"""What the loop asks of the world around it: an objective, a source of batches, a tracker."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ Batch = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draws:
-    """Every random choice of one lane, as pure functions of (seed, stage, purpose, index)."""
+    """Every random choice of one micro-batch, as pure functions of (seed, stage, purpose, index): of a sample's
+    position, or of the global batch. None but dropout depends on how a batch is cut.
+
+    step: number of the global batch. first: place (0 .. batch - 1) in it of the micro-batch's first sample.
+    """
 
     seed: int
     stage: str
     step: int
-    lane: int
+    first: int
 
     def noise(self, position: Tensor, like: Tensor, purpose: str = "noise") -> Tensor:
         """Standard normal noise of the shape, type and device of `like` [b, ...], by sample position [b]."""
@@ -43,16 +47,18 @@ class Draws:
         return torch.tensor([u < share for u in draws], device=position.device)
 
     def scale(self, low: float, high: float) -> float:
-        """Output scale uniform in [low, high): one a global batch, so equal on all lanes and ranks."""
+        """Output scale uniform in [low, high): one per global batch."""
         return low + (high - low) * uniform(derive_seed(self.seed, self.stage, "scale", self.step))
 
     def dropout_seed(self) -> int:
-        """What torch's generator is seeded with before this lane's forward."""
-        return derive_seed(self.seed, self.stage, "dropout", self.step, self.lane)
+        """What torch's generator is seeded with before this micro-batch's forward. The masks of its samples come from
+        one generator, so that they, alone of all draws, change with the world size and the micro-batch.
+        """
+        return derive_seed(self.seed, self.stage, "dropout", self.step, self.first)
 
 
 class Objective(Protocol):
-    """What one stage trains. The loop only sees lanes, scalars and a picture."""
+    """What one stage trains. The loop only sees batches, scalars and a picture."""
 
     @property
     def model(self) -> nn.Module:
@@ -66,7 +72,7 @@ class Objective(Protocol):
         """Move every module, trained or frozen, to `device`."""
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean loss over the lane with its graph, and the scalars named by `terms`, each a mean over the lane."""
+        """Mean loss over the batch's samples with its graph, and the scalars named by `terms`, each such a mean."""
 
     def picture(self, batch: Batch) -> NDArray[np.uint8] | None:
         """A small picture for people, uint8 [H, W, 3]; None where there is nothing to see."""
@@ -75,13 +81,18 @@ class Objective(Protocol):
 class Source(Protocol):
     """Where batches come from."""
 
-    def lane(self, step: int, lane: int) -> Batch:
-        """Lane `lane` of global batch `step`: a pure function of both. "position" int64 [b] is always among it."""
+    def batch(self, start: int, stop: int) -> Batch:
+        """The samples at positions start .. stop - 1 of the order, each a pure function of its position. "position"
+        int64 [stop - start] is always among it.
+        """
 
-    def settle(self) -> None:
-        """Return when all that lanes were made of so far, those prepared ahead included, is known to be right; asked
+    def verify(self) -> None:
+        """Return when all that batches were made of so far, those prepared ahead included, is known to be right; asked
         before anything is saved. Raises IntegrityError otherwise.
         """
+
+    def close(self) -> None:
+        """Let go of threads and files; the source cannot be used again."""
 
 
 class Tracker(Protocol):

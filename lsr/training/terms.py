@@ -65,7 +65,7 @@ def adaptive_weight(point: Tensor, generator: Tensor, last: Tensor) -> Tensor:
     return ratio.clamp(max=1e4).detach()
 
 
-def lane_mean(values: Tensor, weight: Tensor | None) -> Tensor:
+def sample_mean(values: Tensor, weight: Tensor | None) -> Tensor:
     """Mean of values [B, ...], each sample's own mean times weight [B] where there is one."""
     if weight is None:
         return values.mean()
@@ -132,13 +132,13 @@ class PictureLoss:
     def _point(self, made: Tensor, truth: Tensor, weight: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         error, parts, terms = made - truth, [], {}
         if self.config.l1 > 0:
-            parts.append(self.config.l1 * lane_mean(error.abs(), weight))
+            parts.append(self.config.l1 * sample_mean(error.abs(), weight))
         if self.config.l2 > 0:
-            parts.append(self.config.l2 * lane_mean(error.square(), weight))
+            parts.append(self.config.l2 * sample_mean(error.square(), weight))
         if self.perceptual is not None:
             distance = self.perceptual((made + 1) / 2, (truth + 1) / 2)
             terms["perceptual"] = distance.mean()
-            parts.append(self.config.perceptual * lane_mean(distance, weight))
+            parts.append(self.config.perceptual * sample_mean(distance, weight))
         total = parts[0]
         for part in parts[1:]:
             total = total + part
@@ -154,8 +154,8 @@ class PictureLoss:
         point: Tensor,
         terms: dict[str, Tensor],
     ) -> Compared:
-        generator = lane_mean(hinge_generator(discriminator.judge_frozen(made)), weight)
-        own = lane_mean(hinge_discriminator(discriminator(truth), discriminator(made.detach())), weight)
+        generator = sample_mean(hinge_generator(discriminator.judge_frozen(made)), weight)
+        own = sample_mean(hinge_discriminator(discriminator(truth), discriminator(made.detach())), weight)
         factor = adaptive_weight(point, generator, last) if self.config.adaptive else torch.ones_like(point.detach())
         factor = self.config.adversarial * factor
         values = dict(zip(ADVERSARIAL, (generator, own, factor), strict=True))

@@ -33,7 +33,6 @@ SERVED = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from types import SimpleNamespace
 
 code, folder, out = sys.argv[1:]
 sys.path.insert(0, code)

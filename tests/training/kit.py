@@ -1,4 +1,4 @@
-"""Small systems, made-up lanes and a tracker for the training and inference tests."""
+"""Small systems, made-up batches and a tracker for the training and inference tests."""
 
 from __future__ import annotations
 
@@ -45,19 +45,16 @@ class RecordingTracker:
 
 
 class VectorSource:
-    """Lanes of vectors [b, 8] and targets [b, 1], each a function of the sample's position."""
+    """Batches of vectors [b, 8] and targets [b, 1], each a function of the sample's position."""
 
-    def __init__(self, batch: int, lanes: int) -> None:
-        self.batch, self.lanes = batch, lanes
-
-    def lane(self, step: int, lane: int) -> Batch:
-        size = self.batch // self.lanes
-        first = step * self.batch + lane * size
-        positions = list(range(first, first + size))
+    def batch(self, start: int, stop: int) -> Batch:
+        positions = list(range(start, stop))
         x = normal([derive_seed(0, "x", p) for p in positions], (8,))
         return {"position": torch.tensor(positions), "x": x, "y": x[:, :1].sin() + 0.5 * x[:, 1:2]}
 
-    def settle(self) -> None: ...
+    def verify(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Regression:
@@ -115,8 +112,8 @@ def tiny_system(**changes: Any) -> LatentSystem:
     return system
 
 
-def latent_lane(first: int = 0, count: int = 2, *, std: bool = False) -> dict[str, Tensor]:
-    """A lane of made-up latents and tiles."""
+def latent_batch(first: int = 0, count: int = 2, *, std: bool = False) -> dict[str, Tensor]:
+    """Made-up latents and tiles."""
     generator = torch.Generator().manual_seed(first)
     batch = {
         "position": torch.arange(first, first + count),
@@ -127,14 +124,13 @@ def latent_lane(first: int = 0, count: int = 2, *, std: bool = False) -> dict[st
     return {**batch, "hr_std": torch.full_like(batch["hr_mean"], 0.2)} if std else batch
 
 
-class LatentLanes:
-    """`latent_lane` as a source."""
+class LatentBatches:
+    """`latent_batch` of single samples as a source, so that each is a function of its position alone."""
 
-    def __init__(self, batch: int, lanes: int) -> None:
-        self.batch, self.lanes = batch, lanes
+    def batch(self, start: int, stop: int) -> Batch:
+        samples = [latent_batch(position, 1) for position in range(start, stop)]
+        return {name: torch.cat([sample[name] for sample in samples]) for name in samples[0]}
 
-    def lane(self, step: int, lane: int) -> Batch:
-        size = self.batch // self.lanes
-        return latent_lane(step * self.batch + lane * size, size)
+    def verify(self) -> None: ...
 
-    def settle(self) -> None: ...
+    def close(self) -> None: ...

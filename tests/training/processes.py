@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lsr.store import open_store
 from lsr.training.checkpoints import Checkpoints
-from lsr.training.config import TrainConfig
+from lsr.training.config import Cadence, TrainConfig
 from lsr.training.loop import train
 from lsr.training.protocols import Batch, Draws
 from lsr.training.world import World
@@ -81,12 +81,16 @@ def outcomes(work: Callable[..., Any], size: int, folder: Path, *arguments: Any)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(size)]
 
 
-def fit_here(world: World, store_uri: str, key: str, fencing: int, config: TrainConfig) -> list[str] | None:
+def fit_here(
+    world: World, store_uri: str, key: str, fencing: int, config: TrainConfig, cadence: Cadence, micro_batch: int | None
+) -> list[str] | None:
     """Train the regression with dropout; digests of weights, EMA and optimiser on rank 0."""
     result = train(
         Regression(seed=world.rank),
-        VectorSource(config.batch, config.lanes),
+        VectorSource(),
         config,
+        cadence,
+        micro_batch=micro_batch,
         seed=7,
         stage="test",
         world=world,
@@ -96,12 +100,14 @@ def fit_here(world: World, store_uri: str, key: str, fencing: int, config: Train
     return None if result is None else list(digests(result))
 
 
-def metrics_here(world: World, store_uri: str, config: TrainConfig) -> dict[str, float] | None:
+def metrics_here(world: World, store_uri: str, config: TrainConfig, micro_batch: int | None) -> dict[str, float] | None:
     """Like `fit_here` without dropout; the last metrics."""
     result = train(
         Regression(dropout=0.0),
-        VectorSource(config.batch, config.lanes),
+        VectorSource(),
         config,
+        Cadence(),
+        micro_batch=micro_batch,
         seed=7,
         stage="test",
         world=world,
@@ -132,20 +138,20 @@ def fail_inside(world: World) -> None:
 
 
 class BrokenSource(VectorSource):
-    """Lane 1 of step 3 cannot be read."""
+    """The sample at position 30 cannot be read: of batches of 8, in the second half of batch 3."""
 
-    def lane(self, step: int, lane: int) -> Batch:
-        if (step, lane) == (3, 1):
+    def batch(self, start: int, stop: int) -> Batch:
+        if start <= 30 < stop:
             raise OSError("shard 4 is damaged")
-        return super().lane(step, lane)
+        return super().batch(start, stop)
 
 
 class BrokenLoss(Regression):
-    """Not finite in one lane of step 2."""
+    """Not finite in one micro-batch of step 2."""
 
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         loss, terms = super().loss(batch, draws)
-        return (loss * float("nan"), terms) if (draws.step, draws.lane) == (2, 1) else (loss, terms)
+        return (loss * float("nan"), terms) if (draws.step, draws.first) == (2, 2) else (loss, terms)
 
 
 class BrokenTracker(RecordingTracker):
@@ -155,11 +161,12 @@ class BrokenTracker(RecordingTracker):
 
 def fail_training(world: World, store_uri: str, what: str) -> None:
     """Something only one rank meets."""
-    config = TrainConfig(steps=20, batch=8, lanes=4, log_every=5, checkpoint_every=50)
     train(
         BrokenLoss() if what == "loss" else Regression(),
-        BrokenSource(8, 4) if what == "source" else VectorSource(8, 4),
-        config,
+        BrokenSource() if what == "source" else VectorSource(),
+        TrainConfig(images=160, batch=8),
+        Cadence(log=5, checkpoint=50),
+        micro_batch=2,
         seed=7,
         stage="test",
         world=world,

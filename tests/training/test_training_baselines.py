@@ -26,7 +26,7 @@ from lsr.models.baselines.rrdb import Adversaries
 from lsr.models.baselines.sr3 import Sr3
 from lsr.nn.units import from_levels
 from lsr.training.baselines import BaselineLoss, EsrganLoss, PixelDiffusionLoss, RegressionLoss
-from lsr.training.config import TrainConfig
+from lsr.training.config import Cadence, TrainConfig
 from lsr.training.loop import TrainResult
 from lsr.training.objectives.adversarial import EsrganObjective, relativistic
 from lsr.training.objectives.baseline import baseline_objective
@@ -36,7 +36,7 @@ from tests.models.baselines.kit import TINY
 from tests.training.kit import RecordingTracker, digests
 
 Fit = Callable[..., TrainResult]
-DRAWS = Draws(seed=5, stage="test", step=3, lane=1)
+DRAWS = Draws(seed=5, stage="test", step=3, first=2)
 BY_TWO = DegradationConfig(factor=2)
 PLAIN = EsrganLoss(pixel_weight=1.0, perceptual_weight=0.0, adversarial_weight=0.1)
 KINDS = tuple(TINY)
@@ -56,14 +56,12 @@ def tiles(first: int = 0, count: int = 2, side: int = 16) -> dict[str, Tensor]:
 class Tiles:
     """`tiles` as a source."""
 
-    def __init__(self, batch: int, lanes: int) -> None:
-        self.batch, self.lanes = batch, lanes
+    def batch(self, start: int, stop: int) -> Batch:
+        return tiles(start, stop - start)
 
-    def lane(self, step: int, lane: int) -> Batch:
-        size = self.batch // self.lanes
-        return tiles(step * self.batch + lane * size, size)
+    def verify(self) -> None: ...
 
-    def settle(self) -> None: ...
+    def close(self) -> None: ...
 
 
 def made(kind: str, loss: BaselineLoss | None = None) -> Objective:
@@ -120,8 +118,8 @@ def test_liif_renders_a_drawn_band_of_rows_when_queries_are_limited() -> None:
     places = [min(range(14), key=lambda i, value=value: abs(bands[i] - value)) for value in found]
     assert found == pytest.approx([bands[place] for place in places], rel=1e-5)
     assert {0, 13} <= set(places), "every row can be drawn"
-    lanes = {band.loss(batch, replace(DRAWS, lane=lane))[0].item() for lane in range(3)}
-    assert len(lanes) == 1, "one band a global batch"
+    losses = {band.loss(batch, replace(DRAWS, first=first))[0].item() for first in range(3)}
+    assert len(losses) == 1, "one band per global batch"
 
 
 # Pixel diffusion
@@ -263,13 +261,13 @@ def test_a_loss_or_a_factor_that_does_not_fit_is_refused() -> None:
         baseline_objective(build(TINY["idm"]), IdmConfig(), BY_TWO)
     with pytest.raises(ConfigError, match="scales must satisfy"):
         made("liif", RegressionLoss(scales=(1.0, 0.5)))
-    with pytest.raises(ConfigError, match="positions must satisfy"):
+    with pytest.raises(ConfigError, match=r"positions\[1\] must be less than or equal to 1, found 1.5"):
         made("idm", PixelDiffusionLoss(positions=(0.5, 1.5)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sampled_degradation_is_drawn_by_position(kind: str) -> None:
-    """The same tiles at other positions get other noise; the same positions the same, whatever lane they are in."""
+    """The same tiles at other positions get other noise; the same positions the same, however a batch is cut."""
     torch.manual_seed(2)
     objective = baseline_objective(
         build(TINY[kind]), TINY[kind], replace(BY_TWO, noise=(20.0, 20.0)), PLAIN if kind == "esrgan" else None
@@ -278,7 +276,7 @@ def test_a_sampled_degradation_is_drawn_by_position(kind: str) -> None:
     lr = objective.degrade(x, position, DRAWS)  # type: ignore[attr-defined]
     clean = degrade(BY_TWO, x)
     assert (lr - clean).std().item() == pytest.approx(20 / 127.5, rel=0.15)
-    assert torch.equal(objective.degrade(x, position, replace(DRAWS, lane=0)), lr)  # type: ignore[attr-defined]
+    assert torch.equal(objective.degrade(x, position, replace(DRAWS, first=0)), lr)  # type: ignore[attr-defined]
     assert not torch.equal(objective.degrade(x, position + 1, DRAWS), lr)  # type: ignore[attr-defined]
     assert objective.loss(tiles(), DRAWS)[0].isfinite()
     assert objective.picture(tiles()) is not None
@@ -294,13 +292,17 @@ def test_every_weight_takes_part(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_resumes_bit_for_bit_and_draws_a_picture(fit: Fit, kind: str) -> None:
-    config = TrainConfig(steps=4, batch=4, lanes=2, checkpoint_every=2, picture_every=2)
-    source, tracker = Tiles(4, 2), RecordingTracker()
-    whole = fit(made(kind), key="whole", source=source, config=config, tracker=tracker)
+    how = {
+        "source": Tiles(),
+        "config": TrainConfig(images=16, batch=4),
+        "cadence": Cadence(log=20, image=2, checkpoint=2),
+    }
+    tracker = RecordingTracker()
+    whole = fit(made(kind), key="whole", tracker=tracker, **how)
     calls = iter(range(99))
     with pytest.raises(ZeroDivisionError):
-        fit(made(kind), key="cut", source=source, config=config, stop_requested=lambda: 1 // (3 - next(calls)) > 9)
-    assert digests(fit(made(kind), key="cut", fencing=2, source=source, config=config)) == digests(whole)
+        fit(made(kind), key="cut", **how, stop_requested=lambda: 1 // (3 - next(calls)) > 9)
+    assert digests(fit(made(kind), key="cut", fencing=2, **how)) == digests(whole)
     for picture in tracker.images.values():
         assert picture.dtype == np.uint8
         assert picture.shape[0] == 2 * 16
@@ -318,5 +320,5 @@ def test_training_lowers_the_loss(fit: Fit, kind: str) -> None:
         return float(torch.stack(values).mean())
 
     before = measured()
-    fit(objective, source=Tiles(8, 2), config=TrainConfig(steps=60, batch=8, lanes=2, lr=3e-3, checkpoint_every=60))
+    fit(objective, source=Tiles(), config=TrainConfig(images=480, batch=8, lr=3e-3), cadence=Cadence(checkpoint=60))
     assert measured() < 0.7 * before

@@ -13,21 +13,21 @@ from lsr.data.config import DegradationConfig
 from lsr.data.degrade import degrade, restore_size
 from lsr.models.system import LatentSystem
 from lsr.nn.resize import resize
-from lsr.training.config import DecoderLoss, DenoiseLoss, JointLoss, TrainConfig
+from lsr.training.config import Cadence, DecoderLoss, DenoiseLoss, JointLoss, TrainConfig
 from lsr.training.loop import TrainResult
 from lsr.training.objectives.condition import ConditionInLoop
 from lsr.training.objectives.decoder import DecoderObjective
 from lsr.training.objectives.denoise import DenoiseObjective
 from lsr.training.objectives.joint import JointObjective
 from lsr.training.protocols import Batch, Draws, Objective, TrainingStoppedError
-from tests.training.kit import LatentLanes, digests, latent_lane, tiny_system
+from tests.training.kit import LatentBatches, digests, latent_batch, tiny_system
 
 BLIND = DegradationConfig(factor=4, upsample="bicubic", blur=(0.2, 2.0), noise=(1.0, 12.0), jpeg=(40, 90))
-DRAWS = Draws(seed=7, stage="denoise", step=0, lane=0)
+DRAWS = Draws(seed=7, stage="denoise", step=0, first=0)
 
 
 class Seen:
-    """Remembers the lane that it is given."""
+    """Remembers the batch that it is given."""
 
     terms = ()
 
@@ -46,7 +46,7 @@ class Seen:
 
 
 def without_condition(first: int = 0, count: int = 2) -> dict[str, Tensor]:
-    return {name: value for name, value in latent_lane(first, count).items() if name != "lr"}
+    return {name: value for name, value in latent_batch(first, count).items() if name != "lr"}
 
 
 def seen(batch: Batch, draws: Draws = DRAWS, *, precision: torch.dtype | None = None) -> Batch:
@@ -69,7 +69,7 @@ def test_the_condition_is_the_latent_of_the_degraded_tile_brought_back_to_size()
     assert not found["lr"].requires_grad
 
 
-def test_draws_follow_the_sample_and_neither_its_lane_nor_the_precision() -> None:
+def test_draws_follow_the_sample_and_neither_its_batch_nor_the_precision() -> None:
     whole = seen(without_condition(0, 4))
     alone = seen({name: value[2:] for name, value in without_condition(0, 4).items()})
     assert torch.equal(whole["lr_picture"][2:], alone["lr_picture"])
@@ -81,11 +81,11 @@ def test_draws_follow_the_sample_and_neither_its_lane_nor_the_precision() -> Non
     assert torch.equal(half["lr"], whole["lr"])
 
 
-class NoLr(LatentLanes):
-    """Lanes as the source gives them for a sampled degradation."""
+class NoLr(LatentBatches):
+    """Batches as the source gives them for a sampled degradation."""
 
-    def lane(self, step: int, lane: int) -> Batch:
-        return {name: value for name, value in super().lane(step, lane).items() if name != "lr"}
+    def batch(self, start: int, stop: int) -> Batch:
+        return {name: value for name, value in super().batch(start, stop).items() if name != "lr"}
 
 
 def denoise() -> Objective:
@@ -95,29 +95,33 @@ def denoise() -> Objective:
 
 def residual_joint() -> Objective:
     system = tiny_system(residual=True)
-    standard = JointObjective(system, JointLoss(scales=(0.5, 1.0)), degrade=lambda x: pytest.fail("not of the lane"))
+    standard = JointObjective(system, JointLoss(scales=(0.5, 1.0)), degrade=lambda x: pytest.fail("not of the batch"))
     return ConditionInLoop(standard, BLIND, system)
 
 
 def residual_decoder() -> Objective:
     system = tiny_system(residual=True)
     loss = DecoderLoss(scales=(0.5, 1.0))
-    standard = DecoderObjective(system.encoder, system.decoder, loss, lambda x: pytest.fail("not of the lane"))
+    standard = DecoderObjective(system.encoder, system.decoder, loss, lambda x: pytest.fail("not of the batch"))
     return ConditionInLoop(standard, BLIND)
 
 
 @pytest.mark.parametrize("make", [denoise, residual_joint, residual_decoder])
 def test_a_stopped_run_goes_on_bit_for_bit(fit: Callable[..., TrainResult], make: Callable[[], Objective]) -> None:
-    config = TrainConfig(steps=6, batch=4, lanes=2, checkpoint_every=100, log_every=6, picture_every=6)
-    source, asked = NoLr(4, 2), iter(range(100))
-    whole = fit(make(), key="whole", source=source, config=config)
+    how = {
+        "source": NoLr(),
+        "config": TrainConfig(images=24, batch=4),
+        "cadence": Cadence(log=6, image=6, checkpoint=100),
+    }
+    asked = iter(range(100))
+    whole = fit(make(), key="whole", **how)
     with pytest.raises(TrainingStoppedError):
-        fit(make(), key="cut", source=source, config=config, stop_requested=lambda: next(asked) == 3)
-    assert digests(fit(make(), key="cut", fencing=2, source=source, config=config)) == digests(whole)
+        fit(make(), key="cut", **how, stop_requested=lambda: next(asked) == 3)
+    assert digests(fit(make(), key="cut", fencing=2, **how)) == digests(whole)
 
 
 def test_the_residual_is_added_to_the_very_picture_that_was_encoded() -> None:
-    """With a decoder that renders nothing, the image error is that of the bicubic enlargement of the lane's LR."""
+    """With a decoder that renders nothing, the image error is that of the bicubic enlargement of the batch's LR."""
     system = tiny_system(residual=True)
     with torch.no_grad():
         for parameter in system.decoder.renderer.last.parameters():

@@ -10,10 +10,12 @@ import pytest
 
 from lsr.store import open_store
 from lsr.training.checkpoints import Checkpoints
-from lsr.training.config import TrainConfig
+from lsr.training.config import Cadence, TrainConfig
 from tests.training.processes import WAIT, fit_here, outcomes, started
 
-CONFIG = TrainConfig(steps=240, batch=16, lanes=8, checkpoint_every=20, log_every=40)
+CONFIG = TrainConfig(images=240 * 15, batch=15)
+HOW = (CONFIG, Cadence(log=40, checkpoint=20), 2)
+"""How every run trains: 15 images in micro-batches of 2, which neither any world size nor the micro-batch divides."""
 KILLS = 6
 
 
@@ -26,14 +28,14 @@ def test_kill_9_at_any_moment(tmp_path: Path, size: int) -> None:
     """
     store = f"file://{tmp_path}/store"
     began = time.monotonic()
-    whole = outcomes(fit_here, size, tmp_path / "whole", store, "whole", 1, CONFIG)[0]
+    whole = outcomes(fit_here, size, tmp_path / "whole", store, "whole", 1, *HOW)[0]
     duration = time.monotonic() - began
     choose = random.Random()
     key = "killed-0"
     for kill in range(1, KILLS + 1):
         moment = choose.uniform(0, duration)
         folder = tmp_path / f"kill-{kill}"
-        with started(fit_here, size, folder, store, key, kill, CONFIG) as processes:
+        with started(fit_here, size, folder, store, key, kill, *HOW) as processes:
             time.sleep(moment)
             for process in processes if kill % 2 else [choose.choice(processes)]:
                 process.kill()
@@ -43,6 +45,6 @@ def test_kill_9_at_any_moment(tmp_path: Path, size: int) -> None:
         found = Checkpoints(open_store(store), key, kill).newest()
         print(f"world {size}, kill {kill} at {moment:.2f} of {duration:.2f} s: step {found[0].step if found else 0}")
         if found is not None and found[0].step == CONFIG.steps:
-            assert outcomes(fit_here, size, tmp_path / f"again-{kill}", store, key, kill + 1, CONFIG)[0] == whole
+            assert outcomes(fit_here, size, tmp_path / f"again-{kill}", store, key, kill + 1, *HOW)[0] == whole
             key = f"killed-{kill}"
-    assert outcomes(fit_here, size, tmp_path / "last", store, key, KILLS + 2, CONFIG)[0] == whole
+    assert outcomes(fit_here, size, tmp_path / "last", store, key, KILLS + 2, *HOW)[0] == whole

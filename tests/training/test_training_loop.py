@@ -1,4 +1,4 @@
-"""The loop: lanes, draws, metrics, stopping and resuming in one process."""
+"""The loop: micro-batches, draws, metrics, stopping and resuming in one process."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from lsr.core.errors import ConfigError, IntegrityError, LeaseLostError, RunFail
 from lsr.store import Store
 from lsr.store.content import get_blob
 from lsr.training.checkpoints import Checkpoints
-from lsr.training.config import TrainConfig
+from lsr.training.config import Cadence, TrainConfig
 from lsr.training.loop import TrainResult
 from lsr.training.protocols import Batch, Draws, TrainingStoppedError
 from lsr.training.world import World
 from tests.training.kit import RecordingTracker, Regression, VectorSource, digests
 
 Fit = Callable[..., TrainResult]
-CONFIG = TrainConfig(steps=40, batch=8, lanes=4, checkpoint_every=10, log_every=5)
+CONFIG = TrainConfig(images=320, batch=8)
+MICRO_BATCH = 2
 
 
 class DeathError(Exception):
@@ -49,11 +50,18 @@ def stops_at(step: int) -> Callable[[], bool]:
     return lambda: next(calls) == step
 
 
+def parts_of(store: Store, *parts: str, key: str = "run") -> list[dict[str, Tensor]]:
+    """Parts of a run's last state."""
+    found = Checkpoints(store, key, 9).newest()
+    assert found is not None
+    return [found[1][part] for part in parts]
+
+
 def test_training_lowers_the_loss_and_reports_it(fit: Fit) -> None:
     tracker = RecordingTracker()
-    result = fit(config=replace(CONFIG, steps=200, lr=0.01, checkpoint_every=200), tracker=tracker)
-    first, last = tracker.logged[5], tracker.logged[200]
-    assert last["loss"] < 0.6 * first["loss"]
+    result = fit(config=replace(CONFIG, images=1600, lr=0.01), cadence=Cadence(log=5, checkpoint=200), tracker=tracker)
+    last, losses = tracker.logged[200], [values["loss"] for _, values in sorted(tracker.logged.items())]
+    assert np.mean(losses[-10:]) < 0.6 * losses[0]
     assert result.steps == 200
     assert result.images_seen == 1600
     assert result.metrics == last
@@ -73,22 +81,21 @@ def test_training_lowers_the_loss_and_reports_it(fit: Fit) -> None:
 
 
 def test_a_step_is_the_step_of_the_whole_batch(fit: Fit, store: Store) -> None:
-    """Without draws, one step by lanes equals one AdamW step on the clipped mean loss of the global batch."""
+    """Without draws, one step by micro-batches equals one AdamW step on the clipped mean loss of the global batch."""
 
     class Plain(Regression):
         def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
             error = (self.model(batch["x"]) - batch["y"]).square().mean()
             return error, {"error": error}
 
-    config = replace(CONFIG, steps=1, clip=0.05)
-    result = fit(Plain(dropout=0.0), config=config)
-    ours = safetensors.torch.load(get_blob(store, result.weights.path))
+    config = replace(CONFIG, images=8, clip=0.05)
+    fit(Plain(dropout=0.0), config=config)
+    ours, moments = parts_of(store, "weights", "optimiser")
     model = Plain(dropout=0.0).model
-    batch = VectorSource(8, 1).lane(0, 0)
+    batch = VectorSource().batch(0, 8)
     (model(batch["x"]) - batch["y"]).square().mean().backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.05)
     assert norm > 0.05, "the clip must matter"
-    moments = safetensors.torch.load(get_blob(store, result.optimiser.path))
     for name, parameter in model.named_parameters():
         # Adam's first step: both moments, corrected for their start, are the gradient and its square.
         stepped = parameter - config.lr * parameter.grad / (parameter.grad.abs() + 1e-8)
@@ -97,48 +104,63 @@ def test_a_step_is_the_step_of_the_whole_batch(fit: Fit, store: Store) -> None:
         assert torch.allclose(moments[f"exp_avg.{name}"], 0.1 * parameter.grad, atol=1e-7), name
 
 
-def test_the_number_of_lanes_does_not_change_the_gradient(fit: Fit) -> None:
+def test_the_micro_batch_changes_the_gradient_by_rounding_alone(fit: Fit) -> None:
+    """3 does not divide 8: its last micro-batch is smaller and counts less."""
+    config = replace(CONFIG, images=8)
     norms = [
-        fit(Regression(dropout=0.0), key=f"lanes-{lanes}", config=replace(CONFIG, steps=1, lanes=lanes)).metrics
-        for lanes in (1, 2, 8)
+        fit(Regression(dropout=0.0), key=f"of-{size}", config=config, micro_batch=size).metrics
+        for size in (None, 1, 3, 4, 100)
     ]
     assert np.allclose([m["grad_norm"] for m in norms], norms[0]["grad_norm"], rtol=1e-5)
     assert np.allclose([m["loss"] for m in norms], norms[0]["loss"], rtol=1e-5)
 
 
-def test_every_lane_has_its_own_dropout(fit: Fit) -> None:
+def test_every_micro_batch_has_its_own_dropout(fit: Fit) -> None:
     objective = Regression()
-    fit(objective, config=replace(CONFIG, steps=3))
+    fit(objective, config=replace(CONFIG, images=3 * 8))
     seeds = [draws.dropout_seed() for draws in objective.draws]
-    assert len(seeds) == len(set(seeds)) == 3 * CONFIG.lanes
+    assert len(seeds) == len(set(seeds)) == 3 * 8 // MICRO_BATCH
 
 
-def test_dropout_follows_from_step_and_lane_alone(fit: Fit) -> None:
+def test_dropout_follows_from_step_and_first_place_alone(fit: Fit) -> None:
     """What else uses torch's generator between steps does not matter."""
 
     class Careless(VectorSource):
-        def lane(self, step: int, lane: int) -> Batch:
+        def batch(self, start: int, stop: int) -> Batch:
             torch.rand(17)
-            return super().lane(step, lane)
+            return super().batch(start, stop)
 
-    assert digests(fit(key="a")) == digests(fit(key="b", source=Careless(8, 4)))
+    assert digests(fit(key="a")) == digests(fit(key="b", source=Careless()))
+
+
+def test_a_micro_batch_that_cuts_nothing_gives_the_bits_of_the_whole_share(fit: Fit) -> None:
+    whole = fit(key="whole", micro_batch=None)
+    assert digests(fit(key="same", micro_batch=8)) == digests(fit(key="more", micro_batch=9)) == digests(whole)
+    assert digests(fit(key="cut", micro_batch=4)) != digests(whole), "dropout follows the micro-batch"
+
+
+def test_resuming_with_another_micro_batch_says_not_bit_exact(fit: Fit) -> None:
+    with pytest.raises(DeathError):
+        fit(stop_requested=dies_at(11))
+    resumed = fit(fencing=2, micro_batch=None)
+    assert resumed.resumed_from[0].note == "not bit-exact: micro-batch was 2 and is 8"
 
 
 def test_nothing_is_saved_of_batches_that_are_not_answered_for(fit: Fit, store: Store) -> None:
-    class Unsettled(VectorSource):
-        settled = 0
+    class Unverified(VectorSource):
+        verified = 0
 
-        def settle(self) -> None:
-            self.settled += 1
-            if self.settled == 3:
+        def verify(self) -> None:
+            self.verified += 1
+            if self.verified == 3:
                 raise IntegrityError("The shard x.tar is corrupt.")
 
-    source = Unsettled(8, 4)
+    source = Unverified()
     with pytest.raises(IntegrityError, match=r"x\.tar is corrupt"):
         fit(source=source)
     found = Checkpoints(store, "run", 1).newest()
     assert found is not None
-    assert found[0].step == 2 * CONFIG.checkpoint_every
+    assert found[0].step == 20
 
 
 def test_another_seed_gives_another_run(fit: Fit) -> None:
@@ -204,10 +226,10 @@ def test_resuming_elsewhere_goes_on_and_says_not_bit_exact(
 def test_metrics_of_a_step_are_not_logged_twice(fit: Fit) -> None:
     """A killed process had logged up to step 15 and saved at step 10: the next one logs from step 20 on."""
     first, second = RecordingTracker(), RecordingTracker(seen=15)
-    config = replace(CONFIG, picture_every=5)
+    cadence = Cadence(log=5, image=5, checkpoint=10)
     with pytest.raises(DeathError):
-        fit(tracker=first, config=config, stop_requested=dies_at(17))
-    fit(tracker=second, config=config, fencing=2)
+        fit(tracker=first, cadence=cadence, stop_requested=dies_at(17))
+    fit(tracker=second, cadence=cadence, fencing=2)
     assert sorted(first.logged) == [5, 10, 15]
     assert sorted(second.logged) == [20, 25, 30, 35, 40]
     assert sorted(second.images) == [20, 25, 30, 35, 40]
@@ -230,7 +252,7 @@ def test_a_loss_that_is_not_finite_names_stage_step_and_term(fit: Fit, store: St
 
         def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
             good, _ = super().loss(batch, draws)
-            bad = good * (math.nan if (draws.step, draws.lane) == (12, 2) else 1.0)
+            bad = good * (math.nan if (draws.step, draws.first) == (12, 4) else 1.0)
             return good + bad, {"good": good, "bad": bad}
 
     with pytest.raises(RunFailedError, match=r"Stage test, step 12: loss is nan, bad is nan, gradient norm is nan"):
@@ -254,29 +276,27 @@ def test_a_gradient_that_is_not_finite_is_named(fit: Fit) -> None:
 def test_no_steps_gives_the_initial_weights(fit: Fit, store: Store) -> None:
     objective = Regression(seed=4)
     before = {name: value.clone() for name, value in objective.model.state_dict().items()}
-    result = fit(objective, config=replace(CONFIG, steps=0))
-    for blob in (result.weights, result.ema):
-        found = safetensors.torch.load(get_blob(store, blob.path))
-        assert found.keys() == before.keys()
-        assert all(torch.equal(found[name], before[name]) for name in before)
+    result = fit(objective, config=replace(CONFIG, images=0))
+    found = safetensors.torch.load(get_blob(store, result.ema.path))
+    assert found.keys() == before.keys()
+    assert all(torch.equal(found[name], before[name]) for name in before)
 
 
 def test_frozen_weights_stay_and_are_part_of_the_product(fit: Fit, store: Store) -> None:
     objective = Regression()
     objective.model[0].requires_grad_(False)
     before = objective.model[0].weight.clone()
-    result = fit(objective, config=replace(CONFIG, steps=15))
-    for blob in (result.weights, result.ema):
-        found = safetensors.torch.load(get_blob(store, blob.path))
+    result = fit(objective, config=replace(CONFIG, images=15 * 8))
+    for found in (*parts_of(store, "weights"), safetensors.torch.load(get_blob(store, result.ema.path))):
         assert torch.equal(found["0.weight"], before)
-    assert "exp_avg.0.weight" not in safetensors.torch.load(get_blob(store, result.optimiser.path))
+    assert "exp_avg.0.weight" not in parts_of(store, "optimiser")[0]
 
 
 def test_bf16_autocast_trains_float32_weights(fit: Fit, store: Store) -> None:
     fp32 = fit(key="fp32")
     bf16 = fit(key="bf16", config=replace(CONFIG, precision="bf16"))
     assert digests(bf16) != digests(fp32)
-    found = safetensors.torch.load(get_blob(store, bf16.weights.path))
+    (found,) = parts_of(store, "weights", key="bf16")
     assert {value.dtype for value in found.values()} == {torch.float32}
 
 
@@ -286,9 +306,9 @@ def test_an_older_writer_is_refused(fit: Fit) -> None:
         fit(fencing=4, config=CONFIG)
 
 
-def test_more_processes_than_lanes_are_refused(fit: Fit) -> None:
-    with pytest.raises(ConfigError, match="at most lanes, found 5 processes for 4 lanes"):
-        fit(world=World(rank=0, size=5, device=torch.device("cpu")))
+def test_more_processes_than_samples_are_rejected(fit: Fit) -> None:
+    with pytest.raises(ConfigError, match="found 9 processes and a batch of 8; start fewer"):
+        fit(world=World(rank=0, size=9, device=torch.device("cpu")))
 
 
 def test_nothing_to_train_is_refused(fit: Fit) -> None:
@@ -306,7 +326,7 @@ def test_torchs_switches_are_as_before(fit: Fit) -> None:
             seen.append(torch.are_deterministic_algorithms_enabled())
             return super().loss(batch, draws)
 
-    fit(Looking(), config=replace(CONFIG, steps=1))
+    fit(Looking(), config=replace(CONFIG, images=8))
     assert seen
     assert all(seen)
     assert not torch.are_deterministic_algorithms_enabled()

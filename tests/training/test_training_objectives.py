@@ -20,7 +20,7 @@ from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.system import LatentSystem
 from lsr.nn.resize import resize
 from lsr.nn.units import from_levels, to_bytes
-from lsr.training.config import AutoencoderLoss, DecoderLoss, DenoiseLoss, JointLoss, PictureTerms, TrainConfig
+from lsr.training.config import AutoencoderLoss, Cadence, DecoderLoss, DenoiseLoss, JointLoss, PictureTerms, TrainConfig
 from lsr.training.loop import TrainResult
 from lsr.training.objectives.autoencoder import AutoencoderObjective, kl_per_value
 from lsr.training.objectives.decoder import DecoderObjective
@@ -29,10 +29,18 @@ from lsr.training.objectives.joint import JointObjective
 from lsr.training.objectives.latent import noised
 from lsr.training.objectives.pixels import grid, scaled_size, truth_at
 from lsr.training.protocols import Draws, Objective
-from tests.training.kit import AUTOENCODER, RENDERER, LatentLanes, RecordingTracker, digests, latent_lane, tiny_system
+from tests.training.kit import (
+    AUTOENCODER,
+    RENDERER,
+    LatentBatches,
+    RecordingTracker,
+    digests,
+    latent_batch,
+    tiny_system,
+)
 
 Fit = Callable[..., TrainResult]
-DRAWS = Draws(seed=5, stage="test", step=3, lane=1)
+DRAWS = Draws(seed=5, stage="test", step=3, first=2)
 
 
 def gaussian() -> AutoencoderConfig:
@@ -76,7 +84,7 @@ def test_kl_is_that_of_torch_distributions() -> None:
 
 def test_the_autoencoder_loss_is_l1_plus_weighted_kl() -> None:
     objective = AutoencoderObjective(autoencoder(gaussian()), AutoencoderLoss(kl_weight=0.5))
-    batch = latent_lane()
+    batch = latent_batch()
     loss, terms = objective.loss(batch, DRAWS)
     x = batch["tile"].double() / 127.5 - 1
     moments = objective.model.encode(x.float())
@@ -89,7 +97,7 @@ def test_the_autoencoder_loss_is_l1_plus_weighted_kl() -> None:
 
 def test_a_plain_autoencoder_draws_nothing() -> None:
     objective = AutoencoderObjective(autoencoder(), AutoencoderLoss())
-    losses = [objective.loss(latent_lane(), Draws(seed=s, stage="a", step=0, lane=0))[0].item() for s in (1, 2)]
+    losses = [objective.loss(latent_batch(), Draws(seed=s, stage="a", step=0, first=0))[0].item() for s in (1, 2)]
     assert losses[0] == losses[1]
 
 
@@ -99,7 +107,7 @@ def test_a_plain_autoencoder_draws_nothing() -> None:
 def test_the_decoder_is_compared_with_the_antialiased_tile() -> None:
     """The truth at half size is what Pillow's antialiased bicubic makes of the tile."""
     objective = first_stage(scales=(0.5, 0.5))
-    batch = latent_lane(count=1)
+    batch = latent_batch(count=1)
     loss, terms = objective.loss(batch, DRAWS)
     with torch.no_grad():
         image = objective.model.decoder(objective.model.encoder(from_levels(batch["tile"])).mode(), (8, 8))
@@ -124,7 +132,7 @@ def nearest(lr: Tensor, size: tuple[int, int]) -> Tensor:
 def test_a_residual_decoder_is_compared_after_the_bicubic_picture_is_added() -> None:
     plain = first_stage(scales=(0.5, 0.5))
     residual = DecoderObjective(plain.model.encoder, plain.model.decoder, plain.config, small)
-    batch = latent_lane(count=1)
+    batch = latent_batch(count=1)
     x = from_levels(batch["tile"])
     with torch.no_grad():
         added = plain.model.decoder(plain.model.encoder(x).mode(), (8, 8)) + resize(small(x), (8, 8))
@@ -137,7 +145,7 @@ def test_a_residual_decoder_is_compared_after_the_bicubic_picture_is_added() -> 
 def test_a_share_of_the_samples_is_rendered_from_the_condition() -> None:
     """lr_share 1: the loss of rendering from the mode of the restored LR pictures; between, each sample is either."""
     plain = first_stage(scales=(0.5, 0.5))
-    batch = latent_lane(count=6)
+    batch = latent_batch(count=6)
     x = from_levels(batch["tile"])
 
     def objective(share: float) -> DecoderObjective:
@@ -165,7 +173,7 @@ def test_the_condition_is_never_sampled() -> None:
     made = autoencoder(gaussian())
     decoder = NeuralDecoder(gaussian(), RENDERER)
     objective = DecoderObjective(made.encoder, decoder, DecoderLoss(lr_share=1.0), small, None, nearest)
-    batch = latent_lane(count=2)
+    batch = latent_batch(count=2)
     x = from_levels(batch["tile"])
     with torch.no_grad():
         z = objective._latents(batch["position"], x, small(x), DRAWS)
@@ -177,7 +185,7 @@ def test_chances_follow_the_share_and_the_position_alone() -> None:
     positions = torch.arange(4000)
     given = DRAWS.chance(positions, 0.3)
     assert given.float().mean().item() == pytest.approx(0.3, abs=0.03)
-    later = Draws(seed=DRAWS.seed, stage=DRAWS.stage, step=9, lane=0)
+    later = Draws(seed=DRAWS.seed, stage=DRAWS.stage, step=9, first=0)
     assert torch.equal(later.chance(positions[::7], 0.3), given[::7])
 
 
@@ -185,7 +193,7 @@ def test_chances_follow_the_share_and_the_position_alone() -> None:
 def test_the_encoder_is_fixed_or_not_as_configured(fit: Fit, frozen: bool) -> None:
     objective = first_stage(freeze_encoder=frozen)
     encoder, decoder = state_bytes(objective.model.encoder), state_bytes(objective.model.decoder)
-    fit(objective, source=LatentLanes(4, 2), config=TrainConfig(steps=3, batch=4, lanes=2))
+    fit(objective, source=LatentBatches(), config=TrainConfig(images=12, batch=4))
     assert (state_bytes(objective.model.encoder) == encoder) is frozen
     assert state_bytes(objective.model.decoder) != decoder
     assert objective.model.decoder.training
@@ -222,7 +230,7 @@ def test_render_sizes_follow_the_scale() -> None:
 @pytest.mark.parametrize("loss", [DenoiseLoss(), DenoiseLoss(norm="l1"), DenoiseLoss(weighting="min-snr", gamma=2.0)])
 def test_the_denoising_loss_is_equation_4(prediction: Any, loss: DenoiseLoss) -> None:
     system = tiny_system(diffusion=DiffusionConfig(steps=100, prediction=prediction))
-    batch = latent_lane(count=3)
+    batch = latent_batch(count=3)
     found, terms = DenoiseObjective(system, loss).loss(batch, DRAWS)
     assert terms == {}
     t = DRAWS.timesteps(batch["position"], 100)
@@ -249,7 +257,7 @@ def test_dream_feeds_the_networks_own_error_back(prediction: Any, power: float) 
     lambda = sqrt(1 - abar)^p and the first forward without a gradient.
     """
     system = tiny_system(diffusion=DiffusionConfig(steps=100, prediction=prediction))
-    batch = latent_lane(count=3)
+    batch = latent_batch(count=3)
     found, _ = DenoiseObjective(system, DenoiseLoss(dream=power)).loss(batch, DRAWS)
     found.backward()
     gradient = system.unet.get_parameter("conv_in.weight").grad
@@ -281,7 +289,7 @@ def test_dream_feeds_the_networks_own_error_back(prediction: Any, power: float) 
 
 def test_dream_keeps_gradients_under_autocast_and_serves_the_joint_stage() -> None:
     """The forward without a gradient must not leave its rounded weights to the one with."""
-    system, batch = tiny_system(), latent_lane()
+    system, batch = tiny_system(), latent_batch()
     objective = JointObjective(system, JointLoss(image_weight=0.0), DenoiseLoss(dream=1.0))
     _, terms = objective.loss(batch, DRAWS)
     assert terms["denoise"].item() == DenoiseObjective(system, DenoiseLoss(dream=1.0)).loss(batch, DRAWS)[0].item()
@@ -292,7 +300,7 @@ def test_dream_keeps_gradients_under_autocast_and_serves_the_joint_stage() -> No
 
 def test_a_gaussian_latent_is_sampled_by_position() -> None:
     system = tiny_system()
-    with_std, without = latent_lane(count=4, std=True), latent_lane(count=4)
+    with_std, without = latent_batch(count=4, std=True), latent_batch(count=4)
     sampled = noised(system, with_std, DRAWS).z0
     posterior = DRAWS.noise(with_std["position"], with_std["hr_mean"], "posterior")
     assert torch.allclose(sampled, system.whiten(with_std["hr_mean"] + 0.2 * posterior))
@@ -302,7 +310,7 @@ def test_a_gaussian_latent_is_sampled_by_position() -> None:
 
 
 def test_generation_takes_no_condition_and_upscaling_needs_one() -> None:
-    batch = latent_lane()
+    batch = latent_batch()
     del batch["lr"]
     DenoiseObjective(tiny_system(conditional=False), DenoiseLoss()).loss(batch, DRAWS)
     with pytest.raises(ConfigError, match="needs the LR latent 'lr' in each batch, found position, tile, hr_mean"):
@@ -343,7 +351,7 @@ JOINT = [
 @pytest.mark.parametrize("config", JOINT)
 def test_the_image_gradient_through_the_decoder_is_a_finite_difference(config: JointLoss) -> None:
     """Central differences in float64 on a loss written out independently, for weights all over the U-Net."""
-    system, batch = tiny_system(), latent_lane()
+    system, batch = tiny_system(), latent_batch()
     loss, terms = JointObjective(system, config).loss(batch, DRAWS)
     loss.backward()
     exact = in_float64(system)
@@ -368,7 +376,7 @@ def test_the_image_gradient_through_the_decoder_is_a_finite_difference(config: J
 
 
 def test_joint_is_the_weighted_sum_of_both() -> None:
-    system, batch = tiny_system(), latent_lane()
+    system, batch = tiny_system(), latent_batch()
     loss, terms = JointObjective(system, JointLoss(denoise_weight=0.7, image_weight=0.2)).loss(batch, DRAWS)
     assert loss.item() == pytest.approx(0.7 * terms["denoise"].item() + 0.2 * terms["image"].item(), rel=1e-6)
     alone, _ = DenoiseObjective(system, DenoiseLoss()).loss(batch, DRAWS)
@@ -379,14 +387,14 @@ def test_joint_is_the_weighted_sum_of_both() -> None:
 
 
 def test_the_cap_limits_the_image_weight() -> None:
-    system, batch = tiny_system(diffusion=DiffusionConfig(steps=2)), latent_lane()
+    system, batch = tiny_system(diffusion=DiffusionConfig(steps=2)), latent_batch()
     small, large = (JointObjective(system, JointLoss(cap=cap)).loss(batch, DRAWS)[1]["image"] for cap in (1.0, 10.0))
     assert system.schedule.snr.min() > 10
     assert large.item() == pytest.approx(10 * small.item(), rel=1e-5)
 
 
 def test_a_residual_systems_image_error_is_that_of_the_sum() -> None:
-    plain, residual, batch = tiny_system(), tiny_system(residual=True), latent_lane()
+    plain, residual, batch = tiny_system(), tiny_system(residual=True), latent_batch()
     config = JointLoss(denoise_weight=0.0, scales=(0.5, 0.5))
     at = noised(plain, batch, DRAWS)
     with torch.no_grad():
@@ -399,7 +407,8 @@ def test_a_residual_systems_image_error_is_that_of_the_sum() -> None:
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-TRAIN = TrainConfig(steps=4, batch=4, lanes=2, lr=1e-3, log_every=1, checkpoint_every=2)
+TRAIN = TrainConfig(images=16, batch=4, lr=1e-3)
+EVERY_STEP = Cadence(log=1, checkpoint=2)
 
 
 def joint(**loss: float) -> JointObjective:
@@ -409,7 +418,7 @@ def joint(**loss: float) -> JointObjective:
 def test_joint_training_changes_the_unet_and_not_one_byte_of_the_rest(fit: Fit) -> None:
     objective = joint()
     before = state_bytes(objective.system)
-    fit(objective, source=LatentLanes(4, 2), config=TRAIN)
+    fit(objective, source=LatentBatches(), config=TRAIN)
     after = state_bytes(objective.system)
     changed = {name.split(".")[0] for name in before if before[name] != after[name]}
     assert changed == {"unet"}
@@ -420,22 +429,22 @@ def test_joint_training_changes_the_unet_and_not_one_byte_of_the_rest(fit: Fit) 
 def test_without_alignment_the_weights_are_others_and_the_decoder_is_not_run(
     fit: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_alignment = fit(joint(image_weight=1.0), key="on", source=LatentLanes(4, 2), config=TRAIN)
+    with_alignment = fit(joint(image_weight=1.0), key="on", source=LatentBatches(), config=TRAIN)
 
     def refuse(*args: object, **kwargs: object) -> Tensor:
         raise AssertionError("the decoder must not run")
 
     monkeypatch.setattr(NeuralDecoder, "features", refuse)
     monkeypatch.setattr(NeuralDecoder, "render", refuse)
-    without = fit(joint(image_weight=0.0), key="off", source=LatentLanes(4, 2), config=TRAIN)
-    assert with_alignment.weights.sha256 != without.weights.sha256
+    without = fit(joint(image_weight=0.0), key="off", source=LatentBatches(), config=TRAIN)
+    assert with_alignment.ema.sha256 != without.ema.sha256
 
 
 def test_the_drawn_scale_is_logged(fit: Fit) -> None:
     tracker = RecordingTracker()
-    fit(joint(), source=LatentLanes(4, 2), config=TRAIN, tracker=tracker)
+    fit(joint(), source=LatentBatches(), config=TRAIN, cadence=EVERY_STEP, tracker=tracker)
     for step, values in tracker.logged.items():
-        drawn = Draws(seed=7, stage="test", step=step - 1, lane=0).scale(0.25, 1.0)
+        drawn = Draws(seed=7, stage="test", step=step - 1, first=0).scale(0.25, 1.0)
         assert values["scale"] == pytest.approx(drawn, rel=1e-6)
 
 
@@ -463,14 +472,17 @@ def objectives() -> dict[str, Callable[[], Objective]]:
 @pytest.mark.parametrize("stage", objectives())
 def test_each_stage_resumes_bit_for_bit_and_draws_a_picture(fit: Fit, stage: str) -> None:
     make = objectives()[stage]
-    source = LatentLanes(4, 2)
     tracker = RecordingTracker()
-    config = TrainConfig(steps=4, batch=4, lanes=2, checkpoint_every=2, picture_every=2)
-    whole = fit(make(), key="whole", source=source, config=config, tracker=tracker)
+    how = {
+        "source": LatentBatches(),
+        "config": TrainConfig(images=16, batch=4),
+        "cadence": Cadence(log=20, image=2, checkpoint=2),
+    }
+    whole = fit(make(), key="whole", tracker=tracker, **how)
     calls = iter(range(99))
     with pytest.raises(ZeroDivisionError):
-        fit(make(), key="cut", source=source, config=config, stop_requested=lambda: 1 // (3 - next(calls)) > 9)
-    assert digests(fit(make(), key="cut", fencing=2, source=source, config=config)) == digests(whole)
+        fit(make(), key="cut", **how, stop_requested=lambda: 1 // (3 - next(calls)) > 9)
+    assert digests(fit(make(), key="cut", fencing=2, **how)) == digests(whole)
     for picture in tracker.images.values():
         assert picture.dtype == np.uint8
         assert picture.shape[0] == 2 * 16
@@ -481,7 +493,7 @@ def test_each_stage_resumes_bit_for_bit_and_draws_a_picture(fit: Fit, stage: str
 def test_a_picture_leaves_modes_and_gradients_alone(stage: str) -> None:
     objective = objectives()[stage]()
     modes = [part.training for part in objective.model.modules()]
-    objective.picture(latent_lane(count=6))
+    objective.picture(latent_batch(count=6))
     assert [part.training for part in objective.model.modules()] == modes
     assert any(modes)
     assert all(parameter.grad is None for parameter in objective.model.parameters())

@@ -46,12 +46,12 @@ def test_none_is_the_stages_own() -> None:
 
 
 def test_an_added_term_trains_and_is_logged(losses: str, fit: Callable[..., TrainResult]) -> None:
-    config = TrainConfig(steps=20, batch=8, lanes=4, checkpoint_every=10, log_every=5)
+    config = TrainConfig(images=160, batch=8)
     plain = fit(Regression(), key="plain", config=config)
     tracker = RecordingTracker()
     extended = with_own(Regression(), f"{losses}:Decay")
     other = fit(extended, key="own", config=config, tracker=tracker)
-    assert plain.weights.sha256 != other.weights.sha256
+    assert plain.ema.sha256 != other.ema.sha256
     assert tracker.logged[20]["decay"] < tracker.logged[5]["decay"]
     assert all(torch.isfinite(torch.tensor(values["loss"])) for values in tracker.logged.values())
 
@@ -70,5 +70,5 @@ def test_what_is_no_objective_is_named(losses: str, name: str, says: str) -> Non
 
 
 def test_a_name_of_another_form_is_a_recipe_fault() -> None:
-    faults = TrainConfig(steps=1, objective="their_losses.Decay").faults()
+    faults = TrainConfig(images=1, objective="their_losses.Decay").faults()
     assert faults == ["objective must be package.module:callable, or null for none, found 'their_losses.Decay'."]

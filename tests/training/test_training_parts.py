@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_half_precision_parameters_are_refused() -> None:
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_adamw_is_torchs(weight_decay: float) -> None:
-    config = TrainConfig(steps=20, lr=0.01, betas=(0.8, 0.95), weight_decay=weight_decay)
+    config = TrainConfig(images=320, lr=0.01, betas=(0.8, 0.95), weight_decay=weight_decay)
     ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2))
     reference = torch.optim.AdamW([theirs], lr=0.01, betas=(0.8, 0.95), weight_decay=weight_decay)
     optimiser = AdamW({"w": ours}, config)
@@ -99,20 +100,57 @@ def test_the_average_follows_its_formula() -> None:
     assert decay_at(0.0, 5) == 0.0
 
 
-def test_the_learning_rate_warms_up_and_decays() -> None:
-    config = TrainConfig(steps=110, lr=2.0, warmup=10, decay="cosine")
-    rates = [learning_rate(config, step) for step in range(110)]
-    assert rates[0] == pytest.approx(0.2)
-    assert rates[9] == pytest.approx(2.0)
-    assert rates[10] == pytest.approx(2.0)
-    assert rates[60] == pytest.approx(1.0)
-    assert 0 < rates[-1] < 0.01
-    assert sorted(rates[10:], reverse=True) == rates[10:]
-    assert {learning_rate(TrainConfig(steps=9, lr=0.5), step) for step in range(9)} == {0.5}
+def wanted_rate(config: TrainConfig, step: int) -> float:
+    """The rate as docs say it, point by point: straight lines between the corners of the schedule, or half a cosine.
+
+    During the warm-up a step counts its own images, so that the first rate is above 0 and the last is the full one.
+    """
+    seen = step * config.batch
+    if seen < config.warmup:
+        return float(np.interp(seen + config.batch, [0, config.warmup], [0, config.lr]))
+    corners = {
+        "constant": ([config.warmup, config.images], [config.lr, config.lr]),
+        "wsd": ([config.warmup, config.images - config.cooldown, config.images], [config.lr, config.lr, 0.0]),
+    }
+    if config.schedule in corners:
+        return float(np.interp(seen, *corners[config.schedule]))
+    phase = np.pi * (seen - config.warmup) / max(config.images - config.warmup, 1)
+    return config.lr * float(np.cos(phase / 2) ** 2)
+
+
+@given(
+    schedule=st.sampled_from(["constant", "cosine", "wsd"]),
+    batch=st.integers(1, 40),
+    warmup=st.integers(0, 300),
+    stable=st.integers(0, 300),
+    falling=st.integers(1, 300),
+)
+def test_the_learning_rate_follows_its_formula(schedule: str, batch: int, warmup: int, stable: int, falling: int):
+    cooldown = falling if schedule == "wsd" else 0
+    config = TrainConfig(
+        images=warmup + stable + falling, batch=batch, lr=0.3, warmup=warmup, schedule=schedule, cooldown=cooldown
+    )
+    check(config)
+    rates = [learning_rate(config, step) for step in range(config.steps)]
+    assert rates == pytest.approx([wanted_rate(config, step) for step in range(config.steps)], abs=1e-12)
+    assert all(0 < rate <= config.lr for rate in rates)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "wsd"])
+def test_the_learning_rate_counts_images_and_not_steps(schedule: str) -> None:
+    """After the warm-up, a batch four times as large has the same rate at the same number of images seen."""
+    small = TrainConfig(
+        images=960, batch=4, lr=1.0, warmup=160, schedule=schedule, cooldown=320 if schedule == "wsd" else 0
+    )
+    large = replace(small, batch=16)
+    later = range(10, large.steps)
+    assert [learning_rate(large, step) for step in later] == [learning_rate(small, 4 * step) for step in later]
+    assert learning_rate(large, 0) == pytest.approx(0.1)
+    assert learning_rate(large, 9) == pytest.approx(1.0)
 
 
 def test_a_state_of_another_model_is_refused() -> None:
-    config = TrainConfig(steps=1)
+    config = TrainConfig(images=16)
     small, large = TrainState(nn.Linear(2, 2), config), TrainState(nn.Linear(2, 3), config)
     with pytest.raises(IntegrityError, match=r"Here: its weights do not fit this model, they differ in bias, bias"):
         large.load(3, small.tensors(), "Here")
@@ -120,7 +158,7 @@ def test_a_state_of_another_model_is_refused() -> None:
 
 
 def test_a_loaded_state_is_the_saved_one() -> None:
-    config = TrainConfig(steps=9, lr=0.1)
+    config = TrainConfig(images=144, lr=0.1)
     first, second = TrainState(nn.Linear(2, 2), config), TrainState(nn.Linear(2, 2), config)
     for parameter in first.model.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -135,7 +173,7 @@ def test_a_loaded_state_is_the_saved_one() -> None:
 
 
 def test_the_state_averages_the_trained_weights_update_by_update() -> None:
-    state = TrainState(nn.Linear(1, 1, bias=False), TrainConfig(steps=9, lr=0.1, ema=0.999))
+    state = TrainState(nn.Linear(1, 1, bias=False), TrainConfig(images=144, lr=0.1, ema=0.999))
     weight = state.trainable["weight"]
     reference = weight.item()
     for n in range(6):
@@ -148,15 +186,15 @@ def test_the_state_averages_the_trained_weights_update_by_update() -> None:
 
 
 def draws(**changes: int | str) -> Draws:
-    return Draws(**{"seed": 1, "stage": "denoise", "step": 3, "lane": 2, **changes})
+    return Draws(**{"seed": 1, "stage": "denoise", "step": 3, "first": 2, **changes})
 
 
 def test_noise_and_timesteps_belong_to_the_sample() -> None:
     """However a batch is cut, sample 5 gets the same noise and timestep."""
     whole, part = torch.arange(8), torch.arange(5, 6)
     like = torch.zeros(8, 2, 3)
-    assert torch.equal(draws().noise(whole, like)[5:6], draws(step=9, lane=0).noise(part, like[:1]))
-    assert torch.equal(draws().timesteps(whole, 100)[5:6], draws(step=9, lane=0).timesteps(part, 100))
+    assert torch.equal(draws().noise(whole, like)[5:6], draws(step=9, first=0).noise(part, like[:1]))
+    assert torch.equal(draws().timesteps(whole, 100)[5:6], draws(step=9, first=0).timesteps(part, 100))
     assert not torch.equal(draws().noise(whole, like), draws(seed=2).noise(whole, like))
     assert not torch.equal(draws().noise(whole, like), draws().noise(whole, like, "posterior"))
     assert not torch.equal(draws().timesteps(whole, 1000), draws(stage="joint").timesteps(whole, 1000))
@@ -169,15 +207,15 @@ def test_timesteps_are_uniform() -> None:
     assert abs(counts - 400).max() < 5 * math.sqrt(400)
 
 
-def test_output_scales_are_uniform_and_equal_on_all_lanes() -> None:
+def test_output_scales_are_uniform_and_one_per_global_batch() -> None:
     """Kolmogorov-Smirnov: the empirical distribution of 2000 steps stays within 1.63 / sqrt(n) (1 %) of uniform."""
     low, high, n = 0.25, 1.5, 2000
-    scales = np.sort([draws(step=step, lane=step % 4).scale(low, high) for step in range(n)])
+    scales = np.sort([draws(step=step, first=step % 4).scale(low, high) for step in range(n)])
     uniform = (scales - low) / (high - low)
     assert uniform.min() >= 0
     assert uniform.max() < 1
     assert abs(uniform - (np.arange(n) + 0.5) / n).max() < 1.63 / math.sqrt(n)
-    assert len({draws(lane=lane).scale(low, high) for lane in range(8)}) == 1
+    assert len({draws(first=first).scale(low, high) for first in range(8)}) == 1
     assert draws().scale(1.0, 1.0) == 1.0
 
 
@@ -200,8 +238,8 @@ def test_the_meter_counts_images_and_waiting() -> None:
 
 
 def test_every_fault_of_a_config_is_named() -> None:
-    wrong = TrainConfig(steps=-1, lanes=3, lr=0.0, ema=1.0, warmup=-2, betas=(0.9, 1.0), checkpoint_every=0)
+    wrong = TrainConfig(images=-1, batch=0, lr=0.0, ema=1.0, warmup=-2, betas=(0.9, 1.0), window=0)
     with pytest.raises(ConfigError) as error:
         check(wrong)
-    for name in ("steps", "lanes", "lr", "ema", "warmup", "betas", "checkpoint_every"):
+    for name in ("images", "batch", "lr", "ema", "warmup", "betas", "window"):
         assert name in str(error.value)

@@ -60,12 +60,12 @@ def test_what_one_rank_meets_in_training_all_hear(tmp_path: Path, what: str, mes
 
 
 def test_the_world_size_changes_no_more_than_rounding(tmp_path: Path) -> None:
-    """The same batches, draws and updates at 1 and 2 ranks."""
-    config = TrainConfig(steps=10, batch=8, lanes=4)
+    """The same batches, draws and updates at 1 and 2 ranks, of 3 and 4 images, which train on 2 at once."""
+    config = TrainConfig(images=70, batch=7)
     store = f"file://{tmp_path}/store"
     alone, first, second = (
-        outcomes(metrics_here, 1, tmp_path / "one", store, config)[0],
-        *outcomes(metrics_here, 2, tmp_path / "two", store, config),
+        outcomes(metrics_here, 1, tmp_path / "one", store, config, None)[0],
+        *outcomes(metrics_here, 2, tmp_path / "two", store, config, 2),
     )
     assert second["value"] is None, "only rank 0 has a result"
     for name in ("loss", "grad_norm", "lr"):

@@ -19,7 +19,7 @@ from lsr.training.protocols import Batch, Draws, Objective
 
 
 class ConditionInLoop(Extended):
-    """A stage's objective on lanes to which "lr_picture" [b, 3, h, w] in [-1, 1] is added, made of "tile" by
+    """A stage's objective on batches to which "lr_picture" [b, 3, h, w] in [-1, 1] is added, made of "tile" by
     `degradation` with draws by sample position; with a system also "lr", its latent, as the latents stage caches it.
 
     system: whose frozen encoder encodes; None where a stage needs the picture alone.
@@ -34,11 +34,11 @@ class ConditionInLoop(Extended):
 
     def picture(self, batch: Batch) -> NDArray[np.uint8] | None:
         shown = {name: value[:SHOWN] for name, value in batch.items()}
-        return self.standard.picture(self.conditioned(shown, Draws(seed=0, stage="picture", step=0, lane=0)))
+        return self.standard.picture(self.conditioned(shown, Draws(seed=0, stage="picture", step=0, first=0)))
 
     @torch.no_grad()
     def conditioned(self, batch: Batch, draws: Draws) -> Batch:
-        """The lane with what is added. In float32, as the latents stage encodes, whatever the stage trains in."""
+        """The batch with what is added. In float32, as the latents stage encodes, whatever the stage trains in."""
         x = from_levels(batch["tile"])
         seeds = [derive_seed(draws.seed, draws.stage, "degradation", p) for p in batch["position"].tolist()]
         with torch.autocast(x.device.type, enabled=False):

@@ -16,7 +16,7 @@ from lsr.training.protocols import Batch, Draws
 
 
 def denoising_loss(system: LatentSystem, config: DenoiseLoss, at: Noised, output: Tensor) -> Tensor:
-    """L_dm: mean over the lane of weight(t) * mean |target - output|^p; target is what the prediction kind says."""
+    """L_dm: mean over the samples of weight(t) * mean |target - output|^p; target is what the prediction kind says."""
     kind = system.config.diffusion.prediction
     error = target(kind, at.z0, at.noise, at.abar) - output
     per_sample = (error.abs() if config.norm == "l1" else error.square()).mean(dim=(1, 2, 3))
@@ -25,7 +25,7 @@ def denoising_loss(system: LatentSystem, config: DenoiseLoss, at: Noised, output
 
 
 def to_denoise(system: LatentSystem, config: DenoiseLoss, batch: Batch, draws: Draws) -> Noised:
-    """The noised lane that L_dm is measured on, rectified where the config says so."""
+    """The noised micro-batch that L_dm is measured on, rectified where the config says so."""
     at = noised(system, batch, draws)
     return at if config.dream is None else rectified(system, at, config.dream)
 

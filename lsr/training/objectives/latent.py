@@ -20,7 +20,7 @@ from lsr.training.protocols import Batch, Draws
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Noised:
-    """A lane on its way through the forward process. z0, noise, x_t, cond: whitened [b, c, h, w], cond None for
+    """A micro-batch on its way through the forward process. z0, noise, x_t, cond: whitened [b, c, h, w], cond None for
     generation. t: int64 [b]. abar: float64 [b].
     """
 
@@ -61,7 +61,7 @@ def noised(system: LatentSystem, batch: Batch, draws: Draws) -> Noised:
 
 
 def rectified(system: LatentSystem, at: Noised, power: float) -> Noised:
-    """The same lane with the network's own error in it, as it will meet it when sampling (DREAM, CVPR 2024).
+    """The same micro-batch with the network's own error in it, as it will meet it when sampling (DREAM, CVPR 2024).
 
     noise' = noise + sqrt(1 - abar)^power * (noise - estimated noise), x_t' = sqrt(abar) z0 + sqrt(1 - abar) noise'; the
     estimate takes one more forward, without a gradient.
@@ -92,7 +92,7 @@ def one_step_picture(
     """
     shown = {name: value[:SHOWN] for name, value in batch.items()}
     z0 = system.whiten(shown["hr_mean"])
-    draws = Draws(seed=0, stage="picture", step=0, lane=0)
+    draws = Draws(seed=0, stage="picture", step=0, first=0)
     t = torch.full((len(z0),), system.schedule.steps // 2, device=z0.device)
     x_t = system.schedule.add_noise(z0, draws.noise(shown["position"], z0), t)
     f = system.config.autoencoder.factor

@@ -17,7 +17,7 @@ SHOWN = 4
 
 
 def lr_picture(batch: Mapping[str, Tensor], x: Tensor, degrade: Callable[[Tensor], Tensor]) -> Tensor:
-    """The LR picture that came with the lane (of a sampled degradation), else what `degrade` makes of the tiles x."""
+    """The LR picture that came with the batch (of a sampled degradation), else what `degrade` makes of the tiles x."""
     return batch["lr_picture"] if "lr_picture" in batch else degrade(x)
 
 

@@ -20,9 +20,9 @@ from lsr.training.objectives.pixels import SHOWN, as_shown, grid, scaled_size, t
 from lsr.training.protocols import Batch, Draws
 
 Degrade = Callable[[Tensor, Tensor, Draws], Tensor]
-"""Tiles [B, 3, H, W], their positions [B], the lane's draws -> their LR [B, 3, h, w]; pictures in [-1, 1]."""
+"""Tiles [B, 3, H, W], their positions [B], the micro-batch's draws -> their LR [B, 3, h, w]; pictures in [-1, 1]."""
 
-PICTURE = Draws(seed=0, stage="picture", step=0, lane=0)
+PICTURE = Draws(seed=0, stage="picture", step=0, first=0)
 """What is drawn for a picture for people."""
 
 
