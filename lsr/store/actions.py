@@ -6,17 +6,11 @@ from lsr.core.canonical import sha256_hex
 from lsr.core.errors import ConflictError, IntegrityError, NotFoundError
 from lsr.core.refs import Ref
 from lsr.store.base import Store
-from lsr.store.content import create_once
+from lsr.store.content import create_once, freshen
 from lsr.store.records import parse_record, seal
 from lsr.store.roots import Record
 
 ACTIONS = "actions/"
-
-
-def put_root(store: Store, record: Record) -> str:
-    """Store the root record under its digest; its key. It is nobody's result until an action record names it."""
-    create_once(store, record.path, record.to_bytes())
-    return record.path
 
 
 def commit(store: Store, key: str, record: Record) -> Ref:
@@ -27,7 +21,8 @@ def commit(store: Store, key: str, record: Record) -> Ref:
     data = record.to_bytes()
     digest = sha256_hex(data)
     ref = Ref(kind=record.kind, key=key, digest=digest, path=f"{record.directory}/{digest}.json")
-    create_once(store, ref.path, data)
+    if not create_once(store, ref.path, data) and (found := store.head(ref.path)) is not None:
+        freshen(store, found)
     if store.create(_action(key), seal(ref.as_dict())):
         return ref
     first = lookup(store, key)

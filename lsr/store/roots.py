@@ -151,18 +151,3 @@ def lost_blobs(store: Store, record: Record) -> list[str]:
     wanted = {blob.path: blob.bytes for blob in record.blobs.values()}
     found = sizes_of(store, list(wanted))
     return [path for path, size in found.items() if size != wanted[path]]
-
-
-def descendants(store: Store, digests: set[str]) -> dict[str, str]:
-    """Path by digest of every root that names one of `digests` as a parent, over any number of generations, and of
-    those of `digests` that are roots of the store.
-    """
-    parents: dict[str, set[str]] = {}
-    paths: dict[str, str] = {}
-    for path, record in every_root(store):
-        paths[digest_in(path)] = path
-        parents[digest_in(path)] = set(record.parents.values())
-    found = set(digests)
-    while fresh := {digest for digest, named in parents.items() if named & found and digest not in found}:
-        found |= fresh
-    return {digest: paths[digest] for digest in found if digest in paths}
