@@ -124,7 +124,7 @@ class PictureLoss:
             point, terms = self._point(made, truth, weight)
             if self.discriminator is None:
                 return Compared(total=point, point=point, terms=terms)
-            if step < self.config.start:
+            if seen < self.config.start:
                 zero = torch.zeros_like(point.detach())
                 return Compared(total=point, point=point, terms={**terms, **dict.fromkeys(ADVERSARIAL, zero)})
             return self._game(self.discriminator, made, truth, last, weight, point, terms)
