@@ -29,11 +29,12 @@ from lsr.engine.table import INFER, SHARD, InferJob, request_of
 from lsr.inference.config import ExecutorConfig
 from lsr.inference.request import Image, Target
 from lsr.recipes.schema import SCHEMA, InferConfig, Recipe
-from lsr.registry.load import load_version
+from lsr.registry.load import load_version, versions_in
 from lsr.stages.register import model_name
 from lsr.store import Store, open_store
+from lsr.store.actions import commit
 from lsr.store.attempts import Lease
-from lsr.store.content import commit, get_blob, put_blob
+from lsr.store.content import get_blob, put_blob
 
 if TYPE_CHECKING:
     from lsr.inference.executor import Executor
@@ -214,9 +215,7 @@ def make(request: Request, job: InferJob, ctx: Context, lease: Lease) -> Ref:
     images = request.inputs["images"]
     manifest = _map_shards(load_manifest(ctx.store, images.path), images.digest, version, job.job, ctx)
     lease.check()
-    return commit(
-        ctx.store, kind="outputs", key=request.key, directory=manifest.directory, manifest=manifest.to_bytes()
-    )
+    return commit(ctx.store, request.key, manifest.record())
 
 
 def _map_shards(images: Manifest, digest: str, version: Version, config: InferConfig, ctx: Context) -> Manifest:
@@ -248,9 +247,7 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
             "failed": len(failed),
             **{name: images.counts[name] for name in ("files", "duplicates", "refused")},
         },
-        refusals=put_blob(ctx.store, canonical_json([asdict(one) for one in missing]), "json").path
-        if missing
-        else None,
+        refusals=put_blob(ctx.store, canonical_json([asdict(one) for one in missing]), "json") if missing else None,
         extra={"model": version.name, "model_version": version.number},
     )
 
@@ -268,7 +265,7 @@ def _left_out(images: Manifest, store: Store) -> Iterator[Missing]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for row in pq.read_table(pa.BufferReader(get_blob(store, images.refusals))).to_pylist():
+    for row in pq.read_table(pa.BufferReader(get_blob(store, images.refusals.path))).to_pylist():
         yield Missing(source=row["source"], kind=row["kind"], reason=row["reason"])
 
 

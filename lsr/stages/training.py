@@ -20,8 +20,9 @@ from lsr.stages.scales import log_scales
 from lsr.stages.siblings import join, what_was_gone_on_from, why_from_the_start
 from lsr.stages.trained import Trained
 from lsr.stages.worker import TrainStage
+from lsr.store.actions import commit
 from lsr.store.attempts import Lease
-from lsr.store.content import commit
+from lsr.store.content import Blob
 from lsr.training.checkpoints import Checkpoints
 
 
@@ -73,18 +74,12 @@ def train_stage(
             parents={name: ref.digest for name, ref in request.inputs.items()},
             config=as_plain(config),
             system=result["system"],
-            weights=result["weights"],
+            weights={name: Blob(**plain) for name, plain in result["weights"].items()},
             steps=result["steps"],
             images_seen=result["images_seen"],
             metrics=_deterministic(result["metrics"]),
         )
-        ref = commit(
-            ctx.store,
-            kind=request.stage,
-            key=request.key,
-            directory=f"models/{request.stage}",
-            manifest=trained.to_bytes(),
-        )
+        ref = commit(ctx.store, request.key, trained.record())
         Checkpoints(ctx.store, request.key, lease.attempt.fencing).finish(keep=ctx.run.train.keep_checkpoint)
         ctx.say(request.key, what_was_gone_on_from(result, config.train))
         if scales is not None:

@@ -85,7 +85,7 @@ def run_worker(
         return None
     return {
         "system": training.system,
-        "weights": {"ema": result.ema.path},
+        "weights": {"ema": asdict(result.ema)},
         "steps": result.steps,
         "images_seen": result.images_seen,
         "metrics": result.metrics,

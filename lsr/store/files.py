@@ -88,10 +88,25 @@ def sweep(folder: Path) -> None:
     their lock, which a living writer does.
     """
     for path in folder.glob("*.tmp"):
-        ended = token_ended(path.name.partition("-")[0])
         with suppress(OSError):
-            if ended or (ended is None and _abandoned(path)):
+            ended = token_ended(path.name.partition("-")[0])
+            if ended or (ended is None and _age(path) > ABANDONED_SECONDS and is_left(path)):
                 path.unlink()
+
+
+def is_left(path: Path) -> bool:
+    """Whether nobody writes to an unfinished file any more: its process has ended, or where that cannot be seen from
+    here, nobody holds its lock. Raises OSError.
+    """
+    ended = token_ended(path.name.partition("-")[0])
+    if ended is not None:
+        return ended
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def sweep_folders(root: Path, prefix: str) -> None:
@@ -113,9 +128,5 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
         yield Path(name)
 
 
-def _abandoned(path: Path) -> bool:
-    if time.time() - path.stat().st_mtime <= ABANDONED_SECONDS:
-        return False
-    with open(path, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return True
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime

@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.tars import Sample, store_shard, write_tar
 from lsr.cluster import jobs
-from lsr.core.canonical import canonical_json
+from lsr.core.errors import IntegrityError
 from lsr.core.progress import Quiet, RichProgress
 from lsr.core.refs import Ref
 from lsr.core.resources import Resources
@@ -26,7 +26,9 @@ from lsr.engine.table import PIPELINE, request_of
 from lsr.recipes import load_recipe
 from lsr.recipes.run import Run, load_run
 from lsr.store import Store, open_store
-from lsr.store.content import commit, put_blob
+from lsr.store.actions import commit
+from lsr.store.content import put_blob
+from lsr.store.roots import Record
 
 MADE: list[str] = []
 CONTENT = [b"first"]
@@ -47,7 +49,7 @@ def record(store: Store, key: str, content: bytes) -> Ref:
     manifest = Manifest(
         kind="images", name="t", parents={}, made_by={"stage": "t"}, shards=(shard,), counts={"samples": 1}
     )
-    return commit(store, kind="images", key=key, directory=manifest.directory, manifest=manifest.to_bytes())
+    return commit(store, key, manifest.record())
 
 
 def broken(request: Any, config: Any, ctx: Context, lease: Any) -> Ref:
@@ -167,12 +169,15 @@ def test_a_result_whose_objects_are_lost_is_made_again(
 
 
 def test_a_trained_result_counts_its_weights(ctx: Context) -> None:
-    weights = put_blob(ctx.store, b"tensors", "safetensors").path
-    manifest = canonical_json({"kind": "joint", "weights": {"ema": weights}, "note": "blobs/nothing"})
-    ref = commit(ctx.store, kind="joint", key="5" * 64, directory="models/joint", manifest=manifest)
+    weights = put_blob(ctx.store, b"tensors", "safetensors")
+    note = {"note": f"blobs/{'0' * 64}.nothing"}
+    joint = Record(kind="joint", parents={}, blobs={"ema": weights}, made_by={}, extra=note)
+    ref = commit(ctx.store, "5" * 64, joint)
     assert reusable(ctx.store, ref.key) == ref
-    ctx.store.delete(weights)
-    assert lost_objects(ctx.store, ref) == [weights]
+    ctx.store.write(weights.path, b"cut")
+    assert lost_objects(ctx.store, ref) == [weights.path]
+    ctx.store.delete(weights.path)
+    assert lost_objects(ctx.store, ref) == [weights.path]
     assert reusable(ctx.store, ref.key) is None
 
 
@@ -184,6 +189,8 @@ def test_a_maker_that_waited_for_the_lease_adopts_what_was_recorded_meanwhile(ct
 
 def test_a_request_survives_the_way_through_the_store() -> None:
     assert Request.from_bytes(request().to_bytes()) == request()
+    with pytest.raises(IntegrityError, match="request"):
+        Request.from_bytes(request().to_bytes().replace(b'"seed":7', b'"seed":8'))
 
 
 @pytest.mark.parametrize(

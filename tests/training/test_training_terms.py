@@ -214,7 +214,10 @@ def test_perceptual_weights_come_from_the_cache(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"l1": -1.0}, "l1 must be greater than or equal to 0, found -1"), ({"l1": 0.0, "adversarial": 1.0}, "knows no truth")],
+    [
+        ({"l1": -1.0}, "l1 must be greater than or equal to 0, found -1"),
+        ({"l1": 0.0, "adversarial": 1.0}, "knows no truth"),
+    ],
 )
 def test_impossible_terms_are_refused(changes: dict[str, float], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
