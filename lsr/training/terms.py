@@ -113,11 +113,11 @@ class PictureLoss:
             self.perceptual.to(device)
 
     def __call__(
-        self, made: Tensor, truth: Tensor, *, step: int, last: Tensor, weight: Tensor | None = None
+        self, made: Tensor, truth: Tensor, *, seen: int, last: Tensor, weight: Tensor | None = None
     ) -> Compared:
         """Compare made with truth, both [B, 3, H, W] in [-1, 1], in float32 also under autocast.
 
-        step: of training. last: for the adaptive weight. weight: [B], multiplies every term of that sample.
+        seen: images of the training before this batch. last: for the adaptive weight. weight: [B], multiplies every term of that sample.
         """
         with torch.autocast(made.device.type, enabled=False):
             made, truth = made.float(), truth.float()
