@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from lsr.store import Store
 from lsr.store.records import FORMAT, parse_record
 
 if TYPE_CHECKING:
-    from lsr.training.loop import TrainResult
+    from lsr.training.checkpoints import Resume
 
 TRAINED = ("autoencoder", "decoder", "denoise", "joint")
 """The stages whose weights a version holds or descends from."""
@@ -62,18 +62,20 @@ class Log:
         )
         self._write()
 
-    def finish(self, result: TrainResult) -> None:
-        """Add what was measured from the making of this object until now."""
+    def finish(self, *, steps: int, images_seen: int, resumed_from: Sequence[Resume]) -> None:
+        """Add what was measured from the making of this object until now: the run is at its last step, `steps`, where
+        it has seen `images_seen` images over all attempts.
+        """
         seconds = time.monotonic() - self._began
-        begun = result.resumed_from[-1].step if result.resumed_from else 0
-        seen = result.images_seen * (result.steps - begun) / max(result.steps, 1)
+        begun = resumed_from[-1].step if resumed_from else 0
+        seen = images_seen * (steps - begun) / max(steps, 1)
         self._record = replace(
             self._record,
             from_step=begun,
-            steps=result.steps,
+            steps=steps,
             seconds=seconds,
             images_per_second=seen / max(seconds, 1e-9),
-            resumed_from=[asdict(one) for one in result.resumed_from],
+            resumed_from=[asdict(one) for one in resumed_from],
         )
         self._write()
 

@@ -99,7 +99,7 @@ def run_worker(
             tracker.close()
     if result is None or log is None:
         return None
-    log.finish(result)
+    log.finish(steps=result.steps, images_seen=result.images_seen, resumed_from=result.resumed_from)
     return {
         "system": training.system,
         "weights": {"ema": asdict(result.ema)},
