@@ -94,7 +94,10 @@ def request_and_config(folder: Path, tag: str) -> dict[str, Any]:
         "tracking": "",
         "run": "",
         "fencing": 1,
-        "progress": str(folder / f"{tag}.json"),
+        "submission": "",
+        "ids": {},
+        "siblings": [],
+        "progress": f"{tag}.json",
     }
 
 
@@ -118,7 +121,7 @@ def test_a_preempted_worker_saves_after_its_step_and_the_run_ends_with_the_same_
 
     def run(tag: str, max_failures: int = 0, preempt: bool = False) -> dict[str, Any]:
         config = request_and_config(tmp_path, tag)
-        progress = Path(config["progress"])
+        progress = tmp_path / "store" / config["progress"]
 
         def terminate_one() -> None:
             assert soon(lambda: progress.exists() and json.loads(progress.read_text())["done"] >= 10, 120)

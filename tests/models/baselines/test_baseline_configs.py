@@ -44,7 +44,7 @@ def test_two_comparators_at_their_defaults_are_two_keys() -> None:
 
 
 def test_a_fault_is_told_in_the_words_of_the_comparator_that_was_meant() -> None:
-    with pytest.raises(ConfigError, match=r"^model\.hidden must be int, found 'wide'\.$"):
+    with pytest.raises(ConfigError, match=r"^model\.hidden must be a valid integer, found 'wide'\.$"):
         from_plain(Holder, {"model": {"kind": "idm", "hidden": "wide"}})
 
 
