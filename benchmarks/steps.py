@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.pictures import ENCODER, Sets
-from lsr.core.progress import FileProgress
+from lsr.core.progress import RelayedProgress
 from lsr.data.batches import LatentSource, TileSource
 from lsr.data.order import SampleOrder
 from lsr.data.shards import SampleReader
@@ -177,7 +177,7 @@ def product(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any
         world=World.here("cpu"),
         checkpoints=checkpoints,
         tracker=tracker,
-        progress=FileProgress(Path(job.progress)),
+        progress=RelayedProgress(Path(job.progress).write_bytes),
     )
     source.close()
     tracker.close()

@@ -18,15 +18,11 @@ from lsr.data.manifest import Manifest, ShardRow
 from lsr.data.whitening import Whitening
 from lsr.store import Store
 from lsr.store.content import put_blob
+from lsr.store.roots import digest_in
 
 
 def _made_by(stage: str, version: int, config: object) -> dict[str, Any]:
     return {"stage": stage, "version": version, "config": as_plain(config)}
-
-
-def digest_in(path: str) -> str:
-    """The digest that the manifest path `datasets/<name>/<digest>.json` ends with."""
-    return path.rsplit("/", 1)[-1].removesuffix(".json")
 
 
 def write_left_out(left_out: Sequence[LeftOut]) -> bytes:
@@ -47,7 +43,7 @@ def images_manifest(store: Store, name: str, plan: Plan, rows: Sequence[ShardRow
     built = sum(row.samples for row in rows)
     if built != counts["samples"] or built + counts["refused"] + counts["duplicates"] != counts["files"]:
         raise IntegrityError(f"Of {counts['files']} files, {built} are in shards, and the plan says {counts}.")
-    refusals = put_blob(store, write_left_out(plan.left_out), "parquet").path if plan.left_out else None
+    refusals = put_blob(store, write_left_out(plan.left_out), "parquet") if plan.left_out else None
     return Manifest(
         kind="images",
         name=name,

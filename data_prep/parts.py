@@ -1,18 +1,23 @@
 """Results of single shards, remembered in the store: a killed stage run again does only the rest.
 
 `parts/<key>.json` is to one shard what `actions/<key>.json` is to a stage: created once, after its blobs. It may be
-deleted at any time, which costs time only.
+deleted at any time, which costs time only; one that is damaged or of another format is made again, with a warning.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lsr.core.canonical import action_key, canonical_json
-from lsr.core.errors import NotFoundError
+from lsr.core.canonical import action_key
+from lsr.core.errors import IntegrityError, NotFoundError, VersionMismatchError
 from lsr.store import Store
+from lsr.store.content import freshen
+from lsr.store.records import parse_record, seal
+
+PARTS = "parts/"
+_LOG = logging.getLogger(__name__)
 
 
 def once(
@@ -31,14 +36,14 @@ def once(
     at the same time both take the first one's result. lasting: asked after `make`; what does not last is not
     remembered.
     """
-    path = f"parts/{action_key(stage, version, inputs, config)}.json"
+    path = f"{PARTS}{action_key(stage, version, inputs, config)}.json"
     known = _read(store, path)
     if known is not None and _present(store, known):
         return known
     made = make()
     if not lasting():
         return made
-    data = canonical_json(made)
+    data = seal(made)
     if known is None and store.create(path, data):
         return made
     first = _read(store, path)
@@ -50,15 +55,22 @@ def once(
 
 def _read(store: Store, path: str) -> dict[str, Any] | None:
     try:
-        plain = json.loads(store.read(path))
-    except (NotFoundError, ValueError):
+        plain = parse_record(store.read(path), f"{store.uri}/{path}")
+    except NotFoundError:
         return None
-    return plain if isinstance(plain, dict) else None
+    except (IntegrityError, VersionMismatchError) as error:
+        _LOG.warning("A remembered part is made again: %s", error)
+        return None
+    del plain["format"]
+    return plain
 
 
 def _present(store: Store, result: Mapping[str, Any]) -> bool:
+    """Whether the part's blobs are all there; they count as new from now on, because they will be named again."""
     for row in result.get("shards", []):
-        tar, index = store.head(row["path"]), store.head(row["index"])
-        if tar is None or index is None or tar.size != row["bytes"]:
-            return False
+        for path, size in ((row["path"], row["bytes"]), (row["index"], row["index_bytes"])):
+            found = store.head(path)
+            if found is None or found.size != size:
+                return False
+            freshen(store, found)
     return True

@@ -29,6 +29,7 @@ from lsr.core.files import file_sha256
 from lsr.core.refs import Ref
 from lsr.data.pixels import IMAGE_SUFFIXES
 from lsr.store import Store
+from lsr.store.content import freshen
 from lsr.store.files import temporary_folder
 
 FORMAT = 2
@@ -64,7 +65,10 @@ class Snapshot:
         """Put it under `snapshots/<name>/<digest>.jsonl`, if it is not there."""
         pin = self.digest
         ref = Ref(kind="snapshot", key=pin, digest=pin, path=f"snapshots/{name}/{pin}.jsonl")
-        if store.head(ref.path) is None:
+        found = store.head(ref.path)
+        if found is not None:
+            freshen(store, found)
+        else:
             with temporary_folder("snapshot") as folder:
                 file = folder / "snapshot.jsonl"
                 with open(file, "wb") as out:

@@ -74,4 +74,11 @@ def store_shard(store: Store, data: bytes, rows: Sequence[IndexRow]) -> ShardRow
     """Put a tar and its index into the store, if they are not there; the manifest's row for them."""
     tar = put_blob(store, data, "tar")
     index = put_blob(store, write_index(rows), "parquet")
-    return ShardRow(path=tar.path, sha256=tar.sha256, bytes=tar.bytes, samples=len(rows), index=index.path)
+    return ShardRow(
+        path=tar.path,
+        sha256=tar.sha256,
+        bytes=tar.bytes,
+        samples=len(rows),
+        index=index.path,
+        index_bytes=index.bytes,
+    )

@@ -1,6 +1,6 @@
 """What a killed flow process leaves running (Prefect's ephemeral server): written down, ended at the next start.
 
-By pid and start time, never by name: another user's server on this machine may be called the same.
+By process mark, never by name: another user's server on this machine may be called the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lsr.core.files import write_whole
-from lsr.core.processes import ProcessMark, alive, descendants, end, mark
+from lsr.core.processes import descendants, end, ended, mark, mark_of
 
 FOLDER = "processes"
 LOOK_SECONDS = 2.0
@@ -57,13 +57,12 @@ def reap(home: Path) -> int:
     for path in sorted((home / FOLDER).glob("*.json")):
         try:
             record = json.loads(path.read_text())
-            owner = ProcessMark(**record["owner"])
-            children = [ProcessMark(**child) for child in record["children"]]
+            owner, children = mark_of(record["owner"]), [mark_of(child) for child in record["children"]]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if alive(owner):
+        if owner is None or not ended(owner):
             continue
-        end([child for child in children if alive(child)])
+        end([child for child in children if child is not None])
         path.unlink(missing_ok=True)
         found += 1
     return found

@@ -16,7 +16,7 @@ from prefect.context import FlowRunContext
 from flows.forms import RecipeChanges, RunChanges, given
 from flows.report import Report
 from lsr.core.config import assignments_of
-from lsr.core.errors import StoreError
+from lsr.core.errors import StoreError, TrainingStoppedError
 from lsr.core.progress import Quiet, RichProgress
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
@@ -30,19 +30,22 @@ from lsr.recipes.schema import Recipe
 
 
 def _worth_a_retry(task: Any, run: Any, state: Any) -> bool:
-    """The store or a service was away for a moment; a bad recipe or bad data is not cured by trying again."""
+    """The store or a service was away for a moment, or a training was told to stop and saved its state (exit code 75);
+    a bad recipe or bad data is not cured by trying again.
+    """
     try:
         state.result()
-    except StoreError:
+    except (StoreError, TrainingStoppedError):
         return True
     except BaseException:
         return False
     return False
 
 
-@task(
-    task_run_name="{stage}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=_worth_a_retry
-)
+_AGAIN: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 5, "retry_condition_fn": _worth_a_retry}
+
+
+@task(task_run_name="{stage}", cache_policy=NO_CACHE, **_AGAIN)
 def run_stage(stage: str, recipe: Recipe, inputs: dict[str, Ref], ctx: Context) -> Outcome:
     """One stage of the line: reused, made here, or made by a Ray job."""
     outcome = launch(request_of(PIPELINE[stage], recipe, ctx.run, inputs), ctx)
@@ -62,7 +65,7 @@ def run_release(recipe: Recipe, refs: dict[str, Ref], ctx: Context, report: Repo
     report.judged(verdict, seconds, made)
 
 
-@task(task_run_name="infer", cache_policy=NO_CACHE)
+@task(task_run_name="infer", cache_policy=NO_CACHE, **_AGAIN)
 def run_infer(recipe: Recipe, ctx: Context, report: Report) -> None:
     """Batch inference with whatever version the alias names now."""
     from lsr.stages.infer import infer

@@ -49,7 +49,14 @@ def simulated() -> Manifest:
     """A manifest of SHARDS x PER_SHARD samples whose blobs do not exist."""
     names = [sha256_hex(str(number).encode()) for number in range(SHARDS)]
     rows = (
-        ShardRow(path=f"blobs/{n}.tar", sha256=n, bytes=64 << 20, samples=PER_SHARD, index=f"blobs/{n}.parquet")
+        ShardRow(
+            path=f"blobs/{n}.tar",
+            sha256=n,
+            bytes=64 << 20,
+            samples=PER_SHARD,
+            index=f"blobs/{n}.parquet",
+            index_bytes=0,
+        )
         for n in names
     )
     counts = {"samples": SHARDS * PER_SHARD}

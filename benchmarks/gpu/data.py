@@ -21,7 +21,8 @@ from lsr.engine.reuse import reusable
 from lsr.recipes.study import StudyConfig
 from lsr.stages.measure import pretrained_path
 from lsr.store import Store
-from lsr.store.content import commit, get_blob
+from lsr.store.actions import commit
+from lsr.store.content import get_blob
 
 HELD_OUT = "held-out"
 _BLOB = re.compile(rb'"(blobs/[0-9a-f]{64}\.[a-z0-9.]+)"')
@@ -51,7 +52,7 @@ def held_out_set(store: Store, images: Ref, photos: int) -> Ref:
         shards=(row,),
         counts={"samples": len(samples)},
     )
-    return commit(store, kind="images", key=key, directory=part.directory, manifest=part.to_bytes())
+    return commit(store, key, part.record())
 
 
 def _sample(reader: SampleReader, index: int) -> Sample:

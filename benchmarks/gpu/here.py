@@ -18,9 +18,10 @@ import torch
 from lsr.core.errors import TrainingStoppedError
 from lsr.core.progress import Progress
 from lsr.core.refs import Ref
+from lsr.core.resources import Resources
 from lsr.core.settings import Settings
 from lsr.engine.context import Context
-from lsr.recipes.run import MapRun, Resources, Run, TrainRun
+from lsr.recipes.run import MapRun, Run, TrainRun
 from lsr.recipes.study import StudyConfig
 from lsr.registry.tracking import MlflowTracker
 from lsr.store import open_store

@@ -32,13 +32,14 @@ class Running:
 
     name: str
     pid: int
-    started: float
+    started: int
+    space: str = ""
     stop_signal: int = signal.SIGTERM
     stop_seconds: float = 30.0
 
     @property
     def mark(self) -> ProcessMark:
-        return ProcessMark(self.pid, self.started)
+        return ProcessMark(self.pid, self.started, self.space)
 
 
 class Supervisor:
@@ -47,6 +48,7 @@ class Supervisor:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.seconds: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
         for name in ("log", "user"):
             (folder / name).mkdir(mode=0o700, exist_ok=True)
 
@@ -91,9 +93,8 @@ class Supervisor:
         marked = mark(process.pid)
         if marked is None:
             raise self._failed(name, "ended at once")
-        running = Running(
-            name=name, pid=marked.pid, started=marked.started, stop_signal=stop_signal, stop_seconds=stop_seconds
-        )
+        running = Running(name=name, **asdict(marked), stop_signal=stop_signal, stop_seconds=stop_seconds)
+        self._begun[name] = time.monotonic()
         _write(self.folder, [*self.running(), running])
         return running
 
@@ -106,7 +107,7 @@ class Supervisor:
             if time.monotonic() - begun > seconds:
                 raise self._failed(service.name, f"was not ready within {seconds:g} s")
             time.sleep(_LOOK_SECONDS)
-        self.seconds[service.name] = round(time.time() - service.started, 1)
+        self.seconds[service.name] = round(time.monotonic() - self._begun[service.name], 1)
 
     def run(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None, seconds: float = 120.0

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from lsr import __version__
-from lsr.cli import data, doctor, models, pictures, recipe, report, stages, study
+from lsr.cli import data, doctor, gc, models, pictures, recipe, report, stages, study
 from lsr.core.errors import LsrError
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ report.add_to(app)
 recipe.add_to(app)
 data.add_to(app)
 study.add_to(app)
+gc.add_to(app)
 doctor.add_to(app)
 
 

@@ -1,7 +1,7 @@
 """Commands on a Ray cluster, through its job server: submitted once, waited for, stopped for certain.
 
-No single reply is trusted: a job is found again by its submission id after a lost answer, a restart of the caller or an
-unreachable server.
+No single reply is trusted: a job is found again by its submission id after a lost answer, a restart of the caller or
+an unreachable server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 from lsr.cluster.faults import known_errors
 from lsr.cluster.job_client import is_absent, is_passing, is_refused, ray_client
+from lsr.cluster.job_log import LogTail
 from lsr.core.errors import ConfigError, LsrError, NotFoundError, RunFailedError, VersionMismatchError
+from lsr.core.resources import Resources
 
 T = TypeVar("T")
 OnLog = Callable[[str], None]
@@ -90,12 +92,14 @@ class JobServer:
         *,
         env: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
+        resources: Resources | None = None,
     ) -> bool:
         """Start `entrypoint` (a shell command) under this id; False if the id was taken before, whoever took it.
 
-        env: variables of the job; the dashboard shows them, so that secrets are refused (ConfigError).
+        env: variables of the job; the dashboard shows them, so that secrets are refused (ConfigError). resources: what
+        the command's own process reserves, on whichever node has it; None leaves it on the head without a reservation.
         """
-        env = dict(env or {})
+        env, asked = dict(env or {}), _reservation(resources)
         _refuse_secrets(env)
 
         def send(client: Any) -> bool:
@@ -108,6 +112,7 @@ class JobServer:
                     submission_id=submission_id,
                     runtime_env={"env_vars": env} if env else None,
                     metadata=dict(metadata or {}),
+                    **asked,
                 )
             except RuntimeError as error:
                 if "already exists" in str(error):
@@ -124,14 +129,32 @@ class JobServer:
         *,
         deadline: float | None = None,
         start_within: float = 900.0,
+        waits_for: str = "",
         on_log: OnLog | None = None,
     ) -> JobState:
-        """Wait until the job has succeeded. on_log gets each new piece of its output.
+        """Wait until the job has succeeded. on_log gets each new piece of its output; without it no log is asked for.
 
-        Raises RunFailedError if it fails, is stopped, stays PENDING for `start_within` seconds or runs longer than
-        `deadline` seconds from now (it is stopped then); NotFoundError if the cluster does not know it.
+        Raises RunFailedError if it fails, is stopped, stays PENDING for `start_within` seconds (the sentence says that
+        it waited for `waits_for`) or runs longer than `deadline` seconds from now (it is stopped then); NotFoundError
+        if the cluster does not know it.
         """
-        started, shown = time.monotonic(), 0
+        tail = None if on_log is None else LogTail(lambda: self._make_client(self.address), submission_id)
+        try:
+            return self._wait(submission_id, deadline, start_within, waits_for, on_log, tail)
+        finally:
+            if tail is not None:
+                tail.close()
+
+    def _wait(
+        self,
+        submission_id: str,
+        deadline: float | None,
+        start_within: float,
+        waits_for: str,
+        on_log: OnLog | None,
+        tail: LogTail | None,
+    ) -> JobState:
+        started = time.monotonic()
         while True:
             state = self.state(submission_id)
             if state is None:
@@ -139,15 +162,16 @@ class JobServer:
                     f"The Ray cluster at {self.address} knows no job {submission_id}; it was restarted or the job was "
                     "deleted. Run the same command again to submit it anew."
                 )
-            if on_log is not None:
-                shown = self._show_log(submission_id, shown, on_log)
+            if on_log is not None and tail is not None and (text := tail.rest() if state.ended else tail.pieces()):
+                on_log(text)
             if state.ended:
                 return _succeeded(state, self.address)
             waited = time.monotonic() - started
             if deadline is not None and waited > deadline:
                 self._give_up(submission_id, f"did not end within {deadline:g} s")
             if state.status == "PENDING" and waited > start_within:
-                self._give_up(submission_id, f"was not started within {start_within:g} s")
+                waited_for = f", in which it waited for {waits_for}" if waits_for else ""
+                self._give_up(submission_id, f"was not started within {start_within:g} s{waited_for},")
             time.sleep(self._poll)
 
     def stop(self, submission_id: str, *, within: float = 60.0) -> JobState:
@@ -173,15 +197,6 @@ class JobServer:
     def _give_up(self, submission_id: str, why: str) -> None:
         self.stop(submission_id)
         raise RunFailedError(f"Ray job {submission_id} at {self.address} {why} and was stopped.")
-
-    def _show_log(self, submission_id: str, shown: int, on_log: OnLog) -> int:
-        try:
-            text: str = self._ask(lambda client: client.get_job_logs(submission_id))
-        except NotFoundError:
-            return shown
-        if len(text) > shown:
-            on_log(text[shown:])
-        return len(text)
 
     def _known(self, client: Any, submission_id: str) -> bool:
         try:
@@ -226,21 +241,26 @@ def run_job(
     entrypoint: str,
     name: str,
     env: Mapping[str, str] | None = None,
+    resources: Resources | None = None,
+    start_within: float = 900.0,
     on_log: OnLog | None = None,
     deadline: float | None = None,
     accept: Callable[[], bool] = lambda: True,
 ) -> JobState:
     """Run `entrypoint` as job `name-aN` and wait for it; a living attempt is re-attached, a dead one followed by N+1.
 
-    accept: whether the result of an attempt that succeeded earlier is still there; if not, it counts as dead. An
-    interrupt (Ctrl-C, SIGTERM, a cancelled flow run) stops the job; a killed caller leaves it running, to be
-    re-attached. Raises as `wait`.
+    resources: as `JobServer.submit`. start_within: seconds that it may wait for them. accept: whether the result of an
+    attempt that succeeded earlier is still there; if not, it counts as dead. An interrupt (Ctrl-C, SIGTERM, a cancelled
+    flow run) stops the job; a killed caller leaves it running, to be re-attached. Raises as `wait`.
     """
     server = JobServer(address)
     submission_id = _next_attempt(server, name, accept)
-    server.submit(entrypoint, submission_id, env={**(env or {}), SUBMISSION: submission_id})
+    server.submit(entrypoint, submission_id, env={**(env or {}), SUBMISSION: submission_id}, resources=resources)
+    waits_for = str(resources) if resources else ""
     try:
-        return server.wait(submission_id, deadline=deadline, on_log=on_log)
+        return server.wait(
+            submission_id, deadline=deadline, start_within=start_within, waits_for=waits_for, on_log=on_log
+        )
     except Exception:
         raise
     # Whatever is no Exception asks this process to end; Prefect's own signal is neither of Python's two.
@@ -282,6 +302,15 @@ def _succeeded(state: JobState, address: str) -> JobState:
     raise RunFailedError(
         f"Ray job {state.submission_id} at {address} ended as {state.status}{code}. Its last words:\n{last}"
     )
+
+
+def _reservation(resources: Resources | None) -> dict[str, float | int]:
+    """What Ray's job client calls these resources."""
+    if resources is None:
+        return {}
+    names = {"CPU": "entrypoint_num_cpus", "GPU": "entrypoint_num_gpus", "memory": "entrypoint_memory"}
+    asked = {names[kind]: amount for kind, amount in resources.as_ray().items()}
+    return {name: int(amount) if name == "entrypoint_memory" else amount for name, amount in asked.items()}
 
 
 def _refuse_secrets(env: Mapping[str, str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from typing import Any
 import psutil
 
 from lsr.core.files import write_whole
-from lsr.core.processes import ProcessMark, alive, end, mark
+from lsr.core.processes import ProcessMark, end, ended, mark, mark_of
 
 # Only folders of this name are removed, whatever a record says.
 TEMP_PREFIX = "lsr-ray-"
@@ -30,7 +29,6 @@ def write_record(path: Path, temp: Path, processes: list[ProcessMark]) -> None:
     owner = mark()
     assert owner is not None
     plain: dict[str, Any] = {
-        "node": platform.node(),
         "owner": asdict(owner),
         "temp": str(temp),
         "processes": [asdict(each) for each in processes],
@@ -55,14 +53,13 @@ def reap(home: Path) -> int:
     for path in sorted((home / "ray").glob("*.json")):
         try:
             record = json.loads(path.read_text())
-            owner = ProcessMark(**record["owner"])
-            marks = [ProcessMark(**each) for each in record["processes"]]
+            owner, marks = mark_of(record["owner"]), [mark_of(each) for each in record["processes"]]
+            temp = Path(record["temp"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if record.get("node") != platform.node() or alive(owner):
+        if owner is None or not ended(owner):
             continue
-        end(marks)
-        temp = Path(record["temp"])
+        end([each for each in marks if each is not None])
         if temp.name.startswith(TEMP_PREFIX):
             shutil.rmtree(temp, ignore_errors=True)
         path.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """Ray for this process: attach to the cluster around it, or start one on this machine and leave nothing of it behind.
 
-A local Ray lives in a short temporary folder outside the project (its socket paths are limited to 107 bytes), asks for
-a token although it serves this machine only (its ports listen on every address) and writes nothing to the home folder
-of the user.
+A local Ray lives in a short temporary folder outside the project (its socket paths are limited to 107 bytes), asks
+for a token although it serves this machine only (its ports listen on every address) and writes nothing to the home
+folder of the user.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from lsr.cluster.leftovers import TEMP_PREFIX, children_naming, reap, record_path, write_record
-from lsr.core.errors import ConfigError, RunFailedError
+from lsr.cluster.watch import watched
+from lsr.core.errors import RunFailedError
 from lsr.core.processes import ProcessMark, end
 
 # The object store carries small results only, so the default third of the memory would be wasted.
@@ -76,24 +77,6 @@ def current() -> Session | None:
     return Session(local=False) if connected else None
 
 
-def require(session: Session, *, cpus: float, gpus: float, purpose: str) -> None:
-    """ConfigError if a local Ray can never grant this: Ray itself would wait for ever without a word.
-
-    A cluster may grow, so it is not asked.
-    """
-    if not session.local:
-        return
-    import ray
-
-    have: Mapping[str, float] = ray.cluster_resources()
-    for kind, asked in (("CPU", cpus), ("GPU", gpus)):
-        if asked > have.get(kind, 0.0):
-            raise ConfigError(
-                f"{purpose} asks for {asked:g} {kind} at once; Ray on this machine has {have.get(kind, 0.0):g}. "
-                f"Ask for fewer workers or less for each, or submit to a larger cluster."
-            )
-
-
 @contextmanager
 def _attached(worker_output: bool) -> Iterator[Session]:
     import ray
@@ -127,8 +110,10 @@ def _started(home: Path, *, cpus: int, gpus: int | None, worker_output: bool) ->
                     object_store_memory=OBJECT_STORE_BYTES,
                     log_to_driver=worker_output,
                 )
-                write_record(record, temp, children_naming(temp))
-                yield _push(Session(local=True, temp=temp))
+                started = children_naming(temp)
+                write_record(record, temp, started)
+                with watched(started, temp):
+                    yield _push(Session(local=True, temp=temp))
             finally:
                 _open.clear()
                 started = children_naming(temp)

@@ -1,19 +1,25 @@
-"""A function over many items, a bounded number at a time: in this process, as Ray tasks, or in a pool of Ray actors."""
+"""A function over many items, a bounded number at a time: in this process, or in a pool of Ray actors."""
 
 from __future__ import annotations
 
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from lsr.cluster.capacity import Patience, holds, refuse_unless_held
 from lsr.cluster.faults import WorkerError, fault_of, rebuild
-from lsr.cluster.session import current, require
+from lsr.cluster.session import current
 from lsr.core.errors import ConfigError, LsrError, RunFailedError
+from lsr.core.resources import Resources
 
 # How long the cancelled rest is waited for, so that nothing still writes when the caller hears of the failure.
 _CANCEL_SECONDS = 15.0
 _LABEL_CHARS = 120
+_LOOK_SECONDS = 10.0
+_SLICE_SECONDS = 1.0
+_START_DEATHS = 3
 
 Setup = Callable[[], Any]
 
@@ -23,22 +29,24 @@ def map_shards(
     items: Sequence[Any],
     *,
     tasks: int,
-    cpus: float = 1.0,
-    gpus: float = 0.0,
+    worker: Resources | None = None,
+    start_within: float = 900.0,
     setup: Setup | None = None,
     retries: int = 2,
     label: Callable[[Any], str] = repr,
 ) -> Iterator[tuple[int, Any]]:
     """Yield (index, fn(item)) in the order of completion; with `setup`, (index, fn(state, item)).
 
-    tasks: how many run at a time; 0 runs them here, one after the other, without Ray. Each reserves `cpus` and `gpus`.
-    setup: makes the state of one actor, once (a model on its device); the pool then has `tasks` actors. Items and
-    results travel through Ray and should be small: names and records, not pixels. At most `tasks` results wait unread.
-    retries: how often an item is done again after its *process* died; fn must bear being run twice.
+    tasks: at most so many run at a time, fewer where the nodes cannot hold them; 0 runs them here, one after the other,
+    without Ray. worker: what each reserves, one CPU by default. start_within: seconds for which none may be able to
+    start. setup: makes the state of one process, once (a model on its device). Items and results travel through Ray
+    and should be small: names and records, not pixels. At most `tasks` results wait unread. retries: how often an item
+    is done again after its *process* died; fn must bear being run twice.
 
     An exception of fn ends the map: the rest is cancelled and the error raised names the item by `label`, with the type
     of the worker's error if typed, else RunFailedError. Closing the iterator early cancels as well.
-    A Ray session must be open unless tasks is 0 (ConfigError).
+    Raises ConfigError where no Ray session is open (unless tasks is 0) or a local one can never hold one worker,
+    RunFailedError where a cluster did not within `start_within`.
     """
     if tasks < 0:
         raise ConfigError(f"tasks must be 0 (this process) or the number to run at a time, found {tasks}.")
@@ -47,10 +55,9 @@ def map_shards(
     session = current()
     if session is None:
         raise ConfigError("map_shards with tasks > 0 needs Ray: open lsr.cluster.session.ray_session around it.")
-    at_once = min(tasks, max(len(items), 1)) if setup else 1
-    require(session, cpus=cpus * at_once, gpus=gpus * at_once, purpose=f"A map with {at_once} workers at a time")
-    pool = _Actors(fn, setup, at_once, cpus, gpus, retries) if setup else _Tasks(fn, tasks, cpus, gpus, retries)
-    return _spread(pool, items, label)
+    needs = worker or Resources()
+    refuse_unless_held(session, needs, 1, "A map over shards")
+    return _spread(_Pool(_actors(fn, setup, needs), needs, tasks, start_within), items, retries, label)
 
 
 def _here(
@@ -73,91 +80,145 @@ def _caller(fn: Callable[..., Any], setup: Setup | None) -> Callable[[Any], Any]
     return lambda item: fn(state, item)
 
 
-class _Tasks:
-    """Ray tasks: any process may take any item."""
-
-    def __init__(self, fn: Callable[..., Any], tasks: int, cpus: float, gpus: float, retries: int) -> None:
-        import ray
-
-        def call(item: Any) -> Any:
-            return _translated(fn, item)
-
-        self.slots: deque[Any] = deque([ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=retries)(call)] * tasks)
-
-    def start(self, slot: Any, item: Any) -> Any:
-        return slot.remote(item)
-
-    def stop(self, running: Sequence[Any]) -> None:
-        import ray
-
-        for ref in running:
-            with suppress(Exception):
-                ray.cancel(ref, force=True)
-        if running:
-            ray.wait(list(running), num_returns=len(running), timeout=_CANCEL_SECONDS, fetch_local=False)
-
-
-class _Actors:
-    """A pool of Ray actors, each with its own state, each doing one item at a time."""
-
-    def __init__(
-        self, fn: Callable[..., Any], setup: Setup, tasks: int, cpus: float, gpus: float, retries: int
-    ) -> None:
-        import ray
-
-        class Holder:
-            def __init__(self) -> None:
-                # An exception here would reach the caller as an actor that died, without its sentence.
-                self.call, self.fault = None, None
-                try:
-                    self.call = _caller(fn, setup)
-                except Exception as error:
-                    self.fault = fault_of(error)
-
-            def work(self, item: Any) -> Any:
-                if self.fault is not None:
-                    raise self.fault
-                return _translated(self.call, item)
-
-        options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": retries, "max_task_retries": retries}
-        kind: Any = ray.remote(**options)(Holder)
-        self.slots = deque(kind.remote() for _ in range(tasks))
-        self._actors = list(self.slots)
-
-    def start(self, slot: Any, item: Any) -> Any:
-        return slot.work.remote(item)
-
-    def stop(self, running: Sequence[Any]) -> None:
-        import ray
-
-        for actor in self._actors:
-            with suppress(Exception):
-                ray.kill(actor)
-        if running:
-            ray.wait(list(running), num_returns=len(running), timeout=_CANCEL_SECONDS, fetch_local=False)
-
-
-def _spread(pool: _Tasks | _Actors, items: Sequence[Any], label: Callable[[Any], str]) -> Iterator[tuple[int, Any]]:
+def _actors(fn: Callable[..., Any], setup: Setup | None, worker: Resources) -> Any:
+    """The class of Ray actors that hold the state and do one item at a time."""
     import ray
 
-    waiting = deque(enumerate(items))
-    running: dict[Any, tuple[int, Any]] = {}
+    class Holder:
+        def __init__(self) -> None:
+            # An exception here would reach the caller as an actor that died, without its sentence.
+            self.call, self.fault = None, None
+            try:
+                self.call = _caller(fn, setup)
+            except Exception as error:
+                self.fault = fault_of(error)
+
+        def ready(self) -> None:
+            if self.fault is not None:
+                raise self.fault
+
+        def work(self, item: Any) -> Any:
+            return _translated(self.call, item)
+
+    # An actor that died is replaced by the pool, which counts the deaths of each item.
+    options = {"num_cpus": worker.cpus, "num_gpus": worker.gpus, "max_restarts": 0, "max_task_retries": 0}
+    memory = worker.as_ray().get("memory")
+    return ray.remote(**options, **({"memory": int(memory)} if memory else {}))(Holder)
+
+
+class _Pool:
+    """Actors that start, are idle or work. An item is given to none that has not answered: one for which there is no
+    room would hold it for ever.
+    """
+
+    def __init__(self, kind: Any, worker: Resources, most: int, start_within: float) -> None:
+        self._kind, self._worker, self._most = kind, worker, most
+        self._patience = Patience(worker, 1, "A map over shards", start_within)
+        self._looked = -_LOOK_SECONDS
+        self._all: list[Any] = []
+        self._starting: dict[Any, Any] = {}
+        self.idle: deque[Any] = deque()
+        self.busy: dict[Any, tuple[int, Any]] = {}
+        self._start_deaths = 0
+
+    def grow(self, items: int) -> None:
+        """Start what is missing for so many items, as far as the nodes hold it: they may have become more."""
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._looked = time.monotonic()
+            # Where nothing fits, one is asked for: a cluster that grows on demand sees the demand.
+            self._room = max(holds(self._worker), 1)
+        while len(self._all) < min(self._most, self._room, items):
+            actor = self._kind.remote()
+            self._all.append(actor)
+            self._starting[actor.ready.remote()] = actor
+
+    def give(self, index: int, item: Any) -> None:
+        """Let an idle actor do the item."""
+        actor = self.idle.popleft()
+        self.busy[actor.work.remote(item)] = (index, actor)
+
+    def ended(self, more: bool) -> Any | None:
+        """The reference of an item that is done or failed; None to look again. more: whether items wait for an actor.
+
+        Raises what the state's making raised, RunFailedError where no actor could start in time.
+        """
+        import ray
+
+        if self.busy or self.idle:
+            self._patience.begin()
+        waited_for = [*self.busy, *(self._starting if more else ())]
+        found, _ = ray.wait(waited_for, num_returns=1, timeout=_SLICE_SECONDS)
+        if not found:
+            self._patience.check()
+            return None
+        if found[0] in self.busy:
+            return found[0]
+        self._answered(found[0])
+        return None
+
+    def lost(self, actor: Any) -> None:
+        """Forget an actor that died, so that another takes its place."""
+        self._all.remove(actor)
+
+    def stop(self) -> None:
+        """End every actor and wait for what it was doing."""
+        import ray
+
+        for actor in self._all:
+            with suppress(Exception):
+                ray.kill(actor)
+        if self.busy:
+            ray.wait(list(self.busy), num_returns=len(self.busy), timeout=_CANCEL_SECONDS, fetch_local=False)
+
+    def _answered(self, ref: Any) -> None:
+        import ray
+        from ray.exceptions import RayActorError
+
+        actor = self._starting.pop(ref)
+        try:
+            ray.get(ref)
+        except RayActorError as error:
+            self.lost(actor)
+            self._start_deaths += 1
+            if self._start_deaths > _START_DEATHS:
+                raise _cause(error) from error
+        except Exception as error:
+            raise rebuild(fault_of(_cause(error)), "A worker could not be set up: ") from error
+        else:
+            self.idle.append(actor)
+
+
+def _spread(pool: _Pool, items: Sequence[Any], retries: int, label: Callable[[Any], str]) -> Iterator[tuple[int, Any]]:
+    import ray
+    from ray.exceptions import RayActorError
+
+    waiting = deque(range(len(items)))
+    deaths: Counter[int] = Counter()
     try:
-        while waiting or running:
-            while waiting and pool.slots:
-                index, item = waiting.popleft()
-                slot = pool.slots.popleft()
-                running[pool.start(slot, item)] = (index, slot)
-            (ref,), _ = ray.wait(list(running), num_returns=1)
-            index, slot = running.pop(ref)
+        while waiting or pool.busy:
+            pool.grow(len(waiting) + len(pool.busy))
+            while waiting and pool.idle:
+                index = waiting.popleft()
+                pool.give(index, items[index])
+            ref = pool.ended(more=bool(waiting))
+            if ref is None:
+                continue
+            index, actor = pool.busy.pop(ref)
             try:
                 result = ray.get(ref)
+            except RayActorError as error:
+                pool.lost(actor)
+                deaths[index] += 1
+                if deaths[index] > retries:
+                    raise _named(_cause(error), index, items[index], label) from error
+                waiting.appendleft(index)
+                continue
             except Exception as error:
                 raise _named(_cause(error), index, items[index], label) from error
-            pool.slots.append(slot)
+            pool.idle.append(actor)
             yield index, result
     finally:
-        pool.stop(list(running))
+        pool.stop()
 
 
 def _translated(call: Callable[[Any], Any] | None, item: Any) -> Any:
@@ -170,11 +231,11 @@ def _translated(call: Callable[[Any], Any] | None, item: Any) -> Any:
 
 def _cause(error: Exception) -> Exception:
     """The worker's own exception inside what Ray raised; a process that died says so in one line."""
-    from ray.exceptions import RayActorError, RayTaskError, WorkerCrashedError
+    from ray.exceptions import RayActorError, RayTaskError
 
     if isinstance(error, RayTaskError) and isinstance(error.cause, WorkerError):
         return error.cause
-    if isinstance(error, RayActorError | WorkerCrashedError):
+    if isinstance(error, RayActorError):
         return RunFailedError("its worker process died again and again (killed, or out of memory).")
     return error
 

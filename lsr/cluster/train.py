@@ -13,11 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from lsr.cluster.capacity import wait_for_room
 from lsr.cluster.faults import WorkerError, fault_of, is_final, rebuild
-from lsr.cluster.session import ray_session, require
-from lsr.core.errors import RunFailedError
+from lsr.cluster.session import ray_session
+from lsr.core.errors import ConfigError, RunFailedError
+from lsr.core.resources import Resources
+
+if TYPE_CHECKING:
+    import torch
 
 Worker = Callable[[dict[str, Any], int, int], dict[str, Any] | None]
 
@@ -29,8 +34,6 @@ _VARIABLES = {
     # Relative paths in a config mean the same in a worker as in the driver.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    # Importing torch in all workers of a busy machine can take more than the default of a minute.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
 }
 
 
@@ -39,40 +42,62 @@ def fit(
     config: dict[str, Any],
     *,
     workers: int,
-    cpus_per_worker: float = 1.0,
-    gpus_per_worker: float = 0.0,
+    needs: Resources | None = None,
     name: str,
     storage: str,
     max_failures: int = 0,
+    start_within: float = 900.0,
     temp: Path,
 ) -> dict[str, Any]:
     """Run `worker(config, rank, world_size)` in `workers` processes; returns what rank 0 returned.
 
-    The group is gloo, or NCCL where gpus_per_worker > 0. The returned dictionary is small and made of JSON values;
-    `workers` is added to it: `[{"rank", "pid", "node"}]` of the group that finished. workers=0 runs the worker in this
-    process, as rank 0 of 1, without Ray and without a group. worker must be importable in other processes.
+    needs: what each worker reserves, one CPU by default. start_within: seconds that the group may wait for it, now and
+    after a restart. The group is NCCL where the workers have GPUs, else gloo. The returned dictionary is small and made
+    of JSON values; `workers` is added to it: `[{"rank", "pid", "node"}]` of the group that finished. workers=0 runs the
+    worker in this process, as rank 0 of 1, without Ray and without a group. worker must be importable in other
+    processes.
 
     name, storage: the run's folder for Ray's own bookkeeping, `storage/name`; a path, `file://` or `s3://` that every
     node reaches. max_failures: how often the group is started again after a death or an unforeseen exception; the
     worker then resumes by its own checkpoints. temp: folder that records a Ray started for this run alone.
 
-    Raises the worker's own error, if typed, or RunFailedError with the first cause. A typed error that trying again
+    Raises ConfigError where a local Ray can never hold the group, RunFailedError where a cluster did not in time; the
+    worker's own error, if typed, or RunFailedError with the first cause. A typed error that trying again
     cannot mend (a bad config, bad input) ends the run at once. Ctrl-C and SIGTERM end the group before they go on.
     """
     if workers == 0:
         return _in_process(worker, config, name)
-    with _variables(), ray_session(home=temp) as session:
-        require(
-            session,
-            cpus=workers * cpus_per_worker,
-            gpus=workers * gpus_per_worker,
-            purpose=f"Run {name} with {workers} workers",
+    needs = needs or Resources()
+    with _variables(start_within), ray_session(home=temp) as session, _interruptible():
+        wait_for_room(session, needs, workers, within=start_within, what=f"Run {name} with {workers} workers")
+        trainer = _trainer(worker, config, workers, needs, name=name, storage=storage, failures=max_failures)
+        return _result(trainer, name)
+
+
+def worker_device(gpus: float) -> torch.device:
+    """Where a worker that reserved `gpus` trains: the GPU that Ray gave it, or the CPU where it asked for none.
+
+    Raises ConfigError for a GPU that torch does not see: training on the CPU instead would take weeks without a word.
+    """
+    import torch
+
+    if not gpus:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        raise ConfigError(
+            f"The run gives each training worker {gpus:g} GPU and torch {torch.__version__} sees none here "
+            f"(CUDA_VISIBLE_DEVICES={visible!r}); install a build of torch with CUDA, or set train.worker.gpus=0."
         )
-        trainer = _trainer(
-            worker, config, workers, cpus_per_worker, gpus_per_worker, name=name, storage=storage, failures=max_failures
-        )
-        with _interruptible():
-            return _result(trainer, name)
+    from ray.train.torch import get_device
+
+    device: torch.device = get_device()
+    return device
+
+
+def group_backend(gpus: float) -> str:
+    """How workers that reserved `gpus` each exchange gradients."""
+    return "nccl" if gpus else "gloo"
 
 
 def _in_process(worker: Worker, config: dict[str, Any], name: str) -> dict[str, Any]:
@@ -87,8 +112,7 @@ def _trainer(
     worker: Worker,
     config: dict[str, Any],
     workers: int,
-    cpus: float,
-    gpus: float,
+    needs: Resources,
     *,
     name: str,
     storage: str,
@@ -98,35 +122,35 @@ def _trainer(
     from ray.train.torch import TorchConfig, TorchTrainer
 
     return TorchTrainer(
-        _group_member(worker),
+        _group_member(worker, needs.gpus),
         train_loop_config=config,
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=TorchConfig(backend=group_backend(needs.gpus)),
         scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=gpus > 0, resources_per_worker={"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+            num_workers=workers, use_gpu=needs.gpus > 0, resources_per_worker={"CPU": 0, **needs.as_ray()}
         ),
         run_config=RunConfig(
             name=name,
             storage_path=storage.removeprefix("file://"),
-            failure_config=FailureConfig(max_failures=failures),
+            # Ray's own default tries for ever to start a group that finds no room.
+            failure_config=FailureConfig(max_failures=failures, controller_failure_limit=failures),
             callbacks=[_stop_on_final()],
         ),
     )
 
 
-def _group_member(worker: Worker) -> Callable[[dict[str, Any]], str]:
+def _group_member(worker: Worker, gpus: float) -> Callable[[dict[str, Any]], str]:
     """What runs in each process: the worker between rank look-up and the translation of its result or error."""
 
     def member(config: dict[str, Any]) -> str:
         import torch
         from ray import train
-        from ray.train.torch import get_device
 
         context = train.get_context()
         rank, size = context.get_world_rank(), context.get_world_size()
-        device = get_device()
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
         try:
+            device = worker_device(gpus)
+            if device.type == "cuda":
+                torch.cuda.set_device(device)
             group: list[Any] = [None] * size
             torch.distributed.all_gather_object(group, _me(rank))
             result = worker(config, rank, size) or {}
@@ -168,6 +192,11 @@ def _result(trainer: Any, name: str) -> dict[str, Any]:
 def _fail(cause: BaseException, name: str) -> NoReturn:
     from ray.exceptions import RayActorError
 
+    if type(cause).__name__ == "WorkerGroupStartupTimeoutError":
+        raise RunFailedError(
+            f"Run {name} lost workers and found no room to start them again: {str(cause).partition(' Potential')[0]} "
+            "Start the run again when the nodes are back; it goes on from its last checkpoint."
+        ) from cause
     if isinstance(cause, RayActorError):
         raise RunFailedError(
             f"Run {name} failed: a worker process died without a word (killed, or out of memory) and no restart is "
@@ -220,9 +249,10 @@ def _me(rank: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _variables() -> Iterator[None]:
-    added = [name for name in _VARIABLES if name not in os.environ]
-    os.environ.update({name: _VARIABLES[name] for name in added})
+def _variables(start_within: float) -> Iterator[None]:
+    values = {**_VARIABLES, "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": f"{start_within:g}"}
+    added = [name for name in values if name not in os.environ]
+    os.environ.update({name: values[name] for name in added})
     try:
         yield
     finally:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol
 
-from lsr.core.files import write_whole
+from lsr.core.errors import LsrError
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 2.0
 
 
 class Task(Protocol):
@@ -43,7 +42,7 @@ class Quiet:
 
 
 class RichProgress:
-    """Bars on a terminal; plain lines, at most one every `every` seconds a task, where stderr is not one."""
+    """Bars on a terminal; plain lines, at most one every `every` seconds per task, where stderr is not one."""
 
     def __init__(self, every: float = 5.0) -> None:
         self._every = every
@@ -104,17 +103,21 @@ class RichProgress:
         yield _Line()
 
 
-class FileProgress:
-    """Progress written to a small file, for a worker process whose driver follows it with `follow`."""
+class RelayedProgress:
+    """Progress of a worker process on any machine, for a driver that shows it with `follow`.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    send: puts small bytes where the driver looks. It is called at most once in LOOK_SECONDS and at the end; an LsrError
+    of it is passed over, since work does not stop for its progress.
+    """
+
+    def __init__(self, send: Callable[[bytes], object]) -> None:
+        self._send = send
 
     @contextmanager
     def task(self, name: str, total: float | None, unit: str = "") -> Iterator[Task]:
-        path = self._path
+        send = self._send
 
-        class _Written:
+        class _Sent:
             done, last = 0.0, 0.0
 
             def advance(self, amount: float = 1, note: str = "") -> None:
@@ -123,16 +126,20 @@ class FileProgress:
                 if now - self.last < LOOK_SECONDS and self.done != total:
                     return
                 self.last = now
-                write_whole(path, json.dumps({"done": self.done, "note": note}))
+                with suppress(LsrError):
+                    send(json.dumps({"done": self.done, "note": note}).encode())
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield _Written()
+        yield _Sent()
 
 
 @contextmanager
-def follow(path: Path, progress: Progress, name: str, total: float | None, unit: str = "") -> Iterator[None]:
-    """While the block runs, show in `progress` what a worker writes to `path` through FileProgress."""
-    path.unlink(missing_ok=True)
+def follow(
+    receive: Callable[[], bytes], progress: Progress, name: str, total: float | None, unit: str = ""
+) -> Iterator[None]:
+    """While the block runs, show in `progress` what a worker sends through RelayedProgress.
+
+    receive: what was sent last; an LsrError of it means that nothing was yet.
+    """
     stop = threading.Event()
     with progress.task(name, total, unit) as task:
         seen = 0.0
@@ -140,8 +147,8 @@ def follow(path: Path, progress: Progress, name: str, total: float | None, unit:
         def look() -> None:
             nonlocal seen
             try:
-                found = json.loads(path.read_text())
-            except (OSError, ValueError):
+                found = json.loads(receive())
+            except (LsrError, ValueError):
                 return
             task.advance(found["done"] - seen, found["note"])
             seen = found["done"]
@@ -158,4 +165,3 @@ def follow(path: Path, progress: Progress, name: str, total: float | None, unit:
             stop.set()
             thread.join()
             look()
-            path.unlink(missing_ok=True)

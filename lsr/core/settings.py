@@ -55,6 +55,15 @@ class Settings:
         return self.home / "output"
 
 
+def cache_of_worker(shared: str | None) -> Path:
+    """The cache folder of a process that works for another one.
+
+    shared: the cache folder of that one where both run on one machine; None where each machine has its own, which is
+    below its own LSR_HOME.
+    """
+    return load_settings().cache if shared is None else Path(shared)
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment. Raises ConfigError for an unknown scheme of the store, no size, no switch."""
     env = os.environ if environ is None else environ

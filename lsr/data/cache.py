@@ -14,11 +14,11 @@ from pathlib import Path
 
 from lsr.core.errors import IntegrityError
 from lsr.core.files import file_sha256
+from lsr.core.processes import process_token
 from lsr.core.settings import load_settings
 from lsr.data.manifest import ShardRow
 from lsr.store import Store
 from lsr.store.files import make_folder, sweep
-from lsr.store.owner import process_token
 
 LOCKS = "locks"
 

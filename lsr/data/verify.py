@@ -1,11 +1,11 @@
-"""Every byte of a data set against its manifest."""
+"""Every byte of a result against its root record."""
 
 from __future__ import annotations
 
 import io
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from lsr.data.index import IndexRow
 from lsr.data.manifest import Manifest, ShardRow
 from lsr.data.shards import index_of, member_offsets
 from lsr.store import Store
-from lsr.store.content import get_blob, sizes_of
+from lsr.store.content import Blob, get_blob
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,27 +107,35 @@ def verify(
     return faults
 
 
-def missing(store: Store, manifest: Manifest) -> list[str]:
-    """Blobs of the data set that are absent or have another size, without reading them: is it worth reusing?"""
-    sizes: dict[str, int | None] = {row.path: row.bytes for row in manifest.shards}
-    sizes |= dict.fromkeys((row.index for row in manifest.shards), None)
-    if manifest.refusals is not None:
-        sizes[manifest.refusals] = None
-    found = sizes_of(store, list(sizes))
-    return [path for path, size in found.items() if size is None or sizes[path] not in (None, size)]
-
-
 def verify_root(store: Store, manifest: Manifest) -> list[Fault]:
     """Faults of the manifest's own object and of its refusals."""
-    path = f"{manifest.directory}/{manifest.digest}.json"
+    path = manifest.path
     faults = []
     try:
         if store.read(path) != manifest.to_bytes():
             faults.append(Fault(path, f"{store.uri}/{path} does not have the digest in its name."))
     except NotFoundError as error:
         faults.append(Fault(path, str(error)))
-    if manifest.refusals is not None:
-        faults += _trial(manifest.refusals, lambda: get_blob(store, manifest.refusals or ""))
+    return faults + (verify_blobs(store, [manifest.refusals]) if manifest.refusals is not None else [])
+
+
+def verify_blobs(
+    store: Store, blobs: Iterable[Blob], *, threads: int = 1, advance: Callable[[], None] = lambda: None
+) -> list[Fault]:
+    """Faults of blobs whose content is not looked at: digest and size. `advance` is called after each."""
+
+    def whole(blob: Blob) -> list[Fault]:
+        def read() -> None:
+            if (found := len(get_blob(store, blob.path))) != blob.bytes:
+                raise IntegrityError(f"{store.uri}/{blob.path} has {found} bytes, its record says {blob.bytes}.")
+
+        return _trial(blob.path, read)
+
+    faults: list[Fault] = []
+    with ThreadPoolExecutor(max(threads, 1), thread_name_prefix="verify") as pool:
+        for found in pool.map(whole, blobs):
+            faults += found
+            advance()
     return faults
 
 

@@ -51,6 +51,10 @@ class Context:
             self._session = self._stack.enter_context(ray_session(self.settings.home))
         return self._session
 
+    def shared_cache(self) -> str | None:
+        """The cache folder for workers, as `cache_of_worker` reads it: workers of a cluster have their own."""
+        return str(self.settings.cache) if self.ray().local else None
+
     @property
     def ray_storage(self) -> str:
         """Where Ray Train keeps its own small state: a folder here, the store's bucket on a cluster."""
@@ -68,8 +72,8 @@ class Context:
 
         self.ray()
         with self.progress.task(name, len(items), unit) as task:
-            worker = spread.worker
-            for done in map_shards(function, items, tasks=spread.tasks, cpus=worker.cpus, gpus=worker.gpus, **options):
+            limits: dict[str, Any] = {"worker": spread.worker, "start_within": self.run.start_within}
+            for done in map_shards(function, items, tasks=spread.tasks, **limits, **options):
                 yield done
                 task.advance()
 
@@ -101,8 +105,7 @@ class Context:
 
     def job_log(self, text: str) -> None:
         """Pass on what a Ray job prints."""
-        if not isinstance(self.progress, Quiet):
-            print(text, end="", file=sys.stderr, flush=True)
+        print(text, end="", file=sys.stderr, flush=True)
 
     @contextmanager
     def tracked(self, stage: str, key: str) -> Iterator[str]:

@@ -9,14 +9,15 @@ import time
 from dataclasses import dataclass
 
 from lsr.core.errors import RunFailedError
+from lsr.core.progress import Quiet
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
 from lsr.engine.request import Request
 from lsr.engine.reuse import lost_objects, reusable
 from lsr.engine.table import stage_named
 from lsr.store import Store
+from lsr.store.actions import forget, lookup
 from lsr.store.attempts import Lease, RunningElsewhere, claim, keep_alive, owner_record
-from lsr.store.content import forget, lookup
 
 LEASE_SECONDS = 60.0
 POLL_SECONDS = 2.0
@@ -46,6 +47,8 @@ def launch(request: Request, ctx: Context) -> Outcome:
 
 def make_here(request: Request, ctx: Context) -> Ref:
     """Run the stage in this process under a lease. Waits for another living maker and adopts its result."""
+    # Before the lease: a collector of garbage that sees a living lease reads here what it works with.
+    ctx.store.write(_request_key(request.key), request.to_bytes())
     while True:
         try:
             lease = claim(ctx.store, request.key, request.stage, owner=owner_record(), ttl=LEASE_SECONDS)
@@ -81,19 +84,27 @@ def _whole(store: Store, key: str) -> Ref | None:
     return None if found is None or lost_objects(store, found) else found
 
 
+def _request_key(key: str) -> str:
+    return f"runs/{key}/request.json"
+
+
 def _make_by_job(request: Request, ctx: Context) -> Ref:
     """Run the stage as a Ray job whose id is the attempt's; a living or finished job is re-attached."""
     from lsr.cluster.jobs import run_job
 
-    ctx.store.write(f"runs/{request.key}/request.json", request.to_bytes())
+    ctx.store.write(_request_key(request.key), request.to_bytes())
     address = ctx.settings.ray_jobs
     assert address is not None
+    # A flow that nobody watches asks for no log: the cluster keeps it.
+    quiet = isinstance(ctx.progress, Quiet)
     run_job(
         address,
-        entrypoint=f"python -m lsr.engine.run {ctx.store.uri}/runs/{request.key}/request.json",
+        entrypoint=f"python -m lsr.engine.run {ctx.store.uri}/{_request_key(request.key)}",
         name=f"{request.stage}-{request.key[:12]}",
         env=ctx.job_environment(),
-        on_log=ctx.job_log,
+        resources=stage_named(request.stage).resources(ctx.run),
+        start_within=ctx.run.start_within,
+        on_log=None if quiet else ctx.job_log,
         accept=lambda: _whole(ctx.store, request.key) is not None,
     )
     ref = lookup(ctx.store, request.key)

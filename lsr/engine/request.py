@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lsr.core.canonical import canonical_json
 from lsr.core.refs import Ref
+from lsr.store.records import parse_record, seal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,10 +34,12 @@ class Request:
         return cls(**{**plain, "inputs": {name: Ref(**ref) for name, ref in plain["inputs"].items()}})
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical_json(self.as_dict())
+        """A record with its own digest."""
+        return seal(self.as_dict())
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Request:
-        """The request in `data`."""
-        return cls.from_dict(json.loads(data))
+    def from_bytes(cls, data: bytes, where: str = "This request") -> Request:
+        """The request in `data`; `where` names it in errors. Raises IntegrityError unless `to_bytes` wrote it."""
+        plain = parse_record(data, where)
+        del plain["format"]
+        return cls.from_dict(plain)

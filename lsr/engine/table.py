@@ -16,10 +16,11 @@ from lsr.core.canonical import action_key
 from lsr.core.config import Config, as_plain, from_plain
 from lsr.core.errors import ConfigError
 from lsr.core.refs import Ref
+from lsr.core.resources import Resources
 from lsr.engine.context import Context
 from lsr.engine.request import Request
 from lsr.evaluation.config import EvaluateConfig
-from lsr.recipes.run import Resources, Run
+from lsr.recipes.run import Run
 from lsr.recipes.schema import (
     SCHEMA,
     AutoencoderStage,

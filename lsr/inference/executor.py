@@ -179,7 +179,10 @@ class Executor:
 
 @contextmanager
 def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
-    """The networks' precision. fp32 is fp32: cuDNN's default, TF32, keeps 10 bits of a product's 23."""
+    """The networks' precision. fp32 is fp32: cuDNN's default, TF32, keeps 10 bits of a product's 23.
+
+    cuDNN's flags are the process's while the block lasts; autocast is the thread's.
+    """
     with (
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         torch.autocast(device.type, _DTYPES[precision], enabled=precision != "fp32"),

@@ -8,22 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lsr.core.config import Config, Count, NonNegative, Positive, PositiveFloat
+from lsr.core.config import Config, Count, Positive, PositiveFloat
+from lsr.core.resources import Resources
 from lsr.inference.config import ExecutorConfig
 from lsr.recipes.loading import load
 from lsr.training.config import Cadence
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Resources(Config):
-    """What Ray reserves for one process."""
-
-    cpus: NonNegative = 1.0
-    """CPU cores."""
-    gpus: NonNegative = 0.0
-    """GPUs; a fraction shares one."""
-    memory_gib: NonNegative = 0.0
-    """Memory in GiB; 0 reserves none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,9 +43,9 @@ def load_named(
     from lsr.store import open_store
 
     version = resolve_for_inference(open_store(settings.store), settings.mlflow, settings.prefix + name)
-    return load_version(settings.mlflow, version, versions_in(settings), config, precision), version
+    return load_version(settings.mlflow, version, versions_in(settings.cache), config, precision), version
 
 
-def versions_in(settings: Settings) -> Path:
-    """Where fetched versions are kept on this machine."""
-    return settings.cache / "versions"
+def versions_in(cache: Path) -> Path:
+    """Where fetched versions are kept below the cache folder of a machine."""
+    return cache / "versions"

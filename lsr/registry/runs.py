@@ -1,11 +1,10 @@
-"""MLflow runs with one owner: one run an action key, re-opened on resume, closed even when its process dies.
+"""MLflow runs with one owner: one run per action key, re-opened on resume, closed even when its process dies.
 
 Workers never open runs: they are given the run's id.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -13,13 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
-import psutil
-
 from lsr.core.errors import StoreError
+from lsr.core.processes import process_token, token_ended
 from lsr.registry.connect import already_exists, artifact_root, connect, explained
 
 KEY, STAGE = "lsr.action_key", "lsr.stage"
-HOST, PID, STARTED, HEARTBEAT = "lsr.host", "lsr.pid", "lsr.started", "lsr.heartbeat"
+HOST, PROCESS, HEARTBEAT = "lsr.host", "lsr.process", "lsr.heartbeat"
 CLOSED_BY = "lsr.closed_by"
 BEAT_SECONDS = 60.0
 STALE_SECONDS = 900.0
@@ -28,13 +26,8 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 def owner_tags() -> dict[str, str]:
-    """Who this process is: host, pid, start time of the process (pids are reused) and a first heartbeat."""
-    return {
-        HOST: socket.gethostname(),
-        PID: str(os.getpid()),
-        STARTED: f"{psutil.Process().create_time():.2f}",
-        HEARTBEAT: f"{time.time():.0f}",
-    }
+    """Who this process is: its token, its host for people, and a first heartbeat."""
+    return {HOST: socket.gethostname(), PROCESS: process_token(), HEARTBEAT: f"{time.time():.0f}"}
 
 
 def open_run(
@@ -100,8 +93,8 @@ def owned_run(uri: str, **request: Any) -> Iterator[str]:
 def close_orphans(uri: str, *, stale_after: float = STALE_SECONDS) -> list[str]:
     """Close as KILLED every RUNNING run of ours whose process is gone; the ids of those closed.
 
-    On this host: no process of that pid and start time. Of another host: no heartbeat for `stale_after` seconds.
-    Every command that opens MLflow calls this first.
+    Where the process can be seen from here, it decides; elsewhere no heartbeat for `stale_after` seconds does. Every
+    command that opens MLflow calls this first.
     """
     client = connect(uri)
     with explained(uri):
@@ -125,24 +118,17 @@ def set_tags(client: Any, run_id: str, tags: Mapping[str, str]) -> None:
 
 def _orphaned(tags: Mapping[str, str], stale_after: float) -> str:
     """Why the run's process is taken for gone; empty while it may live or when the run is not ours."""
-    if not {HOST, PID, STARTED, HEARTBEAT} <= tags.keys():
+    if HEARTBEAT not in tags:
         return ""
-    host, pid = tags[HOST], int(tags[PID])
-    if host == socket.gethostname():
-        return "" if _alive(pid, float(tags[STARTED])) else f"process {pid} on {host} is gone"
-    age = time.time() - float(tags[HEARTBEAT])
-    return f"no heartbeat from {host} for {age:.0f} s" if age > stale_after else ""
-
-
-def _alive(pid: int, started: float) -> bool:
+    process, host = tags.get(PROCESS, ""), tags.get(HOST, "an unknown host")
+    gone = token_ended(process)
+    if gone is not None:
+        return f"process {process.partition('.')[0]} on {host} is gone" if gone else ""
     try:
-        process = psutil.Process(pid)
-        # A zombie has ended and only waits for its parent to notice.
-        return bool(abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
+        age = time.time() - float(tags[HEARTBEAT])
+    except ValueError:
+        return ""
+    return f"no heartbeat from {host} for {age:.0f} s" if age > stale_after else ""
 
 
 def _beat(uri: str, run_id: str, stop: threading.Event) -> None:

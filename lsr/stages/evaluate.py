@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lsr.core.canonical import canonical_json
+from lsr.core.config import as_plain
 from lsr.core.errors import InputError, NotFoundError
 from lsr.core.refs import Ref
 from lsr.data.manifest import load_manifest
@@ -22,10 +22,11 @@ from lsr.engine.request import Request
 from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.rows import Evaluation
 from lsr.recipes.schema import Recipe
-from lsr.stages.trained import FORMAT, read_json
 from lsr.store import Store
+from lsr.store.actions import commit
 from lsr.store.attempts import Lease
-from lsr.store.content import commit, get_blob, put_blob
+from lsr.store.content import get_blob, put_blob
+from lsr.store.roots import PHOTOS, Record, read_root
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from lsr.metrics.extractors import Extractor
 
 DEGRADED = "degraded"
+EXHIBITS = "exhibits"
 SHOWN = 6
 
 
@@ -189,18 +191,20 @@ def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -
         shown = _without_control(exhibits)
         pictures = {"before-after.png": contact_sheet(shown)}
     lease.check()
-    manifest = {
-        "format": FORMAT,
-        "kind": "evaluation",
-        "parents": {name: ref.digest for name, ref in request.inputs.items()},
-        "rows": put_blob(ctx.store, evaluation.to_bytes(), "json").path,
-        "pictures": {name: put_blob(ctx.store, data, "png").path for name, data in pictures.items()},
-        "exhibits": put_blob(ctx.store, pack_exhibits(shown), "zip").path if shown else None,
-        "held_out": sorted({row.photo for row in evaluation.rows}) if request.task == "super-resolution" else [],
-    }
-    return commit(
-        ctx.store, kind="evaluation", key=request.key, directory="evaluations", manifest=canonical_json(manifest)
+    blobs = {"rows": put_blob(ctx.store, evaluation.to_bytes(), "json")}
+    blobs |= {name: put_blob(ctx.store, data, "png") for name, data in pictures.items()}
+    if shown:
+        blobs[EXHIBITS] = put_blob(ctx.store, pack_exhibits(shown), "zip")
+    answered = {row.photo for row in evaluation.rows} if request.task == "super-resolution" else set()
+    record = Record(
+        kind="evaluation",
+        parents={name: ref.digest for name, ref in request.inputs.items()},
+        blobs=blobs,
+        made_by={"stage": request.stage, "config": as_plain(config)},
+        counts={"rows": len(evaluation.rows)},
+        extra={"pictures": list(pictures), PHOTOS: sorted(answered)},
     )
+    return commit(ctx.store, request.key, record)
 
 
 def _without_control(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
@@ -218,10 +222,13 @@ class Table:
     pictures: list[Path]
 
 
-def read_evaluation(store: Store, ref: Ref) -> tuple[Evaluation, dict[str, Any]]:
-    """The measured rows and the record that names them."""
-    record = read_json(store, ref.path, "evaluation")
-    return Evaluation.from_bytes(get_blob(store, record["rows"]), f"{store.uri}/{record['rows']}"), record
+def read_evaluation(store: Store, ref: Ref) -> tuple[Evaluation, Record]:
+    """The measured rows and the record that names them. `extra` of the record: `pictures`, the names of those blobs
+    that people look at, and the held-out photos.
+    """
+    record = read_root(store, ref.path, "evaluation")
+    rows = record.blobs["rows"].path
+    return Evaluation.from_bytes(get_blob(store, rows), f"{store.uri}/{rows}"), record
 
 
 def export(ref: Ref, ctx: Context, recipe: Recipe) -> Table:
@@ -240,10 +247,10 @@ def export(ref: Ref, ctx: Context, recipe: Recipe) -> Table:
     folder = ctx.settings.output / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, blob in record["pictures"].items():
+    for name in record.extra["pictures"]:
         path = folder / f"{ref.digest[:12]}-{name}"
         if not path.exists():
-            path.write_bytes(get_blob(ctx.store, blob))
+            path.write_bytes(get_blob(ctx.store, record.blobs[name].path))
         paths.append(path)
     remarks = where_bicubic_wins(evaluation) if recipe.task == "super-resolution" else []
     return Table(rows=rows, remarks=remarks, pictures=paths)

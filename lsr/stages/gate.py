@@ -21,6 +21,7 @@ from lsr.recipes.schema import Recipe
 from lsr.stages.evaluate import DEGRADED, read_evaluation
 from lsr.stages.register import REFS, model_name, register
 from lsr.store import Store
+from lsr.store.roots import PHOTOS
 
 if TYPE_CHECKING:
     from lsr.evaluation.rows import Evaluation
@@ -113,7 +114,7 @@ def _judge(recipe: Recipe, refs: dict[str, Ref], ctx: Context, subject: Version,
     from lsr.evaluation.verdict import Candidate
 
     evaluation, record = read_evaluation(ctx.store, refs["evaluate"])
-    refuse_leakage(record["held_out"], _training_keys(ctx.store, refs["tile"]))
+    refuse_leakage(record.extra[PHOTOS], _training_keys(ctx.store, refs["tile"]))
     candidate = Candidate(model=subject.name, version=subject.number, digest=subject.digest)
     against: dict[str, Any] = {"trained": recipe.evaluate.trained}
     if seat is not None and seat.digest != subject.digest:

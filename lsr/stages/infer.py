@@ -19,6 +19,7 @@ from lsr.core.canonical import action_key, canonical_json
 from lsr.core.config import as_plain
 from lsr.core.errors import ConfigError, InputError, IntegrityError, RunFailedError
 from lsr.core.refs import Ref
+from lsr.core.settings import cache_of_worker
 from lsr.data.manifest import Manifest, ShardRow, load_manifest
 from lsr.engine.context import Context
 from lsr.engine.launch import launch
@@ -31,8 +32,9 @@ from lsr.recipes.schema import SCHEMA, InferConfig, Recipe
 from lsr.registry.load import load_version, versions_in
 from lsr.stages.register import model_name
 from lsr.store import Store, open_store
+from lsr.store.actions import commit
 from lsr.store.attempts import Lease
-from lsr.store.content import commit, get_blob, put_blob
+from lsr.store.content import get_blob, put_blob
 
 if TYPE_CHECKING:
     from lsr.inference.executor import Executor
@@ -98,9 +100,9 @@ class _Input:
     image: Image
 
 
-def _open(uri: str, version: Version, cache: Path, config: InferConfig, run: ExecutorConfig) -> Executor:
+def _open(uri: str, version: Version, shared: str | None, config: InferConfig, run: ExecutorConfig) -> Executor:
     """The version on its device. Raises InputError for a request that it cannot answer, whatever the image."""
-    executor = load_version(uri, version, cache, run, config.precision)
+    executor = load_version(uri, version, versions_in(cache_of_worker(shared)), run, config.precision)
     executor.check(config.sampler)
     return executor
 
@@ -213,22 +215,19 @@ def make(request: Request, job: InferJob, ctx: Context, lease: Lease) -> Ref:
     images = request.inputs["images"]
     manifest = _map_shards(load_manifest(ctx.store, images.path), images.digest, version, job.job, ctx)
     lease.check()
-    return commit(
-        ctx.store, kind="outputs", key=request.key, directory=manifest.directory, manifest=manifest.to_bytes()
-    )
+    return commit(ctx.store, request.key, manifest.record())
 
 
 def _map_shards(images: Manifest, digest: str, version: Version, config: InferConfig, ctx: Context) -> Manifest:
     # Before any worker starts: a scale that no image of one pixel could have.
     Target(scale=config.scale)
-    cache = versions_in(ctx.settings)
     done: list[Done] = ctx.map(
         partial(_upscale_shard, store=ctx.store.uri, config=config),
         _first(images, config.limit),
         ctx.run.infer,
         "infer",
         "shards",
-        setup=partial(_open, ctx.settings.mlflow, version, cache, config, ctx.run.executor),
+        setup=partial(_open, ctx.settings.mlflow, version, ctx.shared_cache(), config, ctx.run.executor),
         label=lambda part: f"shard {part[0].sha256[:12]}",
     )
     failed = [one for shard in done for one in shard.failed]
@@ -248,9 +247,7 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
             "failed": len(failed),
             **{name: images.counts[name] for name in ("files", "duplicates", "refused")},
         },
-        refusals=put_blob(ctx.store, canonical_json([asdict(one) for one in missing]), "json").path
-        if missing
-        else None,
+        refusals=put_blob(ctx.store, canonical_json([asdict(one) for one in missing]), "json") if missing else None,
         extra={"model": version.name, "model_version": version.number},
     )
 
@@ -268,7 +265,7 @@ def _left_out(images: Manifest, store: Store) -> Iterator[Missing]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for row in pq.read_table(pa.BufferReader(get_blob(store, images.refusals))).to_pylist():
+    for row in pq.read_table(pa.BufferReader(get_blob(store, images.refusals.path))).to_pylist():
         yield Missing(source=row["source"], kind=row["kind"], reason=row["reason"])
 
 

@@ -12,6 +12,7 @@ from lsr.core.refs import Ref
 from lsr.data.manifest import ShardRow, load_manifest
 from lsr.engine.context import Context
 from lsr.engine.request import Request
+from lsr.inference.config import ExecutorConfig
 from lsr.stages.commit import commit_manifest
 from lsr.store import open_store
 from lsr.store.attempts import Lease
@@ -22,18 +23,17 @@ if TYPE_CHECKING:
     from data_prep.latents import Encode, EncodedShard
 
 
-def load_encoder(store_uri: str, decoder: Ref) -> Encode:
-    """The encoder of a trained decoder stage as a function of tiles, on the GPU where there is one."""
-    import torch
-
+def load_encoder(store_uri: str, decoder: Ref, run: ExecutorConfig) -> Encode:
+    """The encoder of a trained decoder stage as a function of tiles, on the device that the run says."""
     from lsr.core.config import from_plain
+    from lsr.inference.executor import device_of
     from lsr.models.autoencoder import Encoder
     from lsr.models.config import AutoencoderConfig
     from lsr.stages.trained import read_trained, weights_of
 
     store = open_store(store_uri)
     trained = read_trained(store, decoder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(run)
     encoder = Encoder(from_plain(AutoencoderConfig, trained.system["autoencoder"]))
     encoder.load_state_dict(weights_of(store, trained, "ema", "encoder."))
     encoder.eval().requires_grad_(False).to(device)
@@ -61,7 +61,7 @@ def make(request: Request, config: LatentsConfig, ctx: Context, lease: Lease) ->
 
     tiles = load_manifest(ctx.store, request.inputs["tile"].path)
     decoder = request.inputs["decoder"]
-    setup: Callable[[], Encode] = partial(load_encoder, ctx.store.uri, decoder)
+    setup: Callable[[], Encode] = partial(load_encoder, ctx.store.uri, decoder, ctx.run.executor)
     encoded = ctx.map(
         partial(_encode, store=ctx.store.uri, encoder=decoder.digest, config=config, batch=ctx.run.latents_batch),
         list(tiles.shards),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsr.core.canonical import canonical_json
-from lsr.core.config import from_plain
+from lsr.core.config import as_plain, from_plain
 from lsr.core.errors import IntegrityError
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
@@ -17,19 +17,23 @@ from lsr.evaluation.rows import Evaluation
 from lsr.inference.config import ExecutorConfig, Precision
 from lsr.models.baselines.config import EsrganConfig
 from lsr.stages.evaluate import held_out, metrics_of, upscaler_of
-from lsr.stages.trained import FORMAT, read_json, read_trained
+from lsr.stages.trained import read_trained
 from lsr.store import Store
+from lsr.store.actions import commit
 from lsr.store.attempts import Lease
-from lsr.store.content import commit, get_blob, put_blob
+from lsr.store.content import Blob, get_blob, put_blob
+from lsr.store.roots import PHOTOS, Record, read_root
 
 if TYPE_CHECKING:
-    from lsr.evaluation.protocol import Exhibit, Image
+    from lsr.evaluation.protocol import Exhibit
     from lsr.inference.baselines import Comparator
     from lsr.inference.executor import Executor
     from lsr.models.system import LatentSystem
 
 SHOWN = 4
 """Photographs whose outputs are kept for people."""
+
+ROLES = frozenset({"lr", "truth", "bicubic", "output"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +69,7 @@ def system_of(store: Store, inputs: dict[str, Ref], pretrained: bytes = b"") -> 
         return Comparator(load(EsrganConfig(), pretrained, "RealESRGAN"), EsrganConfig())
     trained = read_trained(store, inputs["baseline"])
     config = from_plain(BaselineStage, trained.config).model
-    return Comparator(load(config, get_blob(store, trained.weights["ema"]), "The trained comparator"), config)
+    return Comparator(load(config, get_blob(store, trained.weights["ema"].path), "The trained comparator"), config)
 
 
 def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) -> Ref:
@@ -97,16 +101,16 @@ def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) ->
         progress=ctx.progress,
     )
     lease.check()
-    manifest = {
-        "format": FORMAT,
-        "kind": "measurement",
-        "parents": {name: ref.digest for name, ref in request.inputs.items()},
-        "rows": put_blob(ctx.store, evaluation.to_bytes(), "json").path,
-        "pictures": [_kept(ctx.store, one, config.label) for one in exhibits],
-    }
-    return commit(
-        ctx.store, kind="measurement", key=request.key, directory="measurements", manifest=canonical_json(manifest)
+    blobs, places = _kept(ctx.store, exhibits, config.label)
+    record = Record(
+        kind="measurement",
+        parents={name: ref.digest for name, ref in request.inputs.items()},
+        blobs={"rows": put_blob(ctx.store, evaluation.to_bytes(), "json"), **blobs},
+        made_by={"stage": request.stage, "config": as_plain(config)},
+        counts={"rows": len(evaluation.rows)},
+        extra={"pictures": places, PHOTOS: sorted(photos)},
     )
+    return commit(ctx.store, request.key, record)
 
 
 def _pretrained(config: MeasureConfig, ctx: Context) -> bytes:
@@ -125,25 +129,34 @@ def pretrained_path(ctx: Context) -> Path:
     return ctx.settings.cache / "sets" / "realesrgan" / "realesrgan-x4plus.safetensors"
 
 
-def _kept(store: Store, exhibit: Exhibit, label: str) -> dict[str, Any]:
-    def blob(image: Image) -> str:
-        from lsr.core.encoding import png
+def _kept(
+    store: Store, exhibits: Sequence[Exhibit], label: str
+) -> tuple[dict[str, Blob], list[dict[str, str | float]]]:
+    """The blobs by name, and for each exhibit which of them it is made of."""
+    from lsr.core.encoding import png
 
-        return put_blob(store, png(image), "png").path
-
-    return {
-        "photo": exhibit.photo,
-        "scale": exhibit.scale,
-        "lr": blob(exhibit.lr),
-        "truth": blob(exhibit.truth),
-        "bicubic": blob(exhibit.outputs["bicubic"]),
-        "output": blob(exhibit.outputs[label]),
-    }
+    blobs: dict[str, Blob] = {}
+    places: list[dict[str, str | float]] = []
+    for number, exhibit in enumerate(exhibits):
+        pixels = {
+            "lr": exhibit.lr,
+            "truth": exhibit.truth,
+            "bicubic": exhibit.outputs["bicubic"],
+            "output": exhibit.outputs[label],
+        }
+        names = {role: f"{number:04d}-{role}.png" for role in pixels}
+        blobs |= {names[role]: put_blob(store, png(image), "png") for role, image in pixels.items()}
+        places.append({"photo": exhibit.photo, "scale": exhibit.scale, **names})
+    return blobs, places
 
 
 def read_measured(store: Store, ref: Ref) -> Measured:
     """The rows and pictures that `make` recorded."""
-    record = read_json(store, ref.path, "measurement")
-    where = f"{store.uri}/{record['rows']}"
-    evaluation = Evaluation.from_bytes(get_blob(store, record["rows"]), where)
-    return Measured(evaluation=evaluation, pictures=record["pictures"])
+    record = read_root(store, ref.path, "measurement")
+    rows = record.blobs["rows"].path
+    evaluation = Evaluation.from_bytes(get_blob(store, rows), f"{store.uri}/{rows}")
+    shown = [
+        {name: record.blobs[value].path if name in ROLES else value for name, value in place.items()}
+        for place in record.extra["pictures"]
+    ]
+    return Measured(evaluation=evaluation, pictures=shown)

@@ -48,7 +48,8 @@ def model_name(recipe: Recipe, settings: Settings) -> str:
 def _system_identity(store: Store, refs: dict[str, Ref], task: str) -> str:
     """Digest over the weights and architecture that a version of these results holds."""
     decoder, unet = read_trained(store, refs["decoder"]), read_trained(store, refs["joint"])
-    parts = [PACKAGE_VERSION, task, decoder.weights["ema"], unet.weights["ema"], unet.system, refs["latents"].digest]
+    weights = [trained.weights["ema"].path for trained in (decoder, unet)]
+    parts = [PACKAGE_VERSION, task, *weights, unet.system, refs["latents"].digest]
     return sha256_hex(canonical_json(parts))
 
 

@@ -16,6 +16,7 @@ from data_prep.planning import Planned, plan
 from data_prep.shard import build_shard_to_store
 from data_prep.sources import Snapshot, source_root
 from lsr.core.refs import Ref
+from lsr.core.settings import cache_of_worker
 from lsr.data.manifest import ShardRow
 from lsr.engine.context import Context
 from lsr.engine.request import Request
@@ -23,12 +24,14 @@ from lsr.stages.commit import commit_manifest
 from lsr.store.attempts import Lease
 
 
-def _inspect(chunk: Sequence[Item], *, store: str, root: str, config: ShardConfig) -> list[Inspected]:
-    return inspect_items(store, root, chunk, config)
+def _inspect(
+    chunk: Sequence[Item], *, store: str, source: str, cache: str | None, config: ShardConfig
+) -> list[Inspected]:
+    return inspect_items(store, source_root(source, cache_of_worker(cache)), chunk, config)
 
 
-def _build(images: Sequence[Planned], *, store: str, root: str, config: ShardConfig) -> ShardRow:
-    return build_shard_to_store(store, root, images, config)
+def _build(images: Sequence[Planned], *, store: str, source: str, cache: str | None, config: ShardConfig) -> ShardRow:
+    return build_shard_to_store(store, source_root(source, cache_of_worker(cache)), images, config)
 
 
 def make(request: Request, config: ShardConfig, ctx: Context, lease: Lease) -> Ref:
@@ -37,8 +40,13 @@ def make(request: Request, config: ShardConfig, ctx: Context, lease: Lease) -> R
     Raises InputError when too many images are refused or one changed since it was listed.
     """
     listed = Snapshot.load(ctx.store, request.inputs["snapshot"].path)
-    root = source_root(listed.uri, ctx.settings.cache)
-    shared: dict[str, Any] = {"store": ctx.store.uri, "root": root, "config": config}
+    source_root(listed.uri, ctx.settings.cache)
+    shared: dict[str, Any] = {
+        "store": ctx.store.uri,
+        "source": listed.uri,
+        "cache": ctx.shared_cache(),
+        "config": config,
+    }
     chunks = list(chunks_of(listed.items))
     inspection = ctx.each(partial(_inspect, **shared), chunks, ctx.run.shard, "inspect", "chunks of files")
     with closing(inspection) as inspected:

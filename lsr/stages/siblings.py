@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from lsr.core.canonical import canonical_json, sha256_hex
@@ -10,6 +9,7 @@ from lsr.engine.request import Request
 from lsr.engine.table import stage_named
 from lsr.recipes.schema import SCHEMA
 from lsr.store import Store
+from lsr.store.records import parse_record, seal
 from lsr.training.config import TrainConfig
 
 ROOT = "trajectories"
@@ -33,10 +33,11 @@ def trajectory_of(request: Request) -> str:
 def join(store: Store, request: Request, config: TrainConfig) -> dict[str, int]:
     """Put this run beside its siblings; their durations in images by action key."""
     folder = f"{ROOT}/{trajectory_of(request)}"
-    store.create(f"{folder}/{request.key}.json", canonical_json({"images": config.images}))
+    store.create(f"{folder}/{request.key}.json", seal({"images": config.images}))
     keys = [info.key for info in store.list(f"{folder}/")]
-    found = {key.rpartition("/")[2].removesuffix(".json"): json.loads(store.read(key))["images"] for key in keys}
-    return {key: images for key, images in found.items() if key != request.key}
+    found = {key: parse_record(store.read(key), f"{store.uri}/{key}")["images"] for key in keys}
+    by_action = {key.rpartition("/")[2].removesuffix(".json"): images for key, images in found.items()}
+    return {key: images for key, images in by_action.items() if key != request.key}
 
 
 def why_from_the_start(config: TrainConfig, siblings: dict[str, int]) -> str:

@@ -1,62 +1,66 @@
-"""The manifest of a trained result: what was trained, from what, and where its weights are."""
+"""A trained result: a typed view of its root record, which says what was trained, from what, and where weights are."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from lsr.core.canonical import canonical_json, sha256_hex
-from lsr.core.errors import IntegrityError, VersionMismatchError
+from lsr.core.errors import IntegrityError
 from lsr.core.refs import Ref
 from lsr.models.config import DISCRIMINATOR
 from lsr.store import Store
-from lsr.store.content import get_blob
-
-FORMAT = 1
+from lsr.store.content import Blob, get_blob
+from lsr.store.roots import Record, read_root
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
     """One trained result. parents: content digest by input name. config: the stage's part of the recipe, whole.
-    system: plain data of the architecture. weights: blob path by name (`raw`, `ema`, `optimiser`).
+    system: plain data of the architecture. weights: blob by name (`raw`, `ema`, `optimiser`).
     """
 
     kind: str
-    parents: dict[str, str]
-    config: dict[str, Any]
+    parents: Mapping[str, str]
+    config: Mapping[str, Any]
     system: dict[str, Any]
-    weights: dict[str, str]
+    weights: Mapping[str, Blob]
     steps: int
     images_seen: int
     metrics: dict[str, float]
 
-    def to_bytes(self) -> bytes:
-        """Canonical JSON with the format version."""
-        return canonical_json({"format": FORMAT, **asdict(self)})
-
-
-def read_json(store: Store, path: str, kind: str) -> dict[str, Any]:
-    """The manifest at `path`, checked against the digest in its name, its format and its kind."""
-    data = store.read(path)
-    digest = path.rsplit("/", 1)[-1].removesuffix(".json")
-    if sha256_hex(data) != digest:
-        raise IntegrityError(
-            f"{store.uri}/{path} does not have the digest in its name; delete it and run the stage again."
+    def record(self) -> Record:
+        """The root record; `Trained.of` reads it back."""
+        return Record(
+            kind=self.kind,
+            parents=self.parents,
+            blobs=self.weights,
+            made_by={"stage": self.kind, "config": self.config},
+            counts={"steps": self.steps, "images_seen": self.images_seen},
+            extra={"system": self.system, "metrics": self.metrics},
         )
-    plain: dict[str, Any] = json.loads(data)
-    if plain.pop("format", None) != FORMAT:
-        raise VersionMismatchError(
-            f"{store.uri}/{path} has another format version than {FORMAT}; use the LSR that wrote it."
-        )
-    if plain.get("kind") != kind:
-        raise IntegrityError(f"{store.uri}/{path} is of kind {plain.get('kind')!r}, expected {kind!r}.")
-    return plain
+
+    @staticmethod
+    def of(record: Record, where: str) -> Trained:
+        """The trained result of a root record; IntegrityError, naming `where`, for the record of something else."""
+        try:
+            return Trained(
+                kind=record.kind,
+                parents=record.parents,
+                config=record.made_by["config"],
+                system=record.extra["system"],
+                weights=record.blobs,
+                steps=record.counts["steps"],
+                images_seen=record.counts["images_seen"],
+                metrics=record.extra["metrics"],
+            )
+        except KeyError as error:
+            raise IntegrityError(f"{where} is of kind {record.kind!r} and says no {error}; train it again.") from error
 
 
 def read_trained(store: Store, ref: Ref) -> Trained:
-    """The trained result that `ref` names."""
-    return Trained(**read_json(store, ref.path, ref.kind))
+    """The trained result that `ref` names. Raises what `read_root` and `Trained.of` raise."""
+    return Trained.of(read_root(store, ref.path, ref.kind), f"{store.uri}/{ref.path}")
 
 
 def weights_of(store: Store, trained: Trained, which: str, prefix: str = "") -> dict[str, Any]:
@@ -66,7 +70,7 @@ def weights_of(store: Store, trained: Trained, which: str, prefix: str = "") -> 
     """
     from safetensors.torch import load
 
-    tensors = load(get_blob(store, trained.weights[which]))
+    tensors = load(get_blob(store, trained.weights[which].path))
     return {
         name.removeprefix(prefix): value
         for name, value in tensors.items()

@@ -6,10 +6,13 @@ The workers' side is `worker.py`; checkpoints and weights go to the store from t
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 from lsr.cluster.train import Worker, fit
 from lsr.core.config import as_plain
-from lsr.core.progress import follow
+from lsr.core.progress import Quiet, follow
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
 from lsr.engine.request import Request
@@ -17,8 +20,9 @@ from lsr.stages.scales import log_scales
 from lsr.stages.siblings import join, what_was_gone_on_from, why_from_the_start
 from lsr.stages.trained import Trained
 from lsr.stages.worker import TrainStage
+from lsr.store.actions import commit
 from lsr.store.attempts import Lease
-from lsr.store.content import commit
+from lsr.store.content import Blob
 from lsr.training.checkpoints import Checkpoints
 
 
@@ -43,25 +47,24 @@ def train_stage(
         tracker = ctx.tracker(run)
         tracker.params(as_plain(config))
         tracker.inputs(request.inputs, ctx.store.uri)
-        watched = ctx.settings.home / "progress" / f"{request.key[:12]}.json"
-        with follow(watched, ctx.progress, request.stage, config.train.steps, "steps"):
+        with _shown(request, config, ctx) as watched:
             result = fit(
                 work,
                 {
                     "request": request.as_dict(),
                     "store": ctx.store.uri,
-                    "cache": str(ctx.settings.cache),
+                    "cache": ctx.shared_cache(),
                     "tracking": ctx.settings.mlflow,
                     "run": run,
                     "fencing": lease.attempt.fencing,
                     "submission": lease.attempt.submission_id,
                     "ids": {name: value for name, value in {**ctx.provenance, "mlflow_run": run}.items() if value},
                     "siblings": sorted(siblings),
-                    "progress": str(watched),
+                    "progress": watched,
                 },
                 workers=ctx.run.train.workers,
-                cpus_per_worker=ctx.run.train.worker.cpus,
-                gpus_per_worker=ctx.run.train.worker.gpus,
+                needs=ctx.run.train.worker,
+                start_within=ctx.run.start_within,
                 name=lease.attempt.submission_id,
                 storage=ctx.ray_storage,
                 max_failures=ctx.run.train.max_failures,
@@ -73,18 +76,12 @@ def train_stage(
             parents={name: ref.digest for name, ref in request.inputs.items()},
             config=as_plain(config),
             system=result["system"],
-            weights=result["weights"],
+            weights={name: Blob(**plain) for name, plain in result["weights"].items()},
             steps=result["steps"],
             images_seen=result["images_seen"],
             metrics=_deterministic(result["metrics"]),
         )
-        ref = commit(
-            ctx.store,
-            kind=request.stage,
-            key=request.key,
-            directory=f"models/{request.stage}",
-            manifest=trained.to_bytes(),
-        )
+        ref = commit(ctx.store, request.key, trained.record())
         Checkpoints(ctx.store, request.key, lease.attempt.fencing).finish(keep=ctx.run.train.keep_checkpoint)
         ctx.say(request.key, what_was_gone_on_from(result, config.train))
         if scales is not None:
@@ -92,6 +89,21 @@ def train_stage(
         tracker.text("run.json", json.dumps(result, indent=2, sort_keys=True))
         tracker.tags({"lsr.result": ref.digest, "lsr.attempt": lease.attempt.submission_id})
     return ref
+
+
+@contextmanager
+def _shown(request: Request, config: TrainStage, ctx: Context) -> Iterator[str | None]:
+    """Show the workers' progress; yields the key under which rank 0 writes it, None where nobody looks."""
+    if isinstance(ctx.progress, Quiet):
+        yield None
+        return
+    key = f"runs/{request.key}/progress.json"
+    ctx.store.delete(key)
+    try:
+        with follow(partial(ctx.store.read, key), ctx.progress, request.stage, config.train.steps, "steps"):
+            yield key
+    finally:
+        ctx.store.delete(key)
 
 
 MEASURED = ("images_per_second", "data_wait", "peak_rss")

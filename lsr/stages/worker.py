@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any, TypeVar
 
+from lsr.cluster.train import worker_device
 from lsr.core.config import from_plain
-from lsr.core.progress import FileProgress, Quiet
+from lsr.core.progress import Progress, Quiet, RelayedProgress
+from lsr.core.settings import cache_of_worker
 from lsr.core.stopping import stop_on_sigterm
 from lsr.engine.request import Request
 from lsr.recipes.run import Run
@@ -52,6 +54,11 @@ def _log(store: Store, request: Request, plain: dict[str, Any], here: dict[str, 
     )
 
 
+def _progress(store: Store, key: str | None) -> Progress:
+    """Progress under `key` of the store, which the driver reads wherever this rank runs."""
+    return Quiet() if key is None else RelayedProgress(partial(store.write, key))
+
+
 def run_worker(
     build: Callable[[Setup, S], Training], stage: type[S], plain: dict[str, Any], rank: int
 ) -> dict[str, Any] | None:
@@ -64,8 +71,8 @@ def run_worker(
     run = from_plain(Run, request.run).train
     config = from_plain(stage, request.config)
     store = open_store(plain["store"])
-    training = build(Setup(request, store, Path(plain["cache"])), config)
-    world = World.here("cuda" if run.worker.gpus > 0 else "cpu")
+    training = build(Setup(request, store, cache_of_worker(plain["cache"])), config)
+    world = World.here(worker_device(run.worker.gpus))
     tracker = MlflowTracker(plain["tracking"], plain["run"]) if rank == 0 and plain["run"] else None
     here = environment(world, config.train.batch, run.micro_batch)
     log = _log(store, request, plain, here) if rank == 0 else None
@@ -83,7 +90,7 @@ def run_worker(
                 checkpoints=Checkpoints(store, request.key, plain["fencing"]),
                 siblings=plain["siblings"],
                 tracker=tracker or _NoTracker(),
-                progress=FileProgress(Path(plain["progress"])) if rank == 0 else Quiet(),
+                progress=_progress(store, plain["progress"] if rank == 0 else None),
                 stop_requested=stop_requested,
             )
     finally:
@@ -95,7 +102,7 @@ def run_worker(
     log.finish(steps=result.steps, images_seen=result.images_seen, resumed_from=result.resumed_from)
     return {
         "system": training.system,
-        "weights": {"ema": result.ema.path},
+        "weights": {"ema": asdict(result.ema)},
         "steps": result.steps,
         "images_seen": result.images_seen,
         "metrics": result.metrics,

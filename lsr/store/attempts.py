@@ -18,14 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from lsr.core.canonical import canonical_json
 from lsr.core.errors import ConflictError, IntegrityError, LeaseLostError, RunFailedError, StoreError
 from lsr.store.base import Store
 from lsr.store.content import create_once
 from lsr.store.owner import is_gone, owner_record
-from lsr.store.records import FORMAT, read_record
+from lsr.store.records import read_record, seal
 
-__all__ = ["Attempt", "Lease", "RunningElsewhere", "claim", "keep_alive", "owner_record"]
+__all__ = ["Attempt", "Lease", "RunningElsewhere", "claim", "is_living", "keep_alive", "owner_record"]
 
 Clock = Callable[[], float]
 
@@ -99,7 +98,7 @@ class Lease:
             record = {**self._record, **changes}
             for _ in range(_TRIES):
                 try:
-                    self._etag = self._store.replace(key, canonical_json(record), self._etag)
+                    self._etag = self._store.replace(key, seal(record), self._etag)
                     self._record = record
                     return
                 except ConflictError:
@@ -127,12 +126,11 @@ def claim(store: Store, key: str, stage: str, *, owner: Mapping[str, Any], ttl: 
     for _ in range(_TRIES):
         found = read_record(store, _lease_key(key))
         current = found[0] if found else None
-        if current is not None and _alive(current, now()):
+        if current is not None and is_living(current, now()):
             raise _running_elsewhere(current)
         number = max(current["number"] if current else 0, _last_attempt(store, key)) + 1
         record = {
             "expires_at": now() + ttl,
-            "format": FORMAT,
             "held": True,
             "holder": nonce,
             "number": number,
@@ -142,8 +140,8 @@ def claim(store: Store, key: str, stage: str, *, owner: Mapping[str, Any], ttl: 
         }
         lease = _take(store, key, record, found[1] if found else None, now, ttl)
         if lease is not None:
-            started = {k: record[k] for k in ("format", "number", "owner", "submission_id")}
-            create_once(store, f"runs/{key}/attempt-{number}.json", canonical_json({**started, "claimed_at": now()}))
+            started = {k: record[k] for k in ("number", "owner", "submission_id")}
+            create_once(store, f"runs/{key}/attempt-{number}.json", seal({**started, "claimed_at": now()}))
             return lease
     raise ConflictError(f"{store.uri}/{_lease_key(key)} changed under each of {_TRIES} tries to claim it; try again.")
 
@@ -178,9 +176,14 @@ def keep_alive(lease: Lease) -> Iterator[Lease]:
         thread.join()
 
 
+def is_living(record: Mapping[str, Any], now: float) -> bool:
+    """Whether the holder that a lease's record names may still work."""
+    return bool(record["held"]) and now < record["expires_at"] and not is_gone(record["owner"])
+
+
 def _take(store: Store, key: str, record: dict[str, Any], etag: str | None, now: Clock, ttl: float) -> Lease | None:
     """The lease if `record` got in, also when only the reply was lost; None if another was faster."""
-    data = canonical_json(record)
+    data = seal(record)
     try:
         if etag is not None:
             return _lease(store, key, record, store.replace(_lease_key(key), data, etag), now, ttl)
@@ -206,10 +209,6 @@ def _last_attempt(store: Store, key: str) -> int:
     """The highest attempt on record, so that a lost lease file does not bring a submission id back."""
     names = (re.search(r"/attempt-(\d+)\.json$", info.key) for info in store.list(f"runs/{key}/attempt-"))
     return max((int(name[1]) for name in names if name), default=0)
-
-
-def _alive(record: Mapping[str, Any], now: float) -> bool:
-    return bool(record["held"]) and now < record["expires_at"] and not is_gone(record["owner"])
 
 
 def _describe(record: Mapping[str, Any]) -> str:

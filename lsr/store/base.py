@@ -22,11 +22,14 @@ MAX_PART_BYTES = 255
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object. size: bytes. etag: opaque; differs whenever the content differs, so that `replace` can compare it."""
+    """One object. size: bytes. etag: opaque; differs whenever the content differs, so that `replace` can compare it.
+    modified: when it was last written or touched by the store's clock, in seconds since the epoch.
+    """
 
     key: str
     size: int
     etag: str
+    modified: float
 
 
 class Store(Protocol):
@@ -74,11 +77,29 @@ class Store(Protocol):
         Raises ConflictError when it changed, was deleted, or when the reply to a first, successful try was lost.
         """
 
+    def touch(self, key: str) -> None:
+        """Set the time of the object's last change to now, its bytes untouched; an absent one is fine."""
+
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose key starts with `prefix` (any string, "" for all), in the order of the keys' code points."""
 
     def delete(self, key: str) -> None:
         """Remove the object; an absent one is fine."""
+
+    def delete_old(self, key: str, before: float) -> bool:
+        """Remove the object if it was last changed before that time (seconds since the epoch). True: removed.
+
+        A folder decides and deletes as one step; S3 has no such request, so a change within the same few
+        milliseconds can be lost there.
+        """
+
+    def leftovers(self, before: float) -> Iterator[ObjectInfo]:
+        """Unfinished writes that were begun before that time and that no living process is known to go on with: files
+        of a folder's own, multipart uploads of S3. `discard` takes them.
+        """
+
+    def discard(self, found: ObjectInfo) -> None:
+        """Remove one of `leftovers`; one that has gone is fine."""
 
 
 def check_key(key: str) -> str:

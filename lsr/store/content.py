@@ -1,25 +1,27 @@
-"""Content addressing and the commit point: blobs, then the manifest, then the action record."""
+"""Content addressing: blobs named by their own bytes, and objects that are written once."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsr.core.canonical import canonical_json, sha256_hex
-from lsr.core.errors import ConflictError, InputError, IntegrityError, NotFoundError
+from lsr.core.canonical import sha256_hex
+from lsr.core.errors import ConflictError, InputError, IntegrityError
 from lsr.core.files import file_sha256
-from lsr.core.refs import Ref
-from lsr.store.base import Store
-from lsr.store.records import FORMAT, parse_record
+from lsr.store.base import ObjectInfo, Store
 
 LIST_FROM = 1000
 """From so many blobs on, pages of a listing are fewer requests than one HEAD each."""
 
+FRESH_SECONDS = 1800.0
+"""Age up to which an object counts as just written; a collector of garbage must spare objects of twice this age."""
+
 _LOOKERS = 16
-_BLOB = re.compile(r"blobs/([0-9a-f]{64})\.[a-z0-9][a-z0-9.]*")
+BLOB = re.compile(r"blobs/([0-9a-f]{64})\.[a-z0-9][a-z0-9.]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +36,8 @@ class Blob:
 def put_blob(store: Store, data: bytes | Path, suffix: str) -> Blob:
     """Store `data` (bytes, or a file that is streamed) under its own digest.
 
-    Uploads nothing if a blob of that name and size is there. suffix: `tar`, `parquet`, `safetensors`, ...
+    Uploads nothing if a blob of that name and size is there, which is made young again instead: whoever collects
+    garbage must not take it before a record names it. suffix: `tar`, `parquet`, `safetensors`, ...
     """
     if isinstance(data, Path):
         digest, size = file_sha256(data), data.stat().st_size
@@ -48,6 +51,8 @@ def put_blob(store: Store, data: bytes | Path, suffix: str) -> Blob:
             store.write_file(path, data)
         else:
             store.write(path, data)
+    else:
+        freshen(store, found)
     return Blob(path=path, sha256=digest, bytes=size)
 
 
@@ -76,6 +81,12 @@ def sizes_of(store: Store, paths: Sequence[str]) -> dict[str, int | None]:
     return {path: None if head is None else head.size for path, head in zip(paths, heads)}
 
 
+def freshen(store: Store, found: ObjectInfo) -> None:
+    """Let an object that is about to be named again count as new, unless it does: see `lsr.tools.gc`."""
+    if time.time() - found.modified > FRESH_SECONDS:
+        store.touch(found.key)
+
+
 def create_once(store: Store, key: str, data: bytes) -> bool:
     """Create an object that must never change. True: written. False: the same bytes are there already.
 
@@ -92,57 +103,16 @@ def create_once(store: Store, key: str, data: bytes) -> bool:
     return False
 
 
-def commit(store: Store, *, kind: str, key: str, directory: str, manifest: bytes) -> Ref:
-    """Make a result visible: the manifest, then the record of action `key`. Every blob must be stored before.
-
-    directory: where the manifest goes, under its digest. Returns the Ref that the store records for the action, which
-    is the first maker's if another one was faster.
-    """
-    digest = sha256_hex(manifest)
-    path = f"{directory}/{digest}.json"
-    create_once(store, path, manifest)
-    record = {"digest": digest, "format": FORMAT, "key": key, "kind": kind, "path": path}
-    if store.create(_action(key), canonical_json(record)):
-        return Ref(kind=kind, key=key, digest=digest, path=path)
-    first = lookup(store, key)
-    if first is None:
-        raise ConflictError(f"{store.uri}/{_action(key)} was deleted while this result was committed; run it again.")
-    if first.kind != kind:
-        raise IntegrityError(
-            f"{store.uri}/{_action(key)} records a result of kind {first.kind!r}, this one is {kind!r}; "
-            "an action key must belong to one stage only."
-        )
-    return first
-
-
-def lookup(store: Store, key: str) -> Ref | None:
-    """The recorded result of action `key`, None if there is none yet.
-
-    Raises IntegrityError or VersionMismatchError for a record that this code cannot trust.
-    """
-    where = f"{store.uri}/{_action(key)}"
-    try:
-        record = parse_record(store.read(_action(key)), where)
-    except NotFoundError:
-        return None
-    fields = {name: record.get(name) for name in ("kind", "key", "digest", "path")}
-    texts = {name: value for name, value in fields.items() if isinstance(value, str)}
-    if texts != fields or texts["key"] != key:
-        raise IntegrityError(f"{where} must name kind, key, digest and path of this action, found {fields}; delete it.")
-    return Ref(**texts)
-
-
-def forget(store: Store, key: str) -> None:
-    """Remove the record of action `key`, whose result is lost, so that it can be made and recorded again."""
-    store.delete(_action(key))
-
-
-def _action(key: str) -> str:
-    return f"actions/{key}.json"
+def blob_named(path: str, size: int, where: str) -> Blob:
+    """The blob of that path and size. Raises IntegrityError, naming `where`, for what is no blob's path."""
+    match = BLOB.fullmatch(path)
+    if match is None:
+        raise IntegrityError(f"{where} must be blobs/<64 hex digits>.<suffix>, found {path!r}; make the result again.")
+    return Blob(path=path, sha256=match[1], bytes=size)
 
 
 def _digest_in(path: str, store: Store) -> str:
-    match = _BLOB.fullmatch(path)
+    match = BLOB.fullmatch(path)
     if match is None:
         raise InputError(f"A blob's path is blobs/<64 hex digits>.<suffix>, found {path!r} for the store {store.uri}.")
     return match[1]

@@ -1,7 +1,4 @@
-"""Files that appear complete or not at all, what killed writers leave of them, and file-system errors as sentences.
-
-Standard library, lsr.core and lsr.store.owner only.
-"""
+"""Files that appear complete or not at all, what killed writers leave of them, and file-system errors as sentences."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lsr.core.errors import StoreError
-from lsr.store.owner import process_token, token_ended
+from lsr.core.processes import process_token, token_ended
 
 ABANDONED_SECONDS = 24 * 3600
 """Age from which an unlocked unfinished file counts as left behind when its owner cannot be seen from here."""
@@ -85,16 +82,31 @@ def finish(file: BinaryIO) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove unfinished files whose process on this machine has ended, by pid and start time.
+    """Remove unfinished files whose process on this machine has ended.
 
     Those of another machine or container go when nobody has written to them for ABANDONED_SECONDS and nobody holds
     their lock, which a living writer does.
     """
     for path in folder.glob("*.tmp"):
-        ended = token_ended(path.name.partition("-")[0])
         with suppress(OSError):
-            if ended or (ended is None and _abandoned(path)):
+            ended = token_ended(path.name.partition("-")[0])
+            if ended or (ended is None and _age(path) > ABANDONED_SECONDS and is_left(path)):
                 path.unlink()
+
+
+def is_left(path: Path) -> bool:
+    """Whether nobody writes to an unfinished file any more: its process has ended, or where that cannot be seen from
+    here, nobody holds its lock. Raises OSError.
+    """
+    ended = token_ended(path.name.partition("-")[0])
+    if ended is not None:
+        return ended
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def sweep_folders(root: Path, prefix: str) -> None:
@@ -116,9 +128,5 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
         yield Path(name)
 
 
-def _abandoned(path: Path) -> bool:
-    if time.time() - path.stat().st_mtime <= ABANDONED_SECONDS:
-        return False
-    with open(path, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return True
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime

@@ -1,4 +1,4 @@
-"""Objects as files below one folder. Standard library, lsr.core and lsr.store's own files only.
+"""Objects as files below one folder.
 
 `create` is temp file + fsync + os.link + fsync of the folder; `replace` is a comparison under flock, then a rename. The
 folder must be on a local or NFS 4 file system, which has hard links and locks. Unfinished writes and locks are in
@@ -20,13 +20,17 @@ from typing import BinaryIO
 
 from lsr.core.errors import ConflictError, NotFoundError
 from lsr.store.base import RESERVED, ObjectInfo, changed, check_key, check_prefix, check_range
-from lsr.store.files import explained, finish, make_folder, sweep, sync_folder, unfinished
+from lsr.store.files import explained, finish, is_left, make_folder, sweep, sync_folder, unfinished
 
 _CHUNK = 1 << 20
 
 
 def _etag(status: os.stat_result) -> str:
     return f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(key, status.st_size, _etag(status), status.st_mtime)
 
 
 def _stamp(path: Path, ns: int) -> None:
@@ -58,7 +62,7 @@ class LocalStore:
     def head(self, key: str) -> ObjectInfo | None:
         with explained("look at", self._where(key)):
             status = self._status(check_key(key))
-        return None if status is None else ObjectInfo(key, status.st_size, _etag(status))
+        return None if status is None else _info(key, status)
 
     def write(self, key: str, data: bytes) -> str:
         with self._staged(key, "write") as (file, temp, target):
@@ -122,6 +126,35 @@ class LocalStore:
             with self._locked(key), suppress(FileNotFoundError):
                 path.unlink()
                 sync_folder(path.parent)
+
+    def touch(self, key: str) -> None:
+        path = self._path(key)
+        with explained("touch", self._where(key)), self._locked(key), suppress(FileNotFoundError, NotADirectoryError):
+            _stamp(path, max(time.time_ns(), os.stat(path).st_mtime_ns + 1))
+
+    def delete_old(self, key: str, before: float) -> bool:
+        path = self._path(key)
+        # Under the lock that `touch` and every rename take: nobody makes it young between the look and the deletion.
+        with explained("delete", self._where(key)), self._locked(key):
+            status = self._status(key)
+            if status is None or status.st_mtime >= before:
+                return False
+            path.unlink()
+            sync_folder(path.parent)
+        return True
+
+    def leftovers(self, before: float) -> Iterator[ObjectInfo]:
+        folder = self._root / RESERVED / "tmp"
+        with explained("list", self._where(RESERVED)):
+            for path in sorted(folder.glob("*.tmp")):
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    if status.st_mtime < before and is_left(path):
+                        yield _info(f"{RESERVED}/tmp/{path.name}", status)
+
+    def discard(self, found: ObjectInfo) -> None:
+        with explained("delete", self._where(found.key)):
+            (self._root / RESERVED / "tmp" / Path(found.key).name).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
@@ -204,6 +237,6 @@ class LocalStore:
             if not name.endswith("/"):
                 status = self._status(key)
                 if status is not None:
-                    yield ObjectInfo(key, status.st_size, _etag(status))
+                    yield _info(key, status)
             elif key != f"{RESERVED}/":
                 yield from self._walk(key, prefix)

@@ -10,10 +10,9 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from lsr.core.canonical import canonical_json
 from lsr.core.errors import ConflictError, LeaseLostError
 from lsr.store.base import Store
-from lsr.store.records import FORMAT, read_record
+from lsr.store.records import read_record, seal
 
 Value = dict[str, Any] | None
 
@@ -34,8 +33,8 @@ def take_pointer(store: Store, key: str, fencing: int) -> Value:
     return _move(store, key, fencing, lambda value: value)
 
 
-def write_pointer(store: Store, key: str, value: dict[str, Any], fencing: int) -> None:
-    """Move the pointer to `value` (JSON data). Raises LeaseLostError if a newer writer has it."""
+def write_pointer(store: Store, key: str, value: Value, fencing: int) -> None:
+    """Move the pointer to `value` (JSON data; None for nothing). Raises LeaseLostError if a newer writer has it."""
     _move(store, key, fencing, lambda _: value)
 
 
@@ -53,7 +52,7 @@ def _move(store: Store, key: str, fencing: int, change: Callable[[Value], Value]
                 f"{fencing}: another process has taken over this run, and this one must stop."
             )
         value = change(_value(record))
-        data = canonical_json({"fencing": fencing, "format": FORMAT, "nonce": nonce, "value": value})
+        data = seal({"fencing": fencing, "nonce": nonce, "value": value})
         try:
             if found is not None:
                 store.replace(key, data, found[1])

@@ -85,7 +85,7 @@ class S3Store:
                     raise
                 self._require_bucket()
                 return None
-        return ObjectInfo(key, int(reply["ContentLength"]), _bare(reply["ETag"]))
+        return ObjectInfo(key, int(reply["ContentLength"]), _bare(reply["ETag"]), reply["LastModified"].timestamp())
 
     def write(self, key: str, data: bytes) -> str:
         with self._explained("write", key):
@@ -165,11 +165,63 @@ class S3Store:
             for item in page.get("Contents", ()):
                 # A key with a final slash is a console's folder marker, not an object.
                 if not item["Key"].endswith("/"):
-                    yield ObjectInfo(item["Key"].removeprefix(self._folder), int(item["Size"]), _bare(item["ETag"]))
+                    key, changed_at = item["Key"].removeprefix(self._folder), item["LastModified"].timestamp()
+                    yield ObjectInfo(key, int(item["Size"]), _bare(item["ETag"]), changed_at)
 
     def delete(self, key: str) -> None:
         with self._explained("delete", key):
             self._persist(lambda: self._client().delete_object(**self._at(key)))
+
+    def touch(self, key: str) -> None:
+        def copy() -> None:
+            # A copy onto itself must change something, which replacing the metadata by the same counts as.
+            renewed = {"MetadataDirective": "REPLACE"}
+            self._client().copy(self._at(key), **self._at(key), ExtraArgs=renewed, Config=self._transfer())
+
+        with self._explained("touch", key):
+            try:
+                self._persist(copy, again=lambda error: code_of(error) in RACED)
+            except boto.ClientError as error:
+                if code_of(error) not in {"404", "NoSuchKey", "NotFound"}:
+                    raise
+
+    def delete_old(self, key: str, before: float) -> bool:
+        found = self.head(key)
+        if found is None or found.modified >= before:
+            return False
+        self.delete(key)
+        return True
+
+    def leftovers(self, before: float) -> Iterator[ObjectInfo]:
+        token: dict[str, str] = {}
+        while True:
+            ask = {"Bucket": self._bucket, "Prefix": self._folder, **token}
+            with self._explained("list uploads below", ""):
+                page = self._persist(lambda ask=ask: self._client().list_multipart_uploads(**ask))  # type: ignore[misc]
+            for upload in page.get("Uploads", ()):
+                begun = upload["Initiated"].timestamp()
+                if begun < before:
+                    key, upload_id = upload["Key"].removeprefix(self._folder), upload["UploadId"]
+                    yield ObjectInfo(key, self._sent(key, upload_id), upload_id, begun)
+            if not page.get("IsTruncated"):
+                return
+            token = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def discard(self, found: ObjectInfo) -> None:
+        with self._explained("abort the upload of", found.key):
+            try:
+                self._persist(lambda: self._client().abort_multipart_upload(**self._at(found.key), UploadId=found.etag))
+            except boto.ClientError as error:
+                if code_of(error) not in {"404", "NoSuchUpload"}:
+                    raise
+
+    def _sent(self, key: str, upload: str) -> int:
+        """Bytes of an upload that are there; 0 where the server does not say."""
+        try:
+            pages = self._client().get_paginator("list_parts").paginate(**self._at(key), UploadId=upload)
+            return sum(int(part["Size"]) for page in pages for part in page.get("Parts", ()))
+        except boto.ClientError:
+            return 0
 
     def _pages(self, prefix: str) -> Iterator[Any]:
         token: dict[str, str] = {}

@@ -130,7 +130,7 @@ def _copies(store: Store, manifest: Manifest) -> Iterator[tuple[str, str]]:
         return
     import pyarrow.parquet as pq
 
-    for row in pq.read_table(io.BytesIO(get_blob(store, manifest.refusals))).to_pylist():
+    for row in pq.read_table(io.BytesIO(get_blob(store, manifest.refusals.path))).to_pylist():
         if row["kind"] == "duplicate":
             yield row["source"], row["reason"].removeprefix(SAME_AS).removesuffix(".")
 

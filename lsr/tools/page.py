@@ -19,7 +19,7 @@ from lsr.core.settings import Settings
 from lsr.core.software import commit
 from lsr.engine.context import Context
 from lsr.recipes.schema import Recipe
-from lsr.stages.evaluate import DEGRADED, read_evaluation
+from lsr.stages.evaluate import DEGRADED, EXHIBITS, read_evaluation
 from lsr.stages.gate import VERDICT
 from lsr.stages.register import REFS, licence_of, registered_version
 from lsr.store import Store, open_store
@@ -114,9 +114,9 @@ def _page(store: Store, uri: str, refs: Mapping[str, Ref], name: str, version: V
     from lsr.report.page import Content, page
 
     evaluation, record = read_evaluation(store, refs["evaluate"])
-    packed = record.get("exhibits")
-    exhibits = unpack_exhibits(get_blob(store, packed), f"{store.uri}/{packed}") if packed else []
-    wanted = [] if exhibits else [file for file in FIGURES if file in record["pictures"]]
+    packed = record.blobs.get(EXHIBITS)
+    exhibits = unpack_exhibits(get_blob(store, packed.path), f"{store.uri}/{packed.path}") if packed else []
+    wanted = [] if exhibits else [file for file in FIGURES if file in record.blobs]
     verdict = _verdict(store, version)
     who = f"{version.name} version {version.number}" if version else "not registered"
     return page(
@@ -125,7 +125,7 @@ def _page(store: Store, uri: str, refs: Mapping[str, Ref], name: str, version: V
             lead=f"{who}, measured on held-out photographs" if exhibits else who,
             evaluation=_without_control(evaluation),
             exhibits=exhibits,
-            figures={FIGURES[file]: get_blob(store, record["pictures"][file]) for file in wanted},
+            figures={FIGURES[file]: get_blob(store, record.blobs[file].path) for file in wanted},
             verdict=verdict,
             lineage=_lineage(store, uri, refs, name, version),
             notes=_about(verdict, evaluation),

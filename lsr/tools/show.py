@@ -128,8 +128,8 @@ def _left_out(store: Store, manifest: Manifest) -> list[tuple[str, str]]:
     """(kind, reason) of everything that the manifest says it left out."""
     if manifest.refusals is None:
         return []
-    data = get_blob(store, manifest.refusals)
-    if manifest.refusals.endswith(".json"):
+    data = get_blob(store, manifest.refusals.path)
+    if manifest.refusals.path.endswith(".json"):
         return [("failed", str(row["reason"])) for row in json.loads(data)]
     import pyarrow.parquet as pq
 

@@ -5,14 +5,16 @@ tests/services has the same against a real cluster.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lsr.cluster import job_client, jobs
+from lsr.cluster import job_client, job_log, jobs
 from lsr.cluster.jobs import JobServer, run_job
 from lsr.core.errors import (
     ConfigError,
@@ -23,6 +25,7 @@ from lsr.core.errors import (
     TrainingStoppedError,
     VersionMismatchError,
 )
+from lsr.core.resources import Resources
 
 
 @dataclass
@@ -36,6 +39,9 @@ class Info:
 class FakeCluster:
     """Ray's job client as far as we use it. plan: statuses that a job passes through, one at each look.
 
+    logs: what each connection to the log sends before it breaks,
+    the last one before it is closed. asked: the resources of the last job.
+
     faults: errors to raise at the next requests, before (`lost=False`) or after the request was carried out.
     """
 
@@ -48,7 +54,8 @@ class FakeCluster:
     stopped: list[str] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
     lose_submit_reply: bool = False
-    logs: Iterator[str] = field(default_factory=lambda: iter(()))
+    logs: list[list[str]] = field(default_factory=list)
+    asked: dict[str, Any] = field(default_factory=dict)
 
     def _fault(self) -> None:
         if self.faults:
@@ -68,11 +75,12 @@ class FakeCluster:
         status = left.pop(0) if len(left) > 1 else left[0]
         return Info(status, self.message, self.exit_code if status == "FAILED" else None)
 
-    def submit_job(self, *, submission_id: str, **_: Any) -> str:
+    def submit_job(self, *, submission_id: str, **words: Any) -> str:
         if submission_id in self.jobs:
             raise RuntimeError(f"Request failed: Job with submission_id {submission_id} already exists.")
         self.jobs[submission_id] = list(self.plan)
         self.submitted.append(submission_id)
+        self.asked = {name: value for name, value in words.items() if name.startswith("entrypoint_")}
         if self.lose_submit_reply:
             self.lose_submit_reply = False
             raise ConnectionError("connection reset")
@@ -84,8 +92,11 @@ class FakeCluster:
         self.stopped.append(name)
         return True
 
-    def get_job_logs(self, name: str) -> str:
-        return next(self.logs, "")
+    async def tail_job_logs(self, name: str) -> AsyncIterator[str]:
+        for piece in self.logs.pop(0):
+            yield piece
+        if self.logs:
+            raise RuntimeError("WebSocket connection closed unexpectedly")
 
 
 def server(cluster: FakeCluster, **options: Any) -> JobServer:
@@ -166,8 +177,10 @@ def test_a_deadline_stops_the_job() -> None:
 
 def test_a_job_that_is_never_started_is_stopped() -> None:
     cluster = FakeCluster(jobs={"x": ["PENDING"]})
-    with pytest.raises(RunFailedError, match="was not started within 0 s"):
-        server(cluster).wait("x", start_within=0)
+    with pytest.raises(
+        RunFailedError, match="was not started within 0 s, in which it waited for 4 CPU, 1 GPU, and was"
+    ):
+        server(cluster).wait("x", start_within=0, waits_for=str(Resources(cpus=4, gpus=1)))
     assert cluster.stopped
 
 
@@ -180,13 +193,43 @@ def test_a_job_that_does_not_stop_is_an_error() -> None:
         server(Deaf(jobs={"x": ["RUNNING"]})).stop("x", within=0.01)
 
 
-def test_the_log_arrives_in_pieces_and_whole() -> None:
+def test_the_log_arrives_once_and_whole_over_a_broken_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection sends the log from its beginning."""
+    monkeypatch.setattr(job_log, "_AGAIN_SECONDS", 0.01)
     cluster = FakeCluster(
-        jobs={"x": ["RUNNING", "RUNNING", "RUNNING", "SUCCEEDED"]}, logs=iter(["a", "ab\n", "ab\n", "ab\ncd\n"])
+        jobs={"x": ["RUNNING"] * 60 + ["SUCCEEDED"]}, logs=[["a", "b\n"], ["ab\nc"], ["ab\ncd\n", "e\n"]]
     )
     pieces: list[str] = []
-    server(cluster).wait("x", on_log=pieces.append)
-    assert pieces == ["a", "b\n", "cd\n"]
+    server(cluster, poll=0.002).wait("x", on_log=pieces.append)
+    assert "".join(pieces) == "ab\ncd\ne\n"
+    assert cluster.logs == []
+
+
+def test_a_log_that_nobody_reads_is_not_asked_for() -> None:
+    cluster = FakeCluster(jobs={"x": ["RUNNING", "SUCCEEDED"]}, logs=[["a"]])
+    server(cluster).wait("x")
+    assert cluster.logs == [["a"]]
+
+
+def test_a_silent_log_does_not_hold_the_end_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(FakeCluster):
+        async def tail_job_logs(self, name: str) -> AsyncIterator[str]:
+            await asyncio.sleep(60)
+            yield ""
+
+    monkeypatch.setattr(job_log, "_LAST_WORDS_SECONDS", 0.05)
+    before = time.monotonic()
+    assert server(Silent(jobs={"x": ["RUNNING", "SUCCEEDED"]})).wait("x", on_log=print).status == "SUCCEEDED"
+    assert time.monotonic() - before < 5
+
+
+def test_a_job_reserves_what_its_own_process_needs() -> None:
+    cluster = FakeCluster()
+    server(cluster).submit("true", "x-a1", resources=Resources(cpus=4, gpus=1, memory_gib=0.5))
+    assert cluster.asked == {"entrypoint_num_cpus": 4, "entrypoint_num_gpus": 1, "entrypoint_memory": 1 << 29}
+    assert isinstance(cluster.asked["entrypoint_memory"], int)
+    server(cluster).submit("true", "x-a2", resources=Resources())
+    assert cluster.asked == {"entrypoint_num_cpus": 1}
 
 
 @pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN", "MLFLOW_TRACKING_PASSWORD"])
@@ -234,7 +277,7 @@ def test_an_interrupt_stops_the_job(cluster: FakeCluster) -> None:
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
-    cluster.plan, cluster.logs = ["RUNNING"], iter(["a line"])
+    cluster.plan, cluster.logs = ["RUNNING"], [["a line"]]
     with pytest.raises(KeyboardInterrupt):
         run_job("http://c:8265", entrypoint="sleep 9", name="x", on_log=interrupt)
     assert set(cluster.stopped) == {"x-a1"}

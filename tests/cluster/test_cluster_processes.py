@@ -6,11 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import psutil
 import pytest
 
-from lsr.core.processes import ProcessMark, alive, descendants, end, mark
+from lsr.core.processes import alive, descendants, end, ended, mark, mark_of, process_token, token_ended
+from lsr.store.owner import is_gone, owner_record
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(99)"
@@ -40,10 +43,36 @@ def test_a_mark_names_a_living_process(sleeper: subprocess.Popen[bytes]) -> None
 def test_a_reused_pid_is_somebody_else(sleeper: subprocess.Popen[bytes]) -> None:
     marked = mark(sleeper.pid)
     assert marked is not None
-    earlier = ProcessMark(marked.pid, marked.started - 60)
+    earlier = replace(marked, started=marked.started - 1)
     assert not alive(earlier)
+    assert ended(earlier)
     assert end([earlier], grace=0.1) == []
     assert sleeper.poll() is None, "a process with another start time must not be touched"
+
+
+def test_a_step_of_the_clock_ends_nobody(sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start in seconds since the epoch moves with the clock, by which a living owner would count as gone."""
+    marked, owner, token = mark(sleeper.pid), owner_record(), process_token()
+    assert marked is not None
+    real = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: real(self) + 3)
+    monkeypatch.setattr(psutil, "boot_time", lambda: 3.0)
+    assert alive(marked)
+    assert mark(sleeper.pid) == marked
+    assert not is_gone(owner)
+    assert token_ended(token) is False
+
+
+def test_what_cannot_be_seen_is_neither_alive_nor_ended(sleeper: subprocess.Popen[bytes]) -> None:
+    marked = mark(sleeper.pid)
+    assert marked is not None
+    elsewhere = replace(marked, space="another boot:1")
+    assert not alive(elsewhere)
+    assert not ended(elsewhere)
+    assert end([elsewhere], grace=0.1) == []
+    assert sleeper.poll() is None
+    assert mark_of({"pid": marked.pid, "started": 1764302400.25}) is None, "a record of seconds since the epoch"
+    assert mark_of(asdict(marked) | {"host": "h"}) == marked
 
 
 def test_end_takes_the_tree_and_insists(tmp_path: Path) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import platform
+import re
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from lsr.cluster import watch
 from lsr.cluster.leftovers import reap
 from lsr.cluster.session import Session, current, ray_session
+from lsr.core.errors import RunFailedError
 from lsr.core.processes import ProcessMark, alive, mark
 
 DRIVER = """
@@ -29,16 +32,23 @@ with ray_session(Path(sys.argv[1]), cpus=2) as session:
 """
 
 
-def leave(home: Path, temp: Path, owner: ProcessMark, processes: list[ProcessMark], node: str = "") -> Path:
+def leave(home: Path, temp: Path, owner: ProcessMark, processes: list[ProcessMark]) -> Path:
     """A record as a killed session leaves it."""
     record = home / "ray" / f"{owner.pid}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
-    plain = {"node": node or platform.node(), "owner": asdict(owner), "temp": str(temp)}
+    plain = {"owner": asdict(owner), "temp": str(temp)}
     record.write_text(json.dumps({**plain, "processes": [asdict(each) for each in processes]}))
     return record
 
 
-def test_importing_the_room_imports_neither_ray_nor_torch() -> None:
+def gone() -> ProcessMark:
+    """A process of this machine that had this one's pid and has ended."""
+    me = mark()
+    assert me is not None
+    return replace(me, started=me.started - 1)
+
+
+def test_importing_the_package_imports_neither_ray_nor_torch() -> None:
     code = "import sys, lsr.cluster.jobs, lsr.cluster.train; print({'ray', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
@@ -49,8 +59,7 @@ def test_reap_ends_what_a_dead_owner_left(tmp_path: Path) -> None:
     assert marked is not None
     temp = tmp_path / "lsr-ray-temp"
     temp.mkdir()
-    gone = ProcessMark(os.getpid(), time.time() - 10_000)
-    record = leave(tmp_path, temp, gone, [marked])
+    record = leave(tmp_path, temp, gone(), [marked])
     assert reap(tmp_path) == 1
     assert not alive(marked)
     assert not temp.exists()
@@ -65,8 +74,8 @@ def test_reap_leaves_alone_what_is_not_a_leftover(tmp_path: Path, whose: str) ->
         marked, me = mark(left.pid), mark()
         assert marked is not None
         assert me is not None
-        owner = me if whose == "a living owner's" else ProcessMark(me.pid, me.started - 10_000)
-        record = leave(tmp_path, tmp_path, owner, [marked], node="" if owner is me else "elsewhere")
+        owner = me if whose == "a living owner's" else replace(gone(), space="another boot:1")
+        record = leave(tmp_path, tmp_path, owner, [marked])
         assert reap(tmp_path) == 0
         assert alive(marked)
         assert record.exists()
@@ -78,7 +87,7 @@ def test_reap_leaves_alone_what_is_not_a_leftover(tmp_path: Path, whose: str) ->
 def test_reap_removes_no_folder_that_is_not_rays(tmp_path: Path) -> None:
     precious = tmp_path / "photos"
     precious.mkdir()
-    leave(tmp_path, precious, ProcessMark(os.getpid(), time.time() - 10_000), [])
+    leave(tmp_path, precious, gone(), [])
     assert reap(tmp_path) == 1
     assert precious.exists()
 
@@ -127,6 +136,36 @@ def test_a_killed_owner_leaves_nothing_after_reap(tmp_path: Path) -> None:
     assert reap(tmp_path) == 1
     assert not any(alive(each) for each in marks)
     assert not temp.exists()
+
+
+def test_the_death_of_rays_control_process_is_told_and_ends_the_command(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program of that name stands in; the other process of that Ray ends with it."""
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    centre = tmp_path / "gcs_server"
+    centre.symlink_to(shutil.which("sleep") or "")
+    left = [subprocess.Popen([str(centre), "99"]), subprocess.Popen(["sleep", "99"])]
+    try:
+        marks = [mark(process.pid) for process in left]
+        codes: list[int] = []
+        (tmp_path / "temp").mkdir()
+        with watch.watched([each for each in marks if each], tmp_path / "temp", codes.append):
+            time.sleep(0.3)
+            assert codes == []
+            left[0].kill()
+            deadline = time.monotonic() + 20
+            while not codes and time.monotonic() < deadline:
+                time.sleep(0.05)
+    finally:
+        for process in left:
+            process.kill()
+            process.wait()
+    assert codes == [RunFailedError.exit_code]
+    assert marks[1] is not None
+    assert not alive(marks[1])
+    assert not (tmp_path / "temp").exists()
+    assert re.search(r"^error: Ray's control process \(gcs_server, pid \d+\) has died.*again", capfd.readouterr().err)
 
 
 @pytest.mark.slow

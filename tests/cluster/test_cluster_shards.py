@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from lsr.cluster import capacity, shards
+from lsr.cluster.capacity import holds
 from lsr.cluster.session import Session
 from lsr.cluster.shards import map_shards
 from lsr.core.errors import ConfigError, InputError, RunFailedError
+from lsr.core.resources import Resources
 
 
 def _square() -> Callable[[int], int]:
@@ -26,6 +29,10 @@ def _adder() -> Callable[[dict[str, int], int], tuple[int, int, int]]:
         return item + state["base"], state["seen"], os.getpid()
 
     return add
+
+
+class _Held:
+    def ready(self) -> None: ...
 
 
 @pytest.fixture(params=[0, 2], ids=["here", "ray"])
@@ -112,7 +119,7 @@ def test_work_runs_ahead_by_no_more_than_asked(shared_ray: Session, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pool", [False, True], ids=["tasks", "actors"])
+@pytest.mark.parametrize("pool", [False, True], ids=["stateless", "with a state"])
 def test_an_item_whose_process_died_is_done_again(shared_ray: Session, tmp_path: Path, pool: bool) -> None:
     def work(*arguments: Any) -> int:
         import os
@@ -133,7 +140,7 @@ def test_an_item_whose_process_died_is_done_again(shared_ray: Session, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pool", [False, True], ids=["tasks", "actors"])
+@pytest.mark.parametrize("pool", [False, True], ids=["stateless", "with a state"])
 def test_an_item_that_always_kills_its_process_is_named(shared_ray: Session, pool: bool) -> None:
     def work(*arguments: Any) -> None:
         import os
@@ -146,9 +153,63 @@ def test_an_item_that_always_kills_its_process_is_named(shared_ray: Session, poo
         list(map_shards(work, ["a"], tasks=1, setup=setup, retries=1))
 
 
-def test_a_pool_larger_than_the_machine_is_refused(shared_ray: Session) -> None:
-    with pytest.raises(ConfigError, match="asks for 16 CPU at once"):
-        map_shards(lambda state, item: item, list(range(9)), tasks=8, cpus=2, setup=dict)
+def test_a_pool_is_what_the_machine_holds(shared_ray: Session) -> None:
+    """Eight are asked for, two fit on 4 CPUs; nine items pass through them."""
+
+    def pid(state: int, item: int) -> int:
+        import time
+
+        time.sleep(0.3)
+        return state
+
+    def setup() -> int:
+        import os
+
+        return os.getpid()
+
+    found = dict(map_shards(pid, list(range(9)), tasks=8, worker=Resources(cpus=2), setup=setup))
+    assert len(found) == 9
+    assert len(set(found.values())) == 2
+
+
+def test_memory_is_reserved_too(shared_ray: Session) -> None:
+    import ray
+
+    whole = ray.cluster_resources()["memory"] / 2**30
+    needs = Resources(cpus=0.1, memory_gib=0.6 * whole)
+    assert holds(needs) == 1, "not two"
+    assert dict(map_shards(_square(), [2, 3, 4], tasks=3, worker=needs)) == {0: 4, 1: 9, 2: 16}
+
+
+def test_a_worker_larger_than_the_machine_is_refused(shared_ray: Session) -> None:
+    with pytest.raises(ConfigError, match=r"asks for 1 CPU, 1 GPU at once; Ray on this machine has 4 CPU, 0 GPU"):
+        map_shards(_square(), [1], tasks=8, worker=Resources(gpus=1))
+
+
+def test_a_map_on_a_cluster_waits_for_what_is_not_there_and_ends(
+    shared_ray: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cluster may still grow, so that the map waits; it says for what, and gives up."""
+    monkeypatch.setattr(shards, "current", lambda: Session(local=False))
+    monkeypatch.setattr(capacity, "SAY_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(shards, "_SLICE_SECONDS", 0.2)
+    wanted = r"waited 2 s for 1 CPU, 1 GPU, which Ray did not grant: its nodes have 4 CPU, 0 GPU"
+    with pytest.raises(RunFailedError, match=wanted):
+        list(map_shards(_square(), [1], tasks=8, worker=Resources(gpus=1), start_within=2))
+    assert "A map over shards waits for 1 CPU, 1 GPU" in caplog.text
+
+
+def test_items_go_to_workers_that_have_started_only(shared_ray: Session) -> None:
+    """Four are to start, one cannot while another process holds its CPU: the map goes on with three."""
+    import ray
+
+    held = ray.remote(num_cpus=1)(_Held).remote()
+    ray.get(held.ready.remote())
+    try:
+        results = dict(map_shards(_square(), list(range(12)), tasks=4, start_within=120))
+    finally:
+        ray.kill(held)
+    assert results == {i: i * i for i in range(12)}
 
 
 def test_negative_tasks_are_refused() -> None:

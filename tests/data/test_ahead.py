@@ -1,4 +1,4 @@
-"""Local shards are checked in the background; what is read before is right when `settle` has returned, or named."""
+"""Local shards are checked in the background; what is read before is right when `verify` has returned, or named."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECONDS = 20
 
 
 def rows(count: int) -> list[ShardRow]:
-    return [ShardRow(path=f"{n}", index="", sha256=f"{n:064}", bytes=1, samples=1) for n in range(count)]
+    return [ShardRow(path=f"{n}", index="", index_bytes=0, sha256=f"{n:064}", bytes=1, samples=1) for n in range(count)]
 
 
 class Slow:
@@ -92,7 +92,7 @@ def broken(sets: Sets, row: ShardRow, at: int) -> Path:
     return path
 
 
-def test_a_sample_is_read_before_its_shard_is_checked_and_settled_afterwards(sets: Sets, held: Gate) -> None:
+def test_a_sample_is_read_before_its_shard_is_checked_and_verified_afterwards(sets: Sets, held: Gate) -> None:
     reader = SampleReader(sets.store, sets.tiles)
     reader.expect([0, 1])
     assert [reader.read(n)["png"] for n in (0, COUNTS[0])] == [png(0), png(COUNTS[0])]
@@ -100,18 +100,18 @@ def test_a_sample_is_read_before_its_shard_is_checked_and_settled_afterwards(set
     reader.expect([0, 1])
     while len(held.begun) < 2:
         time.sleep(0.001)
-    settling = threading.Thread(target=reader.settle)
-    settling.start()
-    settling.join(0.05)
-    assert settling.is_alive(), "it waits for the checks that are under way"
+    verifying = threading.Thread(target=reader.verify)
+    verifying.start()
+    verifying.join(0.05)
+    assert verifying.is_alive(), "it waits for the checks that are under way"
     held.set()
-    settling.join(SECONDS)
+    verifying.join(SECONDS)
     assert len(held.begun) == 2, "each is checked once"
     assert [reader.read(n)["png"] for n in range(COUNTS[0])] == [png(n) for n in range(COUNTS[0])]
     reader.close()
 
 
-@pytest.mark.parametrize("by", ["settling", "reading on"])
+@pytest.mark.parametrize("by", ["verifying", "reading on"])
 def test_a_corrupt_shard_that_was_read_before_its_check_is_named(sets: Sets, held: Gate, by: str) -> None:
     broken(sets, sets.tiles.shards[0], -1)
     reader = SampleReader(sets.store, sets.tiles)
@@ -122,12 +122,12 @@ def test_a_corrupt_shard_that_was_read_before_its_check_is_named(sets: Sets, hel
         time.sleep(0.001)
     for _ in range(2):
         with pytest.raises(IntegrityError, match=f"{sets.tiles.shards[0].sha256}.tar is corrupt"):
-            reader.settle() if by == "settling" else reader.read(1)
+            reader.verify() if by == "verifying" else reader.read(1)
     assert reader.read(COUNTS[0])["png"] == png(COUNTS[0])
     reader.close()
 
 
-def test_a_shard_that_is_mended_is_right_again_and_a_lost_one_is_named(sets: Sets) -> None:
+def test_a_shard_that_is_repaired_is_right_again_and_a_lost_one_is_named(sets: Sets) -> None:
     path = broken(sets, sets.tiles.shards[0], -1)
     reader = SampleReader(sets.store, sets.tiles)
     with pytest.raises(IntegrityError, match="is corrupt"):
@@ -144,17 +144,17 @@ def test_a_shard_that_is_mended_is_right_again_and_a_lost_one_is_named(sets: Set
 
 
 @pytest.mark.parametrize("kind", ["tiles", "latents", "tiles beside latents"])
-def test_a_source_settles_all_its_lanes(sets: Sets, held: Gate, kind: str) -> None:
+def test_a_source_verifies_all_its_batches(sets: Sets, held: Gate, kind: str) -> None:
     """The flipped byte lies between samples, so that no decoder finds it."""
     for row in sets.latents.shards if kind == "latents" else sets.tiles.shards:
         broken(sets, row, -1)
     tiles, order = SampleReader(sets.store, sets.tiles), SampleOrder(list(COUNTS), sets.tiles.digest, 0, 2)
-    source: TileSource | LatentSource = TileSource(tiles, order, 4, 1)
+    source: TileSource | LatentSource = TileSource(tiles, order, 4)
     if kind != "tiles":
         latents = SampleReader(sets.store, sets.latents)
-        source = LatentSource(latents, tiles, order, 4, 1, encoder="enc", whitening="white")
-    source.lane(0, 0)
+        source = LatentSource(latents, tiles, order, 4, encoder="enc", whitening="white")
+    source.batch(0, 4)
     held.set()
     with pytest.raises(IntegrityError, match="is corrupt"):
-        source.settle()
+        source.verify()
     source.close()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lsr.core.errors import ConfigError, IntegrityError, NotFoundError
+from lsr.core.processes import process_token
 from lsr.core.settings import DEFAULT_CACHE_BYTES, load_settings
 from lsr.data.ahead import Ahead
 from lsr.data.batches import TileSource
@@ -22,7 +23,6 @@ from lsr.data.manifest import ShardRow
 from lsr.data.order import SampleOrder
 from lsr.data.shards import SampleReader
 from lsr.store import Store, open_store
-from lsr.store.owner import process_token
 
 from .conftest import COUNTS, Sets, make_set, png, sample
 
@@ -115,7 +115,7 @@ def test_a_flipped_byte_in_the_cache_is_mended_and_one_in_the_store_is_named(
 
 
 def test_what_a_dead_process_left_is_swept_and_a_living_ones_work_stays(sets: Sets, far: Any, tmp_path: Path) -> None:
-    code = "from lsr.store.owner import process_token; print(process_token())"
+    code = "from lsr.core.processes import process_token; print(process_token())"
     dead = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     (tmp_path / f"{dead}-0.tmp").write_bytes(b"half a shard")
     (tmp_path / f"{process_token()}-0.tmp").write_bytes(b"in work")
@@ -187,7 +187,7 @@ def test_downloads_wait_for_what_is_read_first_but_not_for_ever(
     assert kept(ShardCache(tmp_path / "alone")) == {row.sha256 for row in sets.tiles.shards}
 
 
-def test_the_first_lane_of_a_source_is_read_by_ranges_before_any_download(store_uri: str, tmp_path: Path) -> None:
+def test_the_first_batch_of_a_source_is_read_by_ranges_before_any_download(store_uri: str, tmp_path: Path) -> None:
     store = open_store(store_uri)
     tiles = make_set(store, "tiles", [[sample("a", {"png": png(1)}), sample("b", {"png": png(2)})]], {}, {})
     far: Any = Far(store)
@@ -197,15 +197,15 @@ def test_the_first_lane_of_a_source_is_read_by_ranges_before_any_download(store_
 
     def read(key: str, start: int = 0, length: int | None = None) -> bytes:
         if key.endswith(".tar"):
-            # The prefetcher begins the second lane as soon as the first is handed over; it waits until we have looked.
+            # The prefetcher begins the second batch as soon as the first is handed over; it waits until we have looked.
             if len(downloads_at_read) == 2:
                 assert looked.wait(20)
             downloads_at_read.append(len(far.downloads))
         return store.read(key, start, length)
 
     far.read = read
-    source = TileSource(SampleReader(far, tiles, tmp_path), order, 2, 1)
-    source.lane(5, 0)
+    source = TileSource(SampleReader(far, tiles, tmp_path), order, 2)
+    source.batch(10, 12)
     assert downloads_at_read == [0, 0]
     looked.set()
     source.close()
@@ -263,20 +263,20 @@ def test_a_shard_under_way_is_read_by_ranges_and_checked_when_it_is_there(
     while reader._under_way(0):
         time.sleep(0.01)
     if lies:
-        for again in (lambda: reader.read(1), reader.settle, reader.settle, lambda: reader.read(1)):
+        for again in (lambda: reader.read(1), reader.verify, reader.verify, lambda: reader.read(1)):
             with pytest.raises(
                 IntegrityError, match=f"{sets.tiles.shards[0].sha256}.tar gave other bytes for 0{{16}}-0"
             ):
                 again()
     else:
-        reader.settle()
+        reader.verify()
         assert [reader.read(n)["png"] for n in range(COUNTS[0])] == [png(n) for n in range(COUNTS[0])]
     assert len(ranges) == 2
     reader.close()
 
 
-def test_what_a_lane_ahead_met_is_met_by_settling_too(sets: Sets, tmp_path: Path) -> None:
-    """Of a store whose ranges are wrong: an error that waits in a lane nobody has asked for yet saves nothing."""
+def test_what_a_batch_ahead_met_is_met_by_verifying_too(sets: Sets, tmp_path: Path) -> None:
+    """Of a store whose ranges are wrong: an error that waits in a batch nobody has asked for yet saves nothing."""
     far: Any = Far(sets.store)
 
     def read(key: str, start: int = 0, length: int | None = None) -> bytes:
@@ -286,15 +286,15 @@ def test_what_a_lane_ahead_met_is_met_by_settling_too(sets: Sets, tmp_path: Path
     far.read = read
     order = SampleOrder(list(COUNTS), sets.tiles.digest, 0, 3)
     reader = SampleReader(far, sets.tiles, tmp_path)
-    source = TileSource(reader, order, 2, 1)
-    source.lane(0, 0)
+    source = TileSource(reader, order, 2)
+    source.batch(0, 2)
     while len(far.downloads) < 3 or reader._under_way(0) or reader._under_way(1) or reader._under_way(2):
         time.sleep(0.01)
     with pytest.raises(IntegrityError, match="gave other bytes"):
-        [source.lane(step, 0) for step in range(1, 6)]
+        [source.batch(start, start + 2) for start in range(2, 12, 2)]
     for _ in range(2):
         with pytest.raises(IntegrityError, match="gave other bytes"):
-            source.settle()
+            source.verify()
     source.close()
 
 
@@ -315,8 +315,8 @@ def test_a_source_fetches_the_next_window_before_it_is_asked_for(store_uri: str,
     tiles = make_set(store, "tiles", shards, {}, {})
     far: Any = Far(store)
     order = SampleOrder([4] * 8, tiles.digest, 0, 2)
-    source = TileSource(SampleReader(far, tiles, tmp_path), order, 4, 1)
-    source.lane(0, 0)
+    source = TileSource(SampleReader(far, tiles, tmp_path), order, 4)
+    source.batch(0, 4)
     wanted = {tiles.shards[number].path for number in order.shards_from(0)}
     deadline = time.monotonic() + 20
     while not wanted <= set(far.downloads) and time.monotonic() < deadline:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsr.core.errors import ConfigError, InputError
-from lsr.data.order import SampleOrder
+from lsr.data.order import SampleOrder, micro_batches, rank_positions, share_of
 
 counts = st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(lambda c: sum(c) > 0)
 orders = st.tuples(counts, st.text("abcdef0123456789", max_size=8), st.integers(0, 2**31), st.integers(1, 14))
@@ -100,6 +102,37 @@ def test_a_billion_samples_are_planned_from_shard_counts_alone() -> None:
     assert order.samples == 10**9
     assert len({index // 2500 for index in found}) <= 8
     assert len(set(found)) == 64
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.none() | st.integers(1, 50))
+def test_shares_and_micro_batches_cut_a_batch_without_gap_or_overlap(batch, world, size) -> None:
+    world = min(world, batch)
+    shares = [share_of(batch, rank, world) for rank in range(world)]
+    assert [place for share in shares for place in share] == list(range(batch))
+    assert {len(share) for share in shares} <= {batch // world, -(-batch // world)}
+    for share in shares:
+        parts = micro_batches(share, size)
+        assert [place for part in parts for place in part] == list(share)
+        assert {len(part) for part in parts[:-1]} <= {size}
+        assert 1 <= len(parts[-1]) <= (size or len(share))
+
+
+@given(st.integers(1, 20), st.integers(1, 4), st.integers(0, 100), st.integers(1, 5))
+def test_the_positions_of_all_ranks_together_are_all_from_the_start_on(batch, world, start, batches) -> None:
+    world, end = min(world, batch), (start // batch + batches) * batch
+    ranks = [
+        list(takewhile(lambda position: position < end, rank_positions(start, batch, rank, world)))
+        for rank in range(world)
+    ]
+    assert all(positions == sorted(positions) for positions in ranks)
+    assert sorted(position for positions in ranks for position in positions) == list(range(start, end))
+
+
+@pytest.mark.parametrize(("world", "rank"), [(5, 0), (0, 0), (4, 4), (4, -1)])
+def test_ranks_that_cannot_be_are_rejected(world: int, rank: int) -> None:
+    says = f"found rank {rank} of {world}" if world == 4 else f"found {world} processes and a batch of 4; start fewer"
+    with pytest.raises(ConfigError, match=says):
+        share_of(4, rank, world)
 
 
 def test_faults_are_sentences() -> None:

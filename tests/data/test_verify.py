@@ -12,8 +12,10 @@ from data_prep.tars import store_shard, write_tar
 from lsr.core.errors import IntegrityError
 from lsr.data.manifest import load_manifest
 from lsr.data.shards import SampleReader, index_of
-from lsr.data.verify import Journal, missing, verify
+from lsr.data.verify import Journal, verify
 from lsr.store import Store
+from lsr.store.content import blob_named
+from lsr.store.roots import lost_blobs
 
 from .conftest import COUNTS, Sets, make_set, png, sample
 
@@ -31,14 +33,16 @@ def flip(path: Path, at: int) -> None:
 def test_a_whole_data_set_has_no_faults(sets: Sets) -> None:
     for manifest in (sets.tiles, sets.latents):
         assert verify(sets.store, manifest) == []
-        assert missing(sets.store, manifest) == []
+        assert lost_blobs(sets.store, manifest.record()) == []
 
 
 @pytest.mark.parametrize("kind", ["tar", "index", "manifest", "refusals"])
 @pytest.mark.parametrize("at", [0, 40, -1])
 def test_a_flipped_byte_is_named(sets: Sets, kind: str, at: int) -> None:
-    refusals = sets.tiles.shards[2].index
-    manifest = replace(sets.tiles, refusals=refusals if kind == "refusals" else None)
+    other = sets.tiles.shards[2]
+    refusals = other.index
+    blob = blob_named(other.index, other.index_bytes, "test")
+    manifest = replace(sets.tiles, refusals=blob if kind == "refusals" else None)
     sets.store.write(f"{manifest.directory}/{manifest.digest}.json", manifest.to_bytes())
     row = manifest.shards[1]
     keys = {
@@ -72,7 +76,7 @@ def test_a_missing_object_is_named(sets: Sets, kind: str) -> None:
     key = {"tar": row.path, "index": row.index, "manifest": f"datasets/demo/{sets.tiles.digest}.json"}[kind]
     path_of(sets, key).unlink()
     assert [fault.path for fault in verify(sets.store, sets.tiles)] == [key]
-    assert missing(sets.store, sets.tiles) == ([] if kind == "manifest" else [key])
+    assert lost_blobs(sets.store, sets.tiles.record()) == ([] if kind == "manifest" else [key])
 
 
 def test_several_faults_are_all_reported(sets: Sets) -> None:

@@ -233,7 +233,9 @@ def test_a_grown_plan_holds_exactly_what_is_wanted(olds, news) -> None:
             Sample(i.key, i.found.item.key, i.split, 64, 48, {n: bytes(s) for n, s in i.sizes.items()}) for i in images
         ]
         _, index = write_tar(samples)
-        base.append((ShardRow(path="", sha256=str(number), bytes=0, samples=len(index), index=""), index))
+        base.append(
+            (ShardRow(path="", sha256=str(number), bytes=0, samples=len(index), index="", index_bytes=0), index)
+        )
     grown = grow(planned(news), base, config)
     keys = {row.sha256: {found.key for found in index} for row, index in base}
     found = [k for part in grown for k in (keys[part.sha256] if isinstance(part, ShardRow) else [i.key for i in part])]

@@ -53,7 +53,7 @@ def make(store_uri: str, root: Path, config: ShardConfig = CONFIG, chunk: int = 
 def left_out(store_uri: str, manifest: Manifest) -> list[dict[str, Any]]:
     assert manifest.refusals is not None
     found: list[dict[str, Any]] = pq.read_table(
-        io.BytesIO(get_blob(open_store(store_uri), manifest.refusals))
+        io.BytesIO(get_blob(open_store(store_uri), manifest.refusals.path))
     ).to_pylist()
     return found
 

@@ -26,7 +26,7 @@ from lsr.store import open_store
 
 from .conftest import items_with
 
-TOKEN = "from lsr.store.owner import process_token; print(process_token())"
+TOKEN = "from lsr.core.processes import process_token; print(process_token())"
 NAMES = ["a.png", "B.JPG", "deep/er/ü ber%20 #1.jpeg", "deep/写真.webp", "z e r o.tif", "deep/er/'quoted\".gif"]
 
 

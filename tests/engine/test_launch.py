@@ -10,21 +10,29 @@ from typing import Any
 import pytest
 
 from data_prep.tars import Sample, store_shard, write_tar
-from lsr.core.canonical import canonical_json
+from lsr.cluster import jobs
+from lsr.core.errors import IntegrityError
+from lsr.core.progress import Quiet, RichProgress
 from lsr.core.refs import Ref
+from lsr.core.resources import Resources
 from lsr.core.settings import Settings
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.engine import launch as launching
 from lsr.engine.context import Context
-from lsr.engine.launch import build_request, decode_request, encode_request, launch, make_here
+from lsr.engine.launch import launch, make_here
+from lsr.engine.request import Request
 from lsr.engine.reuse import lost_objects, reusable
-from lsr.engine.table import STEPS, Step
+from lsr.engine.table import PIPELINE, request_of
 from lsr.recipes import load_recipe
+from lsr.recipes.run import Run, load_run
 from lsr.store import Store, open_store
-from lsr.store.content import commit, put_blob
+from lsr.store.actions import commit
+from lsr.store.content import put_blob
+from lsr.store.roots import Record
 
 MADE: list[str] = []
 CONTENT = [b"first"]
+BROKEN: list[bool] = []
 
 
 def make(request: Any, config: Any, ctx: Context, lease: Any) -> Ref:
@@ -41,7 +49,7 @@ def record(store: Store, key: str, content: bytes) -> Ref:
     manifest = Manifest(
         kind="images", name="t", parents={}, made_by={"stage": "t"}, shards=(shard,), counts={"samples": 1}
     )
-    return commit(store, kind="images", key=key, directory=manifest.directory, manifest=manifest.to_bytes())
+    return commit(store, key, manifest.record())
 
 
 def broken(request: Any, config: Any, ctx: Context, lease: Any) -> Ref:
@@ -49,27 +57,34 @@ def broken(request: Any, config: Any, ctx: Context, lease: Any) -> Ref:
     raise RuntimeError("half-way")
 
 
+class Counted:
+    """Stands for stage *shard*."""
+
+    resources = staticmethod(lambda run: run.shard.driver)
+
+    def make(self, request: Any, ctx: Context, lease: Any) -> Ref:
+        return (broken if BROKEN else make)(request, None, ctx, lease)
+
+
 @pytest.fixture
 def ctx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     MADE.clear()
+    BROKEN.clear()
     CONTENT[:] = [b"first"]
-    step = STEPS["shard"]
-    fields = {f: getattr(step, f) for f in ("name", "kind", "version", "inputs", "config", "part")}
-    monkeypatch.setitem(STEPS, "shard", Step(**fields, function=f"{__name__}:make"))
-    monkeypatch.setattr(Step, "load", lambda self: make if self.function.endswith(":make") else broken)
+    monkeypatch.setattr(launching, "stage_named", lambda name: Counted())
     monkeypatch.setattr(launching, "POLL_SECONDS", 0.05)
     return context(tmp_path)
 
 
-def context(folder: Path) -> Context:
+def context(folder: Path, *, run: str = "laptop", **words: Any) -> Context:
     uri = f"file://{folder / 'store'}"
-    settings = Settings(home=folder, store=uri, mlflow=f"sqlite:///{folder}/mlflow.db")
-    return Context(settings=settings, store=open_store(uri), compute=load_recipe("demo").compute)
+    settings = Settings(home=folder, store=uri, mlflow=f"sqlite:///{folder}/mlflow.db", **words)
+    return Context(settings=settings, store=open_store(uri), run=load_run(run))
 
 
-def request() -> Any:
-    snapshot = Ref(kind="snapshot", key="a", digest="a" * 64, path="snapshots/a.json")
-    return build_request("shard", load_recipe("demo"), {"snapshot": snapshot})
+def request(stage: str = "shard", run: Run | None = None) -> Request:
+    inputs = {name: Ref(kind="x", key="a", digest="a" * 64, path="x/a.json") for name in PIPELINE[stage].inputs}
+    return request_of(PIPELINE[stage], load_recipe("demo"), run or load_run("laptop"), inputs)
 
 
 def test_a_recorded_result_is_reused(ctx: Context) -> None:
@@ -91,12 +106,10 @@ def test_two_at_once_make_it_once(ctx: Context, tmp_path: Path) -> None:
 
 
 def test_a_failed_attempt_leaves_no_result_and_the_next_one_goes_on(ctx: Context) -> None:
-    step = STEPS["shard"]
-    good = step.function
-    object.__setattr__(step, "function", f"{__name__}:broken")
+    BROKEN.append(True)
     with pytest.raises(RuntimeError, match="half-way"):
         launch(request(), ctx)
-    object.__setattr__(step, "function", good)
+    BROKEN.clear()
     assert launch(request(), ctx).made
     assert [i.key.rsplit("/", 1)[-1] for i in ctx.store.list(f"runs/{request().key}/attempt")] == [
         "attempt-1.json",
@@ -156,12 +169,15 @@ def test_a_result_whose_objects_are_lost_is_made_again(
 
 
 def test_a_trained_result_counts_its_weights(ctx: Context) -> None:
-    weights = put_blob(ctx.store, b"tensors", "safetensors").path
-    manifest = canonical_json({"kind": "joint", "weights": {"ema": weights}, "note": "blobs/nothing"})
-    ref = commit(ctx.store, kind="joint", key="5" * 64, directory="models/joint", manifest=manifest)
+    weights = put_blob(ctx.store, b"tensors", "safetensors")
+    note = {"note": f"blobs/{'0' * 64}.nothing"}
+    joint = Record(kind="joint", parents={}, blobs={"ema": weights}, made_by={}, extra=note)
+    ref = commit(ctx.store, "5" * 64, joint)
     assert reusable(ctx.store, ref.key) == ref
-    ctx.store.delete(weights)
-    assert lost_objects(ctx.store, ref) == [weights]
+    ctx.store.write(weights.path, b"cut")
+    assert lost_objects(ctx.store, ref) == [weights.path]
+    ctx.store.delete(weights.path)
+    assert lost_objects(ctx.store, ref) == [weights.path]
     assert reusable(ctx.store, ref.key) is None
 
 
@@ -172,4 +188,33 @@ def test_a_maker_that_waited_for_the_lease_adopts_what_was_recorded_meanwhile(ct
 
 
 def test_a_request_survives_the_way_through_the_store() -> None:
-    assert decode_request(encode_request(request())) == request()
+    assert Request.from_bytes(request().to_bytes()) == request()
+    with pytest.raises(IntegrityError, match="request"):
+        Request.from_bytes(request().to_bytes().replace(b'"seed":7', b'"seed":8'))
+
+
+@pytest.mark.parametrize(
+    ("stage", "run", "expected"),
+    [
+        ("evaluate", "one-gpu", Resources(cpus=4, gpus=1)),
+        ("joint", "cluster", Resources()),
+        ("tile", "laptop", Resources()),
+    ],
+)
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_stages_job_asks_for_what_the_run_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, run: str, expected: Resources, quiet: bool
+) -> None:
+    ctx = context(tmp_path, run=run, ray_jobs="http://c:8265")
+    ctx.progress = Quiet() if quiet else RichProgress()
+    asked = request(stage, ctx.run)
+    seen: dict[str, Any] = {}
+
+    def run_job(address: str, **words: Any) -> None:
+        seen.update(words, address=address)
+        record(ctx.store, asked.key, b"made by the job")
+
+    monkeypatch.setattr(jobs, "run_job", run_job)
+    assert launch(asked, ctx).made
+    assert (seen["address"], seen["resources"], seen["start_within"]) == ("http://c:8265", expected, 900.0)
+    assert (seen["on_log"] is None) == quiet, "a log that nobody reads is not asked for"

@@ -1,9 +1,12 @@
-"""The whole short line as a user runs it: made, reused, partly redone, killed and gone on with."""
+"""The short pipeline as the tutorial runs it on one's own photos: killed, gone on with, reused, partly redone, used."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +20,27 @@ from lsr.core.errors import NotFoundError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 LSR = [sys.executable, "-c", "from lsr.cli import main; main()"]
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "lsr" / "assets"
+# The same commands with a recipe of a few steps.
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text().replace("--recipe demo", "--recipe short")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", TUTORIAL, re.MULTILINE | re.DOTALL)
+RETRAIN = next(block for block in BLOCKS if block.startswith("lsr retrain"))
+MODEL = "lsr-mine"
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("line") / "home"
+    """Where everything is made; `photos` and `small` beside it are what the tutorial starts from."""
+    folder = tmp_path_factory.mktemp("line")
+    shutil.copytree(ASSETS / "photos", folder / "photos")
+    shutil.copytree(ASSETS / "thumbnails", folder / "small")
+    return folder / "home"
+
+
+def options(home: Path) -> list[str]:
+    """The options of the tutorial's `lsr retrain`: the recipe and a source of one's own."""
+    return shlex.split(RETRAIN.replace("$PWD", str(home.parent)).replace("\\\n", " "))[2:]
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -42,7 +61,7 @@ def test_killed_and_started_again_it_ends(home: Path) -> None:
     said = home.parent / "said.txt"
     with open(said, "wb") as output:
         process = subprocess.Popen(
-            [*LSR, "retrain", "--recipe", "short", "--json"],
+            [*LSR, "retrain", *options(home), "--json"],
             env=environment(home),
             stdout=output,
             stderr=output,
@@ -54,7 +73,7 @@ def test_killed_and_started_again_it_ends(home: Path) -> None:
         time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    report = run(home, "retrain", "--recipe", "short")
+    report = run(home, "retrain", *options(home))
     assert report["verdict"]["decision"] == "PASS"
     assert report["version"]["version"] == 1
     assert report["inference"]["counts"]["failed"] == 0
@@ -70,7 +89,7 @@ def test_killed_and_started_again_it_ends(home: Path) -> None:
 
 def test_run_again_nothing_is_made(home: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (home / "store").rglob("*") if path.is_file()}
-    report = run(home, "retrain", "--recipe", "short")
+    report = run(home, "retrain", *options(home))
     assert stages(report, made=True) == []
     assert report["page"]["made"] is False
     after = {path: path.stat().st_mtime_ns for path in (home / "store").rglob("*") if path.is_file()}
@@ -98,7 +117,7 @@ def test_two_worker_processes_trained(home: Path) -> None:
 
 
 def test_one_field_changes_what_depends_on_it(home: Path) -> None:
-    report = run(home, "retrain", "--recipe", "short", "--set", "joint.loss.image_weight=0.0")
+    report = run(home, "retrain", *options(home), "--set", "joint.loss.image_weight=0.0")
     made = stages(report, made=True)
     assert made[:2] == ["joint", "evaluate"]
     assert {"shard", "tile", "autoencoder", "decoder", "latents", "denoise"} <= set(stages(report, made=False))
@@ -122,7 +141,7 @@ def test_a_loss_from_outside_the_repository_trains_in_the_workers(
 ) -> None:
     (tmp_path / "their_losses.py").write_text(OWN_LOSS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    report = run(home, "joint", "--recipe", "short", "--set", "joint.train.objective=their_losses:Louder")
+    report = run(home, "joint", *options(home), "--set", "joint.train.objective=their_losses:Louder")
     assert report["made"] is True
     manifest = json.loads((home / "store" / report["path"]).read_text())
     assert manifest["metrics"]["louder"] == pytest.approx(manifest["metrics"]["loss"])
@@ -131,27 +150,36 @@ def test_a_loss_from_outside_the_repository_trains_in_the_workers(
 def test_a_deleted_tracking_database_recomputes_no_weight(home: Path) -> None:
     for path in home.glob("mlflow.db*"):
         path.unlink()
-    report = run(home, "tile", "--recipe", "short")
+    report = run(home, "tile", *options(home))
     assert report["made"] is False
-    assert run(home, "joint", "--recipe", "short")["made"] is False
-    again = [*LSR, "retrain", "--recipe", "short", "--json"]
+    assert run(home, "joint", *options(home))["made"] is False
+    again = [*LSR, "retrain", *options(home), "--json"]
     done = subprocess.run(again, env=environment(home), capture_output=True, text=True, timeout=900)
     assert done.returncode == NotFoundError.exit_code
-    assert "lsr models retire lsr-short" in done.stderr.splitlines()[-1]
-    run(home, "models", "retire", "lsr-short", "--reason", "the registry is lost")
-    report = run(home, "retrain", "--recipe", "short")
+    assert f"lsr models retire {MODEL}" in done.stderr.splitlines()[-1]
+    run(home, "models", "retire", MODEL, "--reason", "the registry is lost")
+    report = run(home, "retrain", *options(home))
     assert (report["version"]["version"], report["verdict"]["alias"]) == (1, "champion")
     assert stages(report, made=True) == ["gate"]
 
 
-def test_a_picture_of_any_size_is_upscaled(home: Path, tmp_path: Path) -> None:
+def test_the_tutorial_ends_where_it_says(home: Path, tmp_path: Path) -> None:
     from PIL import Image
 
-    Image.linear_gradient("L").resize((23, 17)).convert("RGB").save(tmp_path / "a.png")
-    run_again = run(home, "retrain", "--recipe", "short")
-    assert run_again["version"] is not None
-    words = ["upscale", str(tmp_path / "a.png"), "--scale", "3.7", "-o", str(tmp_path / "o.png"), "--steps", "2"]
-    report = run(home, *words, "--model", f"{run_again['version']['name']}/{run_again['version']['version']}")
-    with Image.open(tmp_path / "o.png") as image:
-        assert image.size == (round(23 * 3.7), round(17 * 3.7))
-    assert report["digest"] == run_again["version"]["digest"]
+    command = tmp_path / "lsr"
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(LSR)} "$@"\n')
+    command.chmod(0o755)
+    environ = {**environment(home), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    # The first `lsr retrain` is what the test above ended with, option by option.
+    script = "set -eu\n" + "\n".join(block for block in BLOCKS if block != RETRAIN)
+    folder = home.parent
+    done = subprocess.run(["bash", "-c", script], env=environ, cwd=folder, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with Image.open(folder / "small" / "tulips.png") as small, Image.open(folder / "tulips-larger.png") as larger:
+        assert larger.size == tuple(round(side * 3.7) for side in small.size)
+    with Image.open(folder / "sheet.png") as sheet:
+        assert sheet.width > 128
+    log = run(home, "models", "log", MODEL)
+    assert [record["action"] for record in log][-2:] == ["promote", "rollback"]
+    champion, previous = log[-1]["version"], log[-2]["version"]
+    assert champion != previous

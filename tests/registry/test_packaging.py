@@ -17,12 +17,16 @@ import pytest
 from PIL import Image
 
 from lsr.core.errors import IntegrityError, VersionMismatchError
+from lsr.core.settings import Settings
 from lsr.diffusion.config import SamplerConfig
+from lsr.inference.config import ExecutorConfig
 from lsr.inference.executor import Executor
+from lsr.inference.request import Target
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
 from lsr.models.system import LatentSystem, load_system, save_system
 from lsr.registry.card import Card, Source
 from lsr.registry.lineage import Lineage, Registration, Training, TrainingAttempt
+from lsr.registry.load import load_named
 from lsr.registry.packaging import CODE, Package, build_package, open_package, requirements
 from lsr.registry.runs import open_run
 from lsr.registry.versions import fetch_version, register
@@ -236,6 +240,20 @@ def test_a_package_of_another_format_or_with_a_false_name_is_refused(package: Pa
 
     with pytest.raises(VersionMismatchError, match="format 9"):
         open_package(tmp_path, digest="0" * 64, files=file_sha256(listing), where="m/1")
+
+
+def test_a_registered_version_is_loaded_by_name_and_ready_to_be_asked(
+    saved: tuple[bytes, bytes], package: Package, uri: str, tmp_path: Path, photo: np.ndarray
+) -> None:
+    version = register(uri, "m", package, run_id=open_run(uri, experiment="e", key="a" * 64, stage="register"))
+    settings = Settings(home=tmp_path, store=f"file://{tmp_path}/store", mlflow=uri)
+    executor, found = load_named(settings, "m/1", ExecutorConfig(device="cpu"), "bf16")
+    assert (found.number, found.digest) == (version.number, package.digest)
+    assert (executor.device.type, executor.precision) == ("cpu", "bf16")
+    executor, _ = load_named(settings, "m/1")
+    sampler = SamplerConfig(steps=2, eta=0.5, seed=3)
+    expected = upscale(load_system(*saved), photo, scale=2.5, steps=2, eta=0.5, seed=3)
+    np.testing.assert_array_equal(executor.upscale(photo, Target(scale=2.5), sampler), expected)
 
 
 CLEAN = """

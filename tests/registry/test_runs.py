@@ -1,8 +1,7 @@
-"""One run an action key, owned by one process, closed when it ends and when it dies; nothing logged twice."""
+"""One run per action key, owned by one process, closed when it ends and when it dies; nothing logged twice."""
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import subprocess
@@ -14,10 +13,11 @@ import numpy as np
 import pytest
 
 from lsr.core.errors import ConfigError, NotFoundError, StoreError
+from lsr.core.processes import process_token
 from lsr.core.refs import Ref
 from lsr.registry import runs
 from lsr.registry.connect import connect, safe
-from lsr.registry.runs import HEARTBEAT, HOST, PID, close_orphans, close_run, open_run, owned_run, set_tags
+from lsr.registry.runs import HEARTBEAT, HOST, PROCESS, close_orphans, close_run, open_run, owned_run, set_tags
 from lsr.registry.tracking import MlflowTracker
 
 REQUEST = {"experiment": "demo", "key": "a" * 64, "stage": "denoise"}
@@ -35,7 +35,7 @@ def test_one_run_an_action_key_reopened_on_resume(uri: str) -> None:
     assert status(uri, first) == "RUNNING"
     assert open_run(uri, **{**REQUEST, "key": "b" * 64}) != first
     tags = connect(uri).get_run(first).data.tags
-    assert (tags["recipe"], tags["lsr.stage"], tags[PID]) == ("demo", "denoise", str(os.getpid()))
+    assert (tags["recipe"], tags["lsr.stage"], tags[PROCESS]) == ("demo", "denoise", process_token())
 
 
 def test_two_processes_that_open_one_key_at_once_share_its_run(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,8 @@ def test_runs_of_the_living_and_of_others_tools_are_left_alone(uri: str) -> None
 def test_another_hosts_run_is_closed_when_its_heartbeat_stops(uri: str) -> None:
     run_id = open_run(uri, **REQUEST)
     client = connect(uri)
-    set_tags(client, run_id, {HOST: "elsewhere", HEARTBEAT: f"{time.time() - 100:.0f}"})
+    pid, started, _ = process_token().split(".")
+    set_tags(client, run_id, {HOST: "elsewhere", PROCESS: f"{pid}.{started}.0", HEARTBEAT: f"{time.time() - 100:.0f}"})
     assert close_orphans(uri, stale_after=200) == []
     assert close_orphans(uri, stale_after=50) == [run_id]
     run = client.get_run(run_id)
@@ -92,7 +93,26 @@ def test_another_hosts_run_is_closed_when_its_heartbeat_stops(uri: str) -> None:
 
 def test_a_reused_pid_is_not_mistaken_for_the_owner(uri: str) -> None:
     run_id = open_run(uri, **REQUEST)
-    set_tags(connect(uri), run_id, {"lsr.started": "1000.00"})
+    pid, started, space = process_token().split(".")
+    set_tags(connect(uri), run_id, {PROCESS: f"{pid}.{int(started) - 1}.{space}"})
+    assert close_orphans(uri) == [run_id]
+
+
+def test_a_container_with_this_hosts_name_keeps_its_run(uri: str) -> None:
+    """Host names are shared; what its pid means here says nothing about it."""
+    run_id = open_run(uri, **REQUEST)
+    set_tags(connect(uri), run_id, {PROCESS: "4194303.1.0123456789ab"})
+    assert close_orphans(uri) == []
+
+
+def test_a_run_of_an_earlier_release_is_judged_by_its_heartbeat(uri: str) -> None:
+    """It has a pid and a start in seconds, which a step of the clock moves."""
+    run_id = open_run(uri, **REQUEST)
+    client = connect(uri)
+    client.delete_tag(run_id, PROCESS)
+    set_tags(client, run_id, {"lsr.pid": "4194303", "lsr.started": "1000.00"})
+    assert close_orphans(uri) == []
+    set_tags(client, run_id, {HEARTBEAT: f"{time.time() - 1000:.0f}"})
     assert close_orphans(uri) == [run_id]
 
 

@@ -12,6 +12,10 @@ import pytest
 import ray
 import yaml
 
+from lsr.core.resources import Resources
+from lsr.engine.table import PIPELINE, stage_named
+from lsr.recipes.run import load_run
+
 from .conftest import require
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
@@ -126,6 +130,43 @@ def test_the_ray_job_asks_for_a_token_ends_and_runs_unprivileged() -> None:
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert set(container["resources"]) == {"requests", "limits"}
             assert not any("SECRET" in each["name"] for each in container.get("env", []))
+
+
+def _nodes(job: dict[str, Any]) -> list[dict[str, float]]:
+    """What Ray finds on each worker node, by its own names."""
+    nodes: list[dict[str, float]] = []
+    for group in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]:
+        (container,) = group["template"]["spec"]["containers"]
+        limits = container["resources"]["limits"]
+        node = {"CPU": float(limits["cpu"]), "GPU": float(limits.get("nvidia.com/gpu", 0))}
+        node["memory"] = float(limits["memory"].removesuffix("Gi")) * 2**30
+        nodes += [dict(node) for _ in range(group["replicas"])]
+    return nodes
+
+
+def _place(nodes: list[dict[str, float]], asked: Resources) -> bool:
+    """Take what one process needs from the first node that has it."""
+    for node in nodes:
+        if all(node[kind] >= amount for kind, amount in asked.as_ray().items()):
+            for kind, amount in asked.as_ray().items():
+                node[kind] -= amount
+            return True
+    return False
+
+
+@pytest.mark.parametrize("stage", [*PIPELINE, "infer"])
+def test_the_nodes_of_the_ray_job_hold_every_stage_of_the_run_cluster(stage: str) -> None:
+    """The driver first, on a worker node: the head has no CPU. Then the whole group, or one process of a map."""
+    job, run = yaml.safe_load((INFRA / "kuberay" / "rayjob.yaml").read_text()), load_run("cluster")
+    assert job["spec"]["rayClusterSpec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert job["spec"]["entrypointNumCpus"] == Resources().cpus > 0
+    nodes = _nodes(job)
+    assert stage_named(stage).resources(run).cpus > 0, "without a reservation it would run on the head"
+    assert _place(nodes, stage_named(stage).resources(run))
+    if stage in ("shard", "tile", "latents", "infer"):
+        assert _place(nodes, getattr(run, stage).worker)
+    elif stage != "evaluate":
+        assert all(_place(nodes, run.train.worker) for _ in range(run.train.workers))
 
 
 @pytest.mark.parametrize("path", sorted((INFRA / "iam").glob("*.json")), ids=lambda path: path.stem)

@@ -38,7 +38,8 @@ from lsr.stages.evaluate import held_out, upscaler_of
 from lsr.stages.gate import Judged, gate
 from lsr.stages.trained import read_trained, weights_of
 from lsr.store import open_store
-from lsr.store.content import commit, put_blob
+from lsr.store.actions import commit
+from lsr.store.content import put_blob
 from lsr.training.config import Cadence, TrainConfig
 from tests.stages.kit import Here
 
@@ -119,9 +120,8 @@ def spoilt(line: Line, ctx: Context, spoil: Callable[[str, torch.Tensor], torch.
     """The line's results with the U-Net's weights changed, measured anew."""
     whole = read_trained(ctx.store, line.refs["joint"])
     weights = {name: spoil(name, value) for name, value in sorted(weights_of(ctx.store, whole, "ema").items())}
-    blob = put_blob(ctx.store, save(weights), "safetensors").path
-    manifest = replace(whole, weights={**whole.weights, "ema": blob}).to_bytes()
-    joint = commit(ctx.store, kind="joint", key="5" * 64, directory="models/joint", manifest=manifest)
+    blob = put_blob(ctx.store, save(weights), "safetensors")
+    joint = commit(ctx.store, "5" * 64, replace(whole, weights={**whole.weights, "ema": blob}).record())
     refs = {**line.refs, "joint": joint}
     inputs = {name: refs[name] for name in EVALUATE.inputs}
     return {**refs, "evaluate": launch(request_of(EVALUATE, line.recipe, ctx.run, inputs), ctx).ref}

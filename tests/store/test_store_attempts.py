@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 
-import psutil
 import pytest
 
 from lsr.core.errors import ConflictError, IntegrityError, LeaseLostError, RunFailedError, StoreError
+from lsr.core.processes import mark
 from lsr.store.attempts import RunningElsewhere, claim, keep_alive, owner_record
 from lsr.store.owner import is_gone
 from lsr.store.pointers import read_pointer, take_pointer, write_pointer
@@ -142,7 +143,9 @@ def test_a_killed_process_frees_its_lease_at_once(store):
 
 def test_a_dead_process_on_this_machine_needs_no_waiting(store, clock):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    owner = {**owner_record(), "pid": child.pid, "process_started": psutil.Process(child.pid).create_time()}
+    marked = mark(child.pid)
+    assert marked is not None
+    owner = {**owner_record(), **asdict(marked)}
     take(store, clock, owner)
     with pytest.raises(RunningElsewhere):
         take(store, clock)
@@ -153,11 +156,12 @@ def test_a_dead_process_on_this_machine_needs_no_waiting(store, clock):
 def test_who_is_gone_and_of_whom_nothing_is_known():
     me = owner_record()
     assert not is_gone(me)
-    assert is_gone({**me, "process_started": me["process_started"] - 100}), "the number now belongs to another process"
+    assert is_gone({**me, "started": me["started"] - 1}), "the number now belongs to another process"
     assert is_gone({**me, "pid": 2**22 - 1}), "no such process"
-    assert not is_gone({**me, "pid": 2**22 - 1, "pid_space": "another container"})
+    assert not is_gone({**me, "pid": 2**22 - 1, "space": "another container"})
     assert not is_gone({**me, "pid": None})
     assert not is_gone({})
+    assert not is_gone({"host": me["host"], "pid": 2**22 - 1, "process_started": 1e9, "pid_space": me["space"]})
 
 
 def test_the_owner_record_is_plain_and_tells_code_and_versions():

@@ -6,17 +6,24 @@ import json
 
 import pytest
 
-from lsr.core.canonical import sha256_hex
+from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import ConflictError, InputError, IntegrityError, NotFoundError, VersionMismatchError
 from lsr.core.refs import Ref
 from lsr.store import content
-from lsr.store.content import commit, create_once, forget, get_blob, lookup, put_blob
+from lsr.store.actions import commit, forget, lookup
+from lsr.store.content import create_once, get_blob, put_blob
+from lsr.store.records import parse_record, seal
+from lsr.store.roots import Record
 
 KEY = "0123456789ab" * 5 + "0123"
 
 
-def commit_to(store, manifest=b'{"shards":[]}', kind="tiles"):
-    return commit(store, kind=kind, key=KEY, directory="datasets/photos", manifest=manifest)
+def root(note="", kind="tiles"):
+    return Record(kind=kind, parents={}, blobs={}, made_by={}, extra={"name": "photos", "note": note})
+
+
+def commit_to(store, note="", kind="tiles"):
+    return commit(store, KEY, root(note, kind))
 
 
 def test_a_blob_is_named_by_its_bytes(store, tmp_path):
@@ -92,22 +99,22 @@ def test_create_once_accepts_equal_bytes_and_refuses_others(store):
 def test_a_commit_is_found_by_its_action_key(store):
     assert lookup(store, KEY) is None
     ref = commit_to(store)
-    digest = sha256_hex(b'{"shards":[]}')
+    digest = root().digest
     assert ref == Ref(kind="tiles", key=KEY, digest=digest, path=f"datasets/photos/{digest}.json")
     assert lookup(store, KEY) == ref
-    assert store.read(ref.path) == b'{"shards":[]}'
+    assert store.read(ref.path) == root().to_bytes()
 
 
 def test_the_second_maker_adopts_the_first_makers_result(store):
     """Training on other hardware gives other bytes for one action; whoever commits first is right for all."""
-    first = commit_to(store, b"first")
-    second = commit_to(store, b"second")
+    first = commit_to(store, "first")
+    second = commit_to(store, "second")
     assert second == first
-    assert store.read(second.path) == b"first"
+    assert store.read(second.path) == root("first").to_bytes()
 
 
 def test_of_8_makers_all_return_the_same_result(store, race):
-    refs = race(8, lambda i: commit_to(store, f"maker {i}".encode()))
+    refs = race(8, lambda i: commit_to(store, f"maker {i}"))
     assert len({ref.digest for ref in refs}) == 1
     assert lookup(store, KEY) == refs[0]
 
@@ -123,13 +130,12 @@ def test_no_action_record_without_its_manifest(counting):
 def test_one_action_key_has_one_kind(store):
     commit_to(store, kind="tiles")
     with pytest.raises(IntegrityError, match="kind 'tiles', this one is 'latents'"):
-        commit_to(store, b"other", kind="latents")
+        commit_to(store, "other", kind="latents")
 
 
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"format": 2}, VersionMismatchError),
         ({"digest": None}, IntegrityError),
         ({"path": 3}, IntegrityError),
         ({"key": "another"}, IntegrityError),
@@ -138,9 +144,30 @@ def test_one_action_key_has_one_kind(store):
 def test_an_action_record_that_cannot_be_trusted_is_named(store, change, error):
     commit_to(store)
     record = json.loads(store.read(f"actions/{KEY}.json"))
-    store.write(f"actions/{KEY}.json", json.dumps({**record, **change}).encode())
+    store.write(f"actions/{KEY}.json", seal({**record, **change}))
     with pytest.raises(error, match=f"actions/{KEY}.json"):
         lookup(store, KEY)
+
+
+@pytest.mark.parametrize("format", [1, 3])
+def test_a_record_of_another_format_is_named_with_the_way_out(store, format):
+    fields = {"digest": "0" * 64, "format": format, "key": KEY, "kind": "tiles", "path": "datasets/x.json"}
+    sealed = {**fields, "sha256": sha256_hex(canonical_json(fields))}
+    store.write(f"actions/{KEY}.json", canonical_json(fields if format == 1 else sealed))
+    with pytest.raises(VersionMismatchError, match=f"actions/{KEY}.json has format {format}.*lsr doctor"):
+        lookup(store, KEY)
+
+
+def test_no_flipped_bit_of_an_action_record_is_read(store):
+    """Every bit of the record, one at a time: none gives a result, each is an error that names the record."""
+    commit_to(store)
+    whole = store.read(f"actions/{KEY}.json")
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(IntegrityError, match="somewhere"):
+            parse_record(bytes(flipped), "somewhere")
+    assert parse_record(whole, "somewhere")["key"] == KEY
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b"\xff\xfe"])
@@ -162,8 +189,8 @@ def test_sizes_are_told_without_reading_a_byte(counting, monkeypatch, many):
 
 
 def test_a_forgotten_action_can_be_recorded_anew(store):
-    commit(store, kind="k", key="a" * 64, directory="d", manifest=b"{}")
-    forget(store, "a" * 64)
-    forget(store, "a" * 64)
-    assert lookup(store, "a" * 64) is None
-    assert commit(store, kind="k", key="a" * 64, directory="d", manifest=b"[]").digest == sha256_hex(b"[]")
+    commit_to(store)
+    forget(store, KEY)
+    forget(store, KEY)
+    assert lookup(store, KEY) is None
+    assert commit_to(store, "another").digest == root("another").digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,26 @@ def test_a_range_is_a_slice(store, data, start, length):
 def test_an_address_of_another_kind_is_refused(uri):
     with pytest.raises(ConfigError, match="file:///absolute"):
         open_store(uri)
+
+
+def test_a_touch_makes_an_object_young_and_leaves_its_bytes(store):
+    store.write("a/b", b"bytes")
+    first = store.head("a/b")
+    assert [info.modified for info in store.list("a/")] == pytest.approx([first.modified], abs=1)
+    assert abs(first.modified - time.time()) < 60
+    time.sleep(1.1)
+    store.touch("a/b")
+    assert store.head("a/b").modified > first.modified
+    assert store.read("a/b") == b"bytes"
+    store.touch("a/absent")
+    assert store.head("a/absent") is None
+
+
+def test_only_an_old_object_is_deleted_by_age(store):
+    store.write("a/b", b"bytes")
+    written = store.head("a/b").modified
+    assert not store.delete_old("a/b", written)
+    assert not store.delete_old("a/absent", written + 60)
+    assert store.read("a/b") == b"bytes"
+    assert store.delete_old("a/b", written + 60)
+    assert store.head("a/b") is None

@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from botocore import exceptions as boto
@@ -389,3 +391,20 @@ def test_a_condition_is_sent_without_the_quotes_of_the_reply(store):
     store.replace("p", b"2", etag)
     condition = sent[-1]["If-Match"]
     assert (condition.decode() if isinstance(condition, bytes) else condition) == etag.strip('"')
+
+
+def test_an_upload_that_was_killed_is_found_and_discarded(s3_uri):
+    """And only that of this store's prefix, and only by its age."""
+    store, other = open_store(s3_uri), open_store(f"{s3_uri}-other")
+    for one in (store, other):
+        upload = one._client().create_multipart_upload(**one._at("blobs/x.tar"))["UploadId"]
+        one._client().upload_part(**one._at("blobs/x.tar"), UploadId=upload, PartNumber=1, Body=b"1" * 7)
+    assert list(store.leftovers(time.time() - 3600)) == []
+    (found,) = store.leftovers(time.time() + 60)
+    assert (found.key, found.size) == ("blobs/x.tar", 7)
+    store.discard(found)
+    store.discard(found)
+    assert list(store.leftovers(time.time() + 60)) == []
+    assert len(list(other.leftovers(time.time() + 60))) == 1
+    store.write_file("blobs/x.tar", Path(__file__))
+    assert store.read("blobs/x.tar") == Path(__file__).read_bytes()

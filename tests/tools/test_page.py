@@ -28,12 +28,14 @@ from lsr.registry.promotion import put_verdict
 from lsr.registry.runs import open_run
 from lsr.registry.versions import Version, read_lineage, register, tag_version
 from lsr.report.exhibits import pack_exhibits
-from lsr.stages.evaluate import _without_control
+from lsr.stages.evaluate import EXHIBITS, _without_control
 from lsr.stages.gate import VERDICT
 from lsr.stages.register import REFS, SYSTEM, _system_identity
-from lsr.stages.trained import FORMAT, Trained
+from lsr.stages.trained import Trained
 from lsr.store import Store, open_store
-from lsr.store.content import commit, put_blob
+from lsr.store.actions import commit
+from lsr.store.content import put_blob
+from lsr.store.roots import PHOTOS, Record
 from lsr.tools.page import publish, write_version_page
 
 MODEL = "lsr-short"
@@ -63,11 +65,9 @@ LINEAGE = Lineage(
 
 
 def trained(store: Store, kind: str) -> Ref:
-    weights = {"ema": put_blob(store, kind.encode(), "safetensors").path}
-    manifest = Trained(
-        kind=kind, parents={}, config={}, system={}, weights=weights, steps=1, images_seen=1, metrics={}
-    ).to_bytes()
-    return commit(store, kind=kind, key=kind.encode().hex(), directory=f"models/{kind}", manifest=manifest)
+    weights = {"ema": put_blob(store, kind.encode(), "safetensors")}
+    made = Trained(kind=kind, parents={}, config={}, system={}, weights=weights, steps=1, images_seen=1, metrics={})
+    return commit(store, kind.encode().hex(), made.record())
 
 
 def evaluated(store: Store, recipe: Recipe) -> tuple[Ref, str]:
@@ -79,16 +79,17 @@ def evaluated(store: Store, recipe: Recipe) -> tuple[Ref, str]:
     shown: list[Exhibit] = []
     photo = np.random.default_rng(0).integers(0, 256, (150, 150, 3), dtype=np.uint8)
     measured = evaluate([("key", photo)], {"ours": flat, "degraded": flat}, recipe.evaluate, show=shown.append)
-    manifest = {
-        "format": FORMAT,
-        "kind": "evaluation",
-        "rows": put_blob(store, measured.to_bytes(), "json").path,
-        "pictures": {},
-        "exhibits": put_blob(store, pack_exhibits(_without_control(shown)), "zip").path,
-        "held_out": ["key"],
-    }
-    ref = commit(store, kind="evaluation", key="e" * 64, directory="evaluations", manifest=canonical_json(manifest))
-    return ref, measured.digest
+    made = Record(
+        kind="evaluation",
+        parents={},
+        blobs={
+            "rows": put_blob(store, measured.to_bytes(), "json"),
+            EXHIBITS: put_blob(store, pack_exhibits(_without_control(shown)), "zip"),
+        },
+        made_by={},
+        extra={"pictures": [], PHOTOS: ["key"]},
+    )
+    return commit(store, "e" * 64, made), measured.digest
 
 
 def package(folder: Path) -> Package:

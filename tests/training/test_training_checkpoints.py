@@ -12,9 +12,9 @@ import safetensors.torch
 import torch
 
 from lsr.core.errors import IntegrityError, LeaseLostError, StoreError
+from lsr.core.processes import process_token
 from lsr.store import Store
 from lsr.store.content import get_blob
-from lsr.store.owner import process_token
 from lsr.training.checkpoints import Checkpoint, Checkpoints, Resume, Tensors
 
 
@@ -146,18 +146,18 @@ def test_a_result_does_not_share_files_with_checkpoints(store: Store) -> None:
     """Another run with the same bytes may delete its old checkpoints; the published blob must stay."""
     checkpoints = Checkpoints(store, "k", 1)
     checkpoints.save(at(10), tensors(10))
-    blobs = checkpoints.publish(tensors(10))
+    blob = checkpoints.publish(tensors(10)["ema"])
     for step in (20, 30):
         checkpoints.save(at(step), tensors(step))
-    found = safetensors.torch.load(get_blob(store, blobs["weights"].path))
-    assert torch.equal(found["w"], torch.full((3,), 10.0))
+    found = safetensors.torch.load(get_blob(store, blob.path))
+    assert torch.equal(found["w"], torch.full((3,), 11.0))
 
 
 def test_a_finished_run_keeps_no_checkpoint_and_still_refuses_a_zombie(store: Store) -> None:
     zombie, holder = Checkpoints(store, "k", 1), Checkpoints(store, "k", 2)
     holder.newest()
     holder.save(at(10), tensors(10))
-    holder.clear()
+    holder.finish(keep=False)
     assert files(store) == []
     with pytest.raises(LeaseLostError):
         zombie.save(at(20), tensors(20))
@@ -168,7 +168,7 @@ def test_a_zombie_clears_nothing_and_says_so(store: Store, caplog: pytest.LogCap
     zombie, holder = Checkpoints(store, "k", 1), Checkpoints(store, "k", 2)
     holder.newest()
     holder.save(at(10), tensors(10))
-    zombie.clear()
+    zombie.finish(keep=False)
     assert len(files(store)) == 3
     assert "were not cleared" in caplog.text
 
@@ -178,7 +178,7 @@ def test_temporary_folders_of_killed_processes_go_at_the_next_start(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     pid, started, space = process_token().split(".")
-    dead, living = f"{pid}.{int(started) - 3_600_000}.{space}", process_token()
+    dead, living = f"{pid}.{int(started) - 1}.{space}", process_token()
     for name in (f"lsr-checkpoint-{dead}-a", f"lsr-checkpoint-{living}-b", "lsr-checkpoint-old", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights.safetensors").write_bytes(b"x")

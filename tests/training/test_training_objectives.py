@@ -437,7 +437,7 @@ def test_without_alignment_the_weights_are_others_and_the_decoder_is_not_run(
     monkeypatch.setattr(NeuralDecoder, "features", refuse)
     monkeypatch.setattr(NeuralDecoder, "render", refuse)
     without = fit(joint(image_weight=0.0), key="off", source=LatentBatches(), config=TRAIN)
-    assert with_alignment.weights.sha256 != without.weights.sha256
+    assert with_alignment.ema.sha256 != without.ema.sha256
 
 
 def test_the_drawn_scale_is_logged(fit: Fit) -> None:

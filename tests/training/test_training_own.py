@@ -51,7 +51,7 @@ def test_an_added_term_trains_and_is_logged(losses: str, fit: Callable[..., Trai
     tracker = RecordingTracker()
     extended = with_own(Regression(), f"{losses}:Decay")
     other = fit(extended, key="own", config=config, tracker=tracker)
-    assert plain.weights.sha256 != other.weights.sha256
+    assert plain.ema.sha256 != other.ema.sha256
     assert tracker.logged[20]["decay"] < tracker.logged[5]["decay"]
     assert all(torch.isfinite(torch.tensor(values["loss"])) for values in tracker.logged.values())
 

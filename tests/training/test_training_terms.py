@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lsr.core.config import check, described
+from lsr.core.config import check
 from lsr.core.errors import ConfigError
 from lsr.metrics.lpips import Lpips
 from lsr.models.config import DISCRIMINATOR, DiscriminatorConfig
@@ -20,7 +20,7 @@ from lsr.recipes import load_recipe
 from lsr.stages.trained import Trained, weights_of
 from lsr.store import open_store
 from lsr.store.content import put_blob
-from lsr.training.config import AutoencoderLoss, DecoderLoss, JointLoss, PictureTerms
+from lsr.training.config import PictureTerms
 from lsr.training.terms import Compared, PictureLoss, perceptual_for
 
 SMALL = DiscriminatorConfig(channels=8, layers=1)
@@ -72,8 +72,6 @@ def test_the_point_terms_are_their_formulas(config: PictureTerms, weighted: bool
 def test_the_default_is_the_published_l1_to_the_last_bit() -> None:
     made, truth = pair()
     assert torch.equal(compare(PictureTerms(), made, truth).total, (made - truth).abs().mean())
-    for config in (AutoencoderLoss(), DecoderLoss(), JointLoss()):
-        assert described(config) == {}, "a default that entered action keys would void every recorded result"
 
 
 def test_lpips_passes_gradients_to_the_picture_only() -> None:
@@ -216,7 +214,10 @@ def test_perceptual_weights_come_from_the_cache(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"l1": -1.0}, "l1 must not be negative"), ({"l1": 0.0, "adversarial": 1.0}, "knows no truth")],
+    [
+        ({"l1": -1.0}, "l1 must be greater than or equal to 0, found -1"),
+        ({"l1": 0.0, "adversarial": 1.0}, "knows no truth"),
+    ],
 )
 def test_impossible_terms_are_refused(changes: dict[str, float], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
