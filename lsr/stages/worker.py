@@ -43,6 +43,11 @@ class _NoTracker:
     def image(self, name: str, step: int, array: Any) -> None: ...
 
 
+def _progress(store: Store, key: str | None) -> Progress:
+    """Progress under `key` of the store, which the driver reads wherever this rank runs."""
+    return Quiet() if key is None else RelayedProgress(partial(store.write, key))
+
+
 def _log(store: Store, request: Request, plain: dict[str, Any], here: dict[str, str]) -> Log:
     return Log(
         store,
@@ -52,11 +57,6 @@ def _log(store: Store, request: Request, plain: dict[str, Any], here: dict[str, 
         environment=here,
         ids=plain["ids"],
     )
-
-
-def _progress(store: Store, key: str | None) -> Progress:
-    """Progress under `key` of the store, which the driver reads wherever this rank runs."""
-    return Quiet() if key is None else RelayedProgress(partial(store.write, key))
 
 
 def run_worker(
