@@ -137,28 +137,32 @@ def diff(before: Manifest, after: Manifest, json_: AsJson = False) -> None:
 def forget(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="KEY...", help="Keys of pictures or tiles, or file names in their source."),
+        typer.Argument(metavar="KEY...", help="Keys of photos or tiles, or file names in their source."),
     ],
     delete_: Annotated[
-        bool, typer.Option("--delete", help="Delete the shards that hold them and the manifests that name those.")
+        bool, typer.Option("--delete", help="Delete everything that shows them; models and versions stay.")
     ] = False,
+    in_: Annotated[
+        str, typer.Option("--in", help="Name or manifest path of the data set whose file names are meant.")
+    ] = "",
     json_: AsJson = False,
 ) -> None:
-    """List every data set, result and model version that holds a picture or was made with it."""
+    """List every data set, result and model version that holds a photo or was made with it."""
     from lsr.core.errors import NotFoundError
     from lsr.core.settings import load_settings
     from lsr.tools.forget import delete, find
 
     settings = load_settings()
-    found = find(settings, names)
-    if found["holds"] and delete_:
-        found["deleted"] = delete(settings, names)
+    found = find(settings, names, in_)
+    if found["pictures"] and delete_:
+        found |= delete(settings, names, in_)
     if json_:
         show(found)
     else:
         rows = [["holds", f"{h['samples']} samples in {len(h['shards'])} shards", h["path"]] for h in found["holds"]]
-        rows += [[kind, "", name] for kind in ("lineage", "versions", "deleted") for name in found.get(kind, ())]
-        table(f"Pictures {', '.join(found['pictures'])}", ["what", "how much", "where"], rows)
+        kinds = ("shown", "orphans", "lineage", "versions", "taken_down", "deleted", "remains")
+        rows += [[kind.replace("_", " "), "", name] for kind in kinds for name in found.get(kind, ())]
+        table(f"Photos {', '.join(found['pictures'])}", ["what", "how much", "where"], rows)
     if found["unknown"]:
         raise NotFoundError(f"No data set of {settings.store} has {', '.join(found['unknown'])}.")
 

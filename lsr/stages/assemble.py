@@ -54,8 +54,8 @@ def system_config(
     )
 
 
-def assemble(store: Store, refs: dict[str, Ref], *, unet: str = "joint") -> LatentSystem:
-    """The system of these results, in eval mode. unet: the stage that trained the U-Net.
+def assemble(store: Store, refs: dict[str, Ref]) -> LatentSystem:
+    """The system of these results, in eval mode, with averaged weights.
 
     Raises IntegrityError when the latents were not encoded by this decoder's encoder.
     """
@@ -64,7 +64,7 @@ def assemble(store: Store, refs: dict[str, Ref], *, unet: str = "joint") -> Late
     from lsr.data.whitening import Whitening
     from lsr.models.system import LatentSystem
 
-    decoder, trained = read_trained(store, refs["decoder"]), read_trained(store, refs[unet])
+    decoder, trained = read_trained(store, refs["decoder"]), read_trained(store, refs["joint"])
     latents = load_manifest(store, refs["latents"].path)
     if latents.extra["encoder"] != refs["decoder"].digest:
         raise IntegrityError(

@@ -1,138 +1,251 @@
-"""Where a picture is: every data set that holds it, and every result and model version that was made with it.
+"""A takedown request: where a photo is, what was made with it, and its complete removal.
 
-What a takedown request asks for. Indices and root records are read, no shard.
+Removed are its shards, the root records that hold or show it with their pictures, blobs that no record names, images
+in MLflow, files for people and cached shards. Trained results and model versions stay, because they hold no pixels:
+`find` names them. `takedowns` says what outlives the removal.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import re
+import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from data_prep.fetched import copies
-from data_prep.planning import KEY_DIGITS, SAME_AS
-from lsr.core.errors import ConfigError, NotFoundError
+from lsr.core.errors import ConflictError, NotFoundError
 from lsr.core.settings import Settings
-from lsr.data.index import IndexRow
-from lsr.data.manifest import Manifest, ShardRow, load_manifest
-from lsr.data.shards import index_of
+from lsr.data.cache import shards_in
+from lsr.data.manifest import REFUSALS
+from lsr.engine.table import MEASURE
+from lsr.registry.images import SUFFIXES, delete_images, images_of
+from lsr.stages.register import REFS
 from lsr.store import Store, open_store
-from lsr.store.content import get_blob
-
-ROOTS = ("datasets/", "models/", "evaluations/")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_KEY = re.compile(rf"([0-9a-f]{{{KEY_DIGITS}}})(-\d+-\d+(-flip)?)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """A shard of a data set that holds one of the pictures, and the samples that do."""
-
-    manifest: str
-    kind: str
-    row: ShardRow
-    samples: tuple[IndexRow, ...]
+from lsr.store.actions import ACTIONS
+from lsr.store.records import parse_record
+from lsr.store.roots import digest_in
+from lsr.tools.holdings import Found, Holding, photo_of, search
+from lsr.tools.orphans import Orphan, orphans
+from lsr.tools.reach import RUNS, living_leases
+from lsr.tools.sources import in_sources
+from lsr.tools.takedowns import Takedown, name_digest, takedowns_of, write_takedown
 
 
-def find(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
-    """Everything of the store and the registry that has to do with the pictures `names`, as plain data.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Case:
+    """All that is known of one request. touched: path, or "" for one that is gone, by digest of every result made with
+    the photos. orphaned: blobs that no record names, with the photos or with unknown pictures. actions: keys of the
+    runs that worked on them, each with the study that it worked for, if any. versions: MLflow run by version.
+    """
 
-    names: keys of pictures or of their tiles, or names of files in their source. pictures: their keys. unknown: names
-    that no data set of the store has. holds: data sets with their shards and how many samples are concerned. lineage:
-    paths of data sets, trained results and evaluations that were made with one of those. versions: model versions that
-    were. Raises ConfigError without a name.
+    found: Found
+    earlier: list[Takedown]
+    touched: dict[str, str]
+    orphaned: list[Orphan]
+    actions: dict[str, str]
+    versions: dict[str, str]
+
+
+def find(settings: Settings, names: Sequence[str], within: str = "") -> dict[str, Any]:
+    """Everything of the store and the registry that has to do with the photos `names`, as plain data.
+
+    names: keys of photos or of their tiles, or names of files in their source, looked up in the data set `within` if
+    one is given. pictures: their keys. unknown: names that neither a data set nor an earlier takedown knows. holds:
+    data sets with their shards and how many samples are concerned. shown: other results with their pixels. orphans:
+    blobs that no record names. lineage: paths of what was made with one of those. versions: model versions that were.
+    taken_down: when, by earlier requests. Raises ConfigError without a name, InputError for an ambiguous one.
     """
     store = open_store(settings.store)
-    pictures, unknown, holdings = _search(store, names)
-    held = {holding.manifest for holding in holdings}
-    touched = _descendants(store, {_digest_of(path) for path in held})
+    case = _case(store, settings, names, within)
+    removed = set(case.found.removed)
     return {
         "names": list(names),
-        "pictures": sorted(pictures),
-        "unknown": unknown,
-        "holds": _by_manifest(holdings),
-        "lineage": sorted(path for path in touched.values() if path not in held),
-        "versions": _versions(settings, touched.keys()),
+        "pictures": sorted(case.found.photos),
+        "unknown": case.found.unknown,
+        "holds": _by_manifest(case.found.holdings),
+        "shown": sorted(case.found.shown),
+        "orphans": [orphan.path for orphan in case.orphaned],
+        "lineage": sorted(path for path in case.touched.values() if path and path not in removed),
+        "versions": sorted(case.versions),
+        "taken_down": sorted(takedown.at for takedown in case.earlier),
     }
 
 
-def delete(settings: Settings, names: Sequence[str]) -> list[str]:
-    """Delete what holds the pictures: their shards with the indices, the manifests that name those, and what is kept of
-    the web addresses they came from. Returns keys.
+def delete(settings: Settings, names: Sequence[str], within: str = "") -> dict[str, list[str]]:
+    """Remove the photos: `deleted`, what has gone, and `remains`, sentences about what has not.
 
-    Every other shard stays for the sets that share it. Trained results and model versions stay too; `find` names them.
-    Raises NotFoundError when no data set holds any of them.
+    Every shard without them stays for the sets that share it. Can be run again at any time, also after a kill.
+    Raises NotFoundError when nothing is known of any of them, ConflictError while a run works with them.
     """
     store = open_store(settings.store)
-    _, _, holdings = _search(store, names)
-    if not holdings:
+    case = _case(store, settings, names, within)
+    if not case.found.photos:
         raise NotFoundError(f"No data set of {store.uri} holds {', '.join(names)}; nothing was deleted.")
-    # Manifests first: a data set without its manifest does not exist, whereas one without its shards is broken.
-    manifests = sorted({holding.manifest for holding in holdings})
-    blobs = sorted({path for holding in holdings for path in (holding.row.path, holding.row.index)})
-    kept = sorted({key for source in _sources(store, holdings) for key in copies(store, source)})
-    for key in (*manifests, *blobs, *kept):
+    _refuse_working_runs(store, case)
+    write_takedown(
+        store,
+        photos=sorted(case.found.photos),
+        names=sorted({name_digest(name) for name in (*names, *case.found.sources)}),
+        digests=sorted(case.touched),
+        removed=sorted({digest_in(path) for path in case.found.removed} | _removed_before(case)),
+        actions=sorted(case.actions),
+        versions=sorted(case.versions),
+    )
+    files, remains = in_sources(store, settings, case.found.sources)
+    blobs, kept_back = _blobs(case, bool(living_leases(store, time.time())))
+    remains += kept_back
+    # Root records first: a result without its record does not exist, whereas one without its blobs is broken.
+    kept = sorted({key for source in case.found.sources for key in copies(store, source)})
+    gone = [*case.found.removed, *blobs, *kept]
+    for key in gone:
         store.delete(key)
-    return [*manifests, *blobs, *kept]
+    for left in list(store.leftovers(time.time())):
+        store.discard(left)
+    images = images_of(settings.mlflow, case.actions, set(case.versions.values()))
+    stuck = delete_images(settings.mlflow, images)
+    files += [*_for_people(settings, case), *_cached(settings, blobs)]
+    for file in files:
+        file.unlink(missing_ok=True)
+    remains += [f"{path} of MLflow run {run}: {why} Delete it there." for run, path, why in stuck]
+    failed = {(run, path) for run, path, _ in stuck}
+    gone += [f"MLflow run {run}: {path}" for run, path in images if (run, path) not in failed]
+    return {"deleted": gone + [str(file) for file in files], "remains": remains}
 
 
-def _sources(store: Store, holdings: Sequence[Holding]) -> set[str]:
-    """Names in their source of the pictures, and of the copies that were left out for them."""
-    found = {sample.source for holding in holdings for sample in holding.samples}
-    sets = [load_manifest(store, path) for path in {holding.manifest for holding in holdings}]
-    return found | {copy for one in sets for copy, stayed in _copies(store, one) if stayed in found}
+def _case(store: Store, settings: Settings, names: Sequence[str], within: str) -> _Case:
+    before = takedowns_of(store, names, [])
+    known = {name: _photos_for(name, before) for name in names}
+    found = search(store, names, within, known)
+    orphaned = [one for one in orphans(store, found.roots.values()) if _concerns(one, found, names)]
+    asked = {photo_of(name) for name in names}
+    held = {photo: source for one in orphaned for photo, source in (one.photos or {}).items()}
+    fresh = {photo: source for photo, source in held.items() if source in names or photo in asked}
+    if fresh.keys() - found.photos:
+        unknown = [name for name in found.unknown if name not in fresh.values() and photo_of(name) not in fresh]
+        sources = found.sources | {source for source in fresh.values() if source}
+        found = replace(found, photos=found.photos | fresh.keys(), unknown=unknown, sources=sources)
+        # Its tiles and pictures, which do not say the source's name, too.
+        orphaned = [one for one in orphans(store, found.roots.values()) if _concerns(one, found, names)]
+    earlier = takedowns_of(store, names, sorted(found.photos))
+    gone = {digest_in(path) for path in found.removed}
+    touched = _descendants(found, gone | {digest for one in earlier for digest in one.digests})
+    actions = {key: "" for one in earlier for key in one.actions}
+    actions |= _actions(store, found, gone | {digest for one in earlier for digest in one.removed})
+    return _Case(
+        found=found,
+        earlier=earlier,
+        touched=touched,
+        orphaned=orphaned,
+        actions=actions,
+        versions=_versions(settings, touched),
+    )
 
 
-def _search(store: Store, names: Sequence[str]) -> tuple[set[str], list[str], list[Holding]]:
-    """Keys of the pictures, names that are nowhere, and the shards that hold one."""
-    if not names:
-        raise ConfigError("Name at least one picture: its key, or the name of its file in the source.")
-    sets = [(info.key, load_manifest(store, info.key)) for info in store.list("datasets/")]
-    # A copy was left out, and its picture is there under the name of the file that stayed.
-    stands_for = {name: {name} for name in names}
-    for _, manifest in sets:
-        for source, stayed in _copies(store, manifest):
-            if source in stands_for:
-                stands_for[source].add(stayed)
-    wanted = {name for group in stands_for.values() for name in group}
-    keys = {match[1]: name for name in wanted if (match := _KEY.fullmatch(name))}
-    pictures, seen = set[str](), set[str]()
-    for _, manifest in sets:
-        for _, index in _indices(store, manifest):
-            for sample in index:
-                picture = _picture(sample.key)
-                if sample.source in wanted or picture in keys:
-                    pictures.add(picture)
-                    seen |= {sample.source, keys.get(picture, "")}
-    holdings = []
-    for path, manifest in sets if pictures else ():
-        for row, index in _indices(store, manifest):
-            if held := tuple(sample for sample in index if _picture(sample.key) in pictures):
-                holdings.append(Holding(path, manifest.kind, row, held))
-    return pictures, [name for name in names if not stands_for[name] & seen], holdings
+def _photos_for(name: str, earlier: Sequence[Takedown]) -> list[str]:
+    """Keys of photos that were taken down under this name; a takedown of several does not say which has which."""
+    photos = [one.photos for one in earlier if name_digest(name) in one.names or name in one.photos]
+    return sorted({name} if any(name in keys for keys in photos) else {key for keys in photos for key in keys})
 
 
-def _picture(key: str) -> str:
-    match = _KEY.fullmatch(key)
-    return match[1] if match else key
+def _concerns(orphan: Orphan, found: Found, names: Collection[str]) -> bool:
+    """Whether an orphan holds one of the photos; one that cannot be looked into may."""
+    if orphan.photos is None:
+        return bool(found.photos)
+    asked = found.photos | {photo_of(name) for name in names}
+    return bool(asked & orphan.photos.keys() or set(names) & set(orphan.photos.values()))
 
 
-def _indices(store: Store, manifest: Manifest) -> Iterator[tuple[ShardRow, list[IndexRow]]]:
-    return ((row, index_of(store, row)) for row in manifest.shards)
+def _descendants(found: Found, seeds: set[str]) -> dict[str, str]:
+    """`seeds` and every root that names one as a parent, over any number of generations."""
+    paths = {digest_in(path): path for path in found.roots}
+    parents = {digest_in(path): set(record.parents.values()) for path, record in found.roots.items()}
+    touched = set(seeds)
+    while fresh := {digest for digest, named in parents.items() if named & touched and digest not in touched}:
+        touched |= fresh
+    return {digest: paths.get(digest, "") for digest in touched}
 
 
-def _copies(store: Store, manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """(file that was left out as a copy, file that stayed)."""
-    if manifest.kind != "images" or manifest.refusals is None:
-        return
-    import pyarrow.parquet as pq
+def _actions(store: Store, found: Found, seeds: set[str]) -> dict[str, str]:
+    """By key of the actions that made one of the results `seeds` or took one as an input, finished or not, because
+    their runs have images: the name of the study that asked, "" for others.
+    """
+    by_digest = {digest_in(path): record for path, record in found.roots.items()}
+    keys: dict[str, str] = {}
+    for info in store.list(ACTIONS):
+        action = parse_record(store.read(info.key), f"{store.uri}/{info.key}")
+        record = by_digest.get(action["digest"])
+        if action["digest"] in seeds or (record is not None and seeds & set(record.parents.values())):
+            keys[action["key"]] = ""
+    for info in store.list(RUNS):
+        if info.key.endswith("/request.json"):
+            request = parse_record(store.read(info.key), f"{store.uri}/{info.key}")
+            if request["key"] in keys or seeds & {ref["digest"] for ref in request["inputs"].values()}:
+                keys[request["key"]] = request["name"] if request["stage"] == MEASURE.name else ""
+    return keys
 
-    for row in pq.read_table(io.BytesIO(get_blob(store, manifest.refusals.path))).to_pylist():
-        if row["kind"] == "duplicate":
-            yield row["source"], row["reason"].removeprefix(SAME_AS).removesuffix(".")
+
+def _versions(settings: Settings, digests: Collection[str]) -> dict[str, str]:
+    """Registered versions made from one of these results, each with the MLflow run that made it."""
+    from lsr.registry.versions import every_version
+
+    found = {}
+    for version in every_version(settings.mlflow):
+        refs = json.loads(version.tags.get(REFS, "{}"))
+        if any(ref.get("digest") in digests for ref in refs.values()):
+            found[str(version)] = version.run_id
+    return found
+
+
+def _refuse_working_runs(store: Store, case: _Case) -> None:
+    living = {lease.split("/")[1] for lease in living_leases(store, time.time())}
+    busy = sorted(living & case.actions.keys())
+    if busy:
+        raise ConflictError(
+            f"A run works with this photo now: action {busy[0][:12]}. End it or wait for it, then run the command "
+            "again; nothing was deleted."
+        )
+
+
+def _removed_before(case: _Case) -> set[str]:
+    return {digest for takedown in case.earlier for digest in takedown.removed}
+
+
+def _blobs(case: _Case, busy: bool) -> tuple[list[str], list[str]]:
+    """Blobs to delete, and sentences about what is left. Deleted are the photos' shards and indices; the lists of
+    rejected files, which name their copies; all of other results that show them, unless a result that stays names
+    them, too; orphans. busy: whether any run works, which may be about to name an orphan that says no photo.
+    """
+    found = case.found
+    removed = set(found.removed)
+    stay = {blob.path for path, record in found.roots.items() if path not in removed for blob in record.blobs.values()}
+    shards = {path for holding in found.holdings for path in (holding.row.path, holding.row.index)}
+    lists = {found.roots[path].blobs.get(REFUSALS) for path in removed}
+    others = {blob.path for path in found.shown for blob in found.roots[path].blobs.values()}
+    others |= {blob.path for blob in lists if blob is not None}
+    unsaid = {orphan.path for orphan in case.orphaned if orphan.photos is None}
+    loose = {orphan.path for orphan in case.orphaned} - (unsaid if busy else set())
+    left = [f"{path} may show it, and a run is working; run the command again when none is." for path in sorted(unsaid)]
+    return sorted(shards | (others - stay) | loose), left if busy else []
+
+
+def _for_people(settings: Settings, case: _Case) -> Iterator[Path]:
+    """Pictures and pages below the output folder that were made from what is removed."""
+    digests = {digest_in(path)[:12] for path in case.found.removed} | {one[:12] for one in _removed_before(case)}
+    folders = {settings.output / name for name in case.actions.values() if name}
+    for path in sorted(settings.output.rglob("*")) if settings.output.is_dir() else ():
+        own = path.name.partition("-")[0] in digests
+        # A study's files carry no digest; they lie in the folder of its name.
+        if path.is_file() and path.suffix.lower() in SUFFIXES and (own or path.parent in folders):
+            yield path
+
+
+def _cached(settings: Settings, blobs: Collection[str]) -> Iterator[Path]:
+    for blob in blobs:
+        path = shards_in(settings.cache) / Path(blob).name
+        if path.exists():
+            yield path
 
 
 def _by_manifest(holdings: Sequence[Holding]) -> list[dict[str, Any]]:
@@ -144,36 +257,3 @@ def _by_manifest(holdings: Sequence[Holding]) -> list[dict[str, Any]]:
         entry["samples"] += len(holding.samples)
         entry["shards"].append(holding.row.path)
     return list(found.values())
-
-
-def _digest_of(path: str) -> str:
-    return path.rsplit("/", 1)[-1].removesuffix(".json")
-
-
-def _descendants(store: Store, digests: set[str]) -> dict[str, str]:
-    """Path by digest of `digests` and of every root record that names one of them, over any number of generations."""
-    parents: dict[str, set[str]] = {}
-    paths: dict[str, str] = {}
-    for root in ROOTS:
-        for info in store.list(root):
-            digest = _digest_of(info.key)
-            named = json.loads(store.read(info.key)).get("parents", {})
-            paths[digest] = info.key
-            parents[digest] = {text for text in named.values() if isinstance(text, str) and _DIGEST.fullmatch(text)}
-    found = {digest for digest in digests if digest in paths}
-    while fresh := {digest for digest, named in parents.items() if named & found and digest not in found}:
-        found |= fresh
-    return {digest: paths[digest] for digest in found}
-
-
-def _versions(settings: Settings, digests: Collection[str]) -> list[str]:
-    """Registered versions made from one of these results."""
-    from lsr.registry.versions import every_version
-    from lsr.stages.register import REFS
-
-    found = []
-    for version in every_version(settings.mlflow):
-        refs = json.loads(version.tags.get(REFS, "{}"))
-        if any(ref.get("digest") in digests for ref in refs.values()):
-            found.append(str(version))
-    return found

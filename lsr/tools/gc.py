@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from data_prep.parts import PARTS
 from lsr.core.errors import ConfigError
 from lsr.core.settings import Settings
 from lsr.data.cache import shards_in
@@ -22,7 +23,7 @@ from lsr.store.content import FRESH_SECONDS
 from lsr.store.files import sweep
 from lsr.store.pointers import write_pointer
 from lsr.store.roots import ROOTS
-from lsr.tools.reach import BLOBS, PARTS, RUNS, VERDICTS, Map, living_leases, survey
+from lsr.tools.reach import BLOBS, RUNS, VERDICTS, Map, living_leases, survey
 
 DAY = 24 * 3600.0
 GRACE = 7 * DAY

@@ -23,8 +23,8 @@ class Draws:
     """Every random choice of one micro-batch, as pure functions of (seed, stage, purpose, index): of a sample's
     position, or of the global batch. None but dropout depends on how a batch is cut.
 
-    step: number of the global batch. first: place (0 .. batch - 1) in it of the micro-batch's first sample. seen: images
-    seen before the global batch, for what a loss does from some moment of the training on.
+    step: number of the global batch. first: place (0 .. batch - 1) in it of the micro-batch's first sample. seen:
+    images seen before the global batch, for what a loss does from some moment of the training on.
     """
 
     seed: int

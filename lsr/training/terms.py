@@ -117,7 +117,8 @@ class PictureLoss:
     ) -> Compared:
         """Compare made with truth, both [B, 3, H, W] in [-1, 1], in float32 also under autocast.
 
-        seen: images of the training before this batch. last: for the adaptive weight. weight: [B], multiplies every term of that sample.
+        seen: images of the training before this batch. last: for the adaptive weight. weight: [B], multiplies every
+        term of that sample.
         """
         with torch.autocast(made.device.type, enabled=False):
             made, truth = made.float(), truth.float()

@@ -18,7 +18,7 @@ from lsr.models.system import LatentSystem
 from lsr.recipes.schema import Recipe
 from lsr.stages.assemble import assemble
 from lsr.stages.worker import build
-from lsr.study.run import data_of
+from lsr.study.systems import data_of
 from lsr.training.objectives.condition import ConditionInLoop
 from lsr.training.objectives.joint import JointObjective
 from lsr.training.protocols import Draws

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,10 +101,8 @@ def alive_by_brute_force(store: MemoryStore, named: list[str]) -> set[str]:
     living = {key for key in store.objects if immortal(key) or store.ages[key] < GRACE or key in named}
     while True:
         told = b"".join(store.objects[key] for key in living if key.endswith(".json"))
-        fresh = {
-            key for key in store.objects if key not in living and Path(key).name.partition(".")[0].encode() in told
-        }
-        fresh = {key for key in fresh if not key.startswith(("runs/", "parts/", "snapshots/"))}
+        by_digest = {key for key in store.objects if not key.startswith(("runs/", "parts/", "snapshots/"))} - living
+        fresh = {key for key in by_digest if Path(key).name.partition(".")[0].encode() in told}
         fresh |= {key for key in store.objects if key not in living and f'"{key}"'.encode() in told}
         if not fresh:
             break
@@ -138,10 +135,10 @@ def test_what_is_deleted_is_what_brute_force_calls_unreached(found: tuple[Memory
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("LSR_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("lsr.registry.versions.every_version", lambda uri: [])
-    yield load_settings()
+    return load_settings()
 
 
 def age(told: Settings, days: float = 30) -> None:
