@@ -236,7 +236,7 @@ def test_the_next_stage_loads_the_product_without_the_discriminator(tmp_path: Pa
     store = open_store(tmp_path.as_uri())
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(painter.state_dict(), path)
-    blob = put_blob(store, path, "safetensors").path
+    blob = put_blob(store, path, "safetensors")
     trained = Trained(
         kind="autoencoder",
         parents={},
@@ -248,4 +248,4 @@ def test_the_next_stage_loads_the_product_without_the_discriminator(tmp_path: Pa
         metrics={},
     )
     assert any(name.startswith(DISCRIMINATOR) for name in painter.state_dict())
-    Painter().load_state_dict(weights_of(store, trained, "ema"))
+    Painter().load_state_dict(weights_of(store, trained))
