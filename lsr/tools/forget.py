@@ -203,8 +203,8 @@ def _refuse_working_runs(store: Store, case: _Case) -> None:
     busy = sorted(living & case.actions.keys())
     if busy:
         raise ConflictError(
-            f"A run works with this photo now: action {busy[0][:12]}. End it or wait for it, then run the command again; "
-            "nothing was deleted."
+            f"A run works with this photo now: action {busy[0][:12]}. End it or wait for it, then run the command "
+            "again; nothing was deleted."
         )
 
 
