@@ -99,7 +99,9 @@ def test_cosine_says_why_it_starts_again(context: Here) -> None:
         short = launch(request(tile, cosine), context)
         long = launch(request(tile, replace(cosine, images=40)), context)
     assert short.note == ""
-    assert long.note.startswith("It starts from the beginning although a run of 24 images exists: under schedule cosine")
+    assert long.note.startswith(
+        "It starts from the beginning although a run of 24 images exists: under schedule cosine"
+    )
     assert [info.key for info in context.store.list("runs/") if "/checkpoint/" in info.key] == []
 
 
