@@ -236,7 +236,7 @@ def test_the_next_stage_loads_the_product_without_the_discriminator(tmp_path: Pa
     store = open_store(tmp_path.as_uri())
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(painter.state_dict(), path)
-    blob = put_blob(store, path, "safetensors").path
+    blob = put_blob(store, path, "safetensors")
     trained = Trained(
         kind="autoencoder",
         parents={},
