@@ -72,7 +72,7 @@ def assemble(store: Store, refs: dict[str, Ref]) -> LatentSystem:
             f"decoder {refs['decoder'].digest[:12]}; run `lsr latents` again."
         )
     system = LatentSystem(from_plain(SystemConfig, trained.system))
-    first_stage, denoiser = (weights_of(store, result, "ema") for result in (decoder, trained))
+    first_stage, denoiser = (weights_of(store, result) for result in (decoder, trained))
     whitening = Whitening.from_plain(latents.extra["whitening_values"])
     shape = (-1, 1, 1)
     state = {

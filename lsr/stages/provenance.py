@@ -20,7 +20,7 @@ from lsr.recipes.schema import Recipe
 from lsr.registry.lineage import Lineage, Registration, Training, TrainingAttempt
 from lsr.stages.trained import read_trained
 from lsr.store import Store
-from lsr.store.records import FORMAT, parse_record
+from lsr.store.records import parse_record, seal
 
 if TYPE_CHECKING:
     from lsr.training.checkpoints import Resume
@@ -81,7 +81,7 @@ class Log:
 
     def _write(self) -> None:
         key = f"runs/{self._record.key}/attempt-{self._record.attempt}-training.json"
-        self._store.write(key, canonical_json({"format": FORMAT, **asdict(self._record)}))
+        self._store.write(key, seal(asdict(self._record)))
 
 
 def attempts_of(store: Store, key: str) -> list[TrainingAttempt]:

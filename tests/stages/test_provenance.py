@@ -18,8 +18,9 @@ from lsr.stages import provenance
 from lsr.stages.provenance import TRAINED, Log, attempts_of, lineage_of
 from lsr.stages.trained import Trained
 from lsr.store import Store, open_store
+from lsr.store.actions import commit
 from lsr.store.attempts import claim, owner_record
-from lsr.store.content import commit, put_blob
+from lsr.store.content import put_blob
 from lsr.training.checkpoints import Resume
 
 RECIPE = load_recipe("short")
@@ -45,19 +46,17 @@ def trained(store: Store, asked: Request, *, attempt: bool = True) -> Ref:
     if attempt:
         finished(log(store, asked, lease.attempt.number), steps=20)
     lease.release("finished")
-    manifest = Trained(
+    result = Trained(
         kind=asked.stage,
         parents={},
         config=asked.config,
         system={},
-        weights={"ema": put_blob(store, asked.stage.encode(), "safetensors").path},
+        weights={"ema": put_blob(store, asked.stage.encode(), "safetensors")},
         steps=20,
         images_seen=160,
         metrics={},
     )
-    return commit(
-        store, kind=asked.stage, key=asked.key, directory=f"models/{asked.stage}", manifest=manifest.to_bytes()
-    )
+    return commit(store, asked.key, result.record())
 
 
 def log(store: Store, asked: Request, attempt: int, world: str = "2", ids: dict[str, str] | None = None) -> Log:

@@ -11,14 +11,17 @@ from data_prep.assemble import tiles_manifest
 from data_prep.config import TileConfig
 from data_prep.fetched import copies
 from data_prep.tile import cut_shard_to_store
-from lsr.core.canonical import canonical_json, sha256_hex
-from lsr.core.errors import ConfigError, NotFoundError
+from lsr.core.errors import ConfigError, ConflictError, InputError, IntegrityError, NotFoundError
+from lsr.core.refs import Ref
 from lsr.core.settings import Settings, load_settings
 from lsr.data.manifest import load_manifest
 from lsr.data.shards import index_rows
 from lsr.data.verify import verify
 from lsr.registry.versions import Version
 from lsr.store import Store, open_store
+from lsr.store.attempts import claim, owner_record
+from lsr.store.records import seal
+from lsr.store.roots import Record
 from lsr.tools.forget import delete, find
 
 from .test_compare import draw, sharded
@@ -35,11 +38,10 @@ def tiled(store: Store, images: str) -> str:
     return path
 
 
-def record(store: Store, place: str, parents: dict[str, str]) -> str:
-    data = canonical_json({"format": 1, "parents": parents})
-    path = f"{place}/{sha256_hex(data)}.json"
-    store.write(path, data)
-    return path
+def record(store: Store, kind: str, parents: dict[str, str]) -> str:
+    made = Record(kind=kind, parents=parents, blobs={}, made_by={})
+    store.write(made.path, made.to_bytes())
+    return made.path
 
 
 def digest(path: str) -> str:
@@ -80,7 +82,7 @@ def test_what_is_kept_of_a_web_address_goes_with_its_picture(
     kept = {uri: copies(store, uri) for uri in pictures}
     assert [len(found) for found in kept.values()] == [1, 1, 1, 1]
     gone = {*kept["https://h/1.png"], *kept["https://h/twin.png"]}
-    assert gone <= set(delete(settings, ["https://h/1.png"]))
+    assert gone <= set(delete(settings, ["https://h/1.png"])["deleted"])
     assert {uri: bool(copies(store, uri)) for uri in pictures} == {
         uri: uri in ("https://h/0.png", "https://h/2.png") for uri in pictures
     }
@@ -91,9 +93,9 @@ def test_everything_with_the_picture_is_listed(settings: Settings, folder: Path,
     images = sharded(settings, folder)
     trained = [r for r in index_rows(store, load_manifest(store, images)) if r.split == "train"]
     tiles = tiled(store, images)
-    model = record(store, "models/autoencoder", {"tile": digest(tiles)})
-    grandchild = record(store, "models/decoder", {"tile": "0" * 64, "autoencoder": digest(model)})
-    unrelated = record(store, "models/decoder", {"tile": "1" * 64})
+    model = record(store, "autoencoder", {"tile": digest(tiles)})
+    grandchild = record(store, "decoder", {"tile": "0" * 64, "autoencoder": digest(model)})
+    unrelated = record(store, "decoder", {"tile": "1" * 64})
     for number, ref in enumerate((grandchild, unrelated), start=1):
         tags = {"lsr.refs": json.dumps({"decoder": {"digest": digest(ref), "path": ref}})}
         versions.append(Version(name="sr", number=number, digest="d", files="f", tags=tags))
@@ -147,8 +149,88 @@ def test_deletion_takes_every_shard_with_it_and_leaves_the_next_set_whole(
     (folder / row.source).unlink()
     without = sharded(settings, folder)
     kept = load_manifest(store, without)
-    gone = delete(settings, [row.key])
+    gone = delete(settings, [row.key])["deleted"]
     assert {images, tiles} <= set(gone)
     assert find(settings, [row.key])["holds"] == []
     assert not [i.key for i in store.list("blobs/") if i.key.endswith(".tar") and row.key.encode() in store.read(i.key)]
     assert verify(store, kept) == []
+
+
+def in_tars(store: Store, key: str) -> list[str]:
+    """Tar blobs with members of a photo."""
+    return [i.key for i in store.list("blobs/") if i.key.endswith(".tar") and key.encode() in store.read(i.key)]
+
+
+def test_a_second_photo_is_found_in_blobs_that_no_manifest_names(
+    settings: Settings, folder: Path, versions: list[Version]
+) -> None:
+    """The first takedown removes the only sets; the other shards lie there without a manifest."""
+    store = open_store(settings.store)
+    images = sharded(settings, folder)
+    tiled(store, images)
+    rows = [row for row in index_rows(store, load_manifest(store, images)) if row.split == "train"]
+    first, second = rows[0], rows[-1]
+    assert not set(in_tars(store, first.key)) & set(in_tars(store, second.key))
+    delete(settings, [first.source])
+    assert list(store.list("datasets/")) == []
+    assert len(in_tars(store, second.key)) == 2
+    for name in (second.source, second.key):
+        found = find(settings, [name])
+        assert (found["pictures"], found["unknown"], found["holds"]) == ([second.key], [], [])
+        assert set(in_tars(store, second.key)) <= set(found["orphans"])
+    gone = delete(settings, [second.source])["deleted"]
+    assert in_tars(store, second.key) == []
+    assert {Path(path).suffix for path in gone} >= {".tar", ".parquet"}
+    assert find(settings, [second.source])["unknown"] == []
+
+
+def test_a_name_that_two_photos_have_is_a_question(
+    settings: Settings, tmp_path: Path, versions: list[Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(settings.store)
+    for name, seed in (("one", 1), ("two", 2)):
+        draw(tmp_path / name, "0001", seed)
+    one, two = (sharded(settings, tmp_path / name) for name in ("one", "two"))
+    keys = {path: next(iter(index_rows(store, load_manifest(store, path)))).key for path in (one, two)}
+    for ask in (find, delete):
+        with pytest.raises(InputError, match=r"0001\.png names 2 different photos") as caught:
+            ask(settings, ["0001.png"])
+        assert all(text in str(caught.value) for text in (one, two, *keys.values(), "--in"))
+    assert find(settings, ["0001.png"], within=two)["pictures"] == [keys[two]]
+    with pytest.raises(InputError, match="2 different photos"):
+        find(settings, ["0001.png"], within="mine")
+    assert find(settings, ["0001.png"], within="other")["unknown"] == ["0001.png"]
+    deleted = delete(settings, ["0001.png"], within=two)["deleted"]
+    assert (two in deleted, one in deleted) == (True, False)
+    assert verify(store, load_manifest(store, one)) == []
+    deleted = delete(settings, [keys[one]])["deleted"]
+    assert one in deleted
+
+
+def test_while_a_run_works_with_the_photo_nothing_is_deleted(
+    settings: Settings, folder: Path, versions: list[Version]
+) -> None:
+    store = open_store(settings.store)
+    images = sharded(settings, folder)
+    row = next(iter(index_rows(store, load_manifest(store, images))))
+    key, ref = "c" * 64, Ref(kind="images", key="k", digest=digest(images), path=images)
+    request = {"key": key, "inputs": {"shard": ref.as_dict()}, "stage": "tile", "name": "mine"}
+    store.write(f"runs/{key}/request.json", seal(request))
+    lease = claim(store, key, "tile", owner=owner_record(), ttl=3600)
+    with pytest.raises(ConflictError, match=r"c{12}.*nothing was deleted"):
+        delete(settings, [row.key])
+    assert verify(store, load_manifest(store, images)) == []
+    lease.release("finished")
+    assert images in delete(settings, [row.key])["deleted"]
+
+
+def test_a_changed_takedown_record_is_refused(settings: Settings, folder: Path, versions: list[Version]) -> None:
+    store = open_store(settings.store)
+    images = sharded(settings, folder)
+    row = next(iter(index_rows(store, load_manifest(store, images))))
+    delete(settings, [row.key])
+    (kept,) = (info.key for info in store.list("takedowns/"))
+    assert row.source.encode() not in store.read(kept)
+    store.write(kept, store.read(kept).replace(row.key.encode(), b"0" * 16))
+    with pytest.raises(IntegrityError, match=kept):
+        find(settings, [row.key])

@@ -248,4 +248,4 @@ def test_the_next_stage_loads_the_product_without_the_discriminator(tmp_path: Pa
         metrics={},
     )
     assert any(name.startswith(DISCRIMINATOR) for name in painter.state_dict())
-    Painter().load_state_dict(weights_of(store, trained, "ema"))
+    Painter().load_state_dict(weights_of(store, trained))
