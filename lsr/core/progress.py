@@ -13,6 +13,9 @@ from lsr.core.errors import LsrError
 
 LOOK_SECONDS = 2.0
 
+PROGRESS = "progress/"
+"""Where a store keeps what workers on other machines write for the driver to show; a kill leaves it, gc removes it."""
+
 
 class Task(Protocol):
     """One line of progress."""

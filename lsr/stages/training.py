@@ -12,7 +12,7 @@ from functools import partial
 
 from lsr.cluster.train import Worker, fit
 from lsr.core.config import as_plain
-from lsr.core.progress import Quiet, follow
+from lsr.core.progress import PROGRESS, Quiet, follow
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
 from lsr.engine.request import Request
@@ -97,7 +97,7 @@ def _shown(request: Request, config: TrainStage, ctx: Context) -> Iterator[str |
     if isinstance(ctx.progress, Quiet):
         yield None
         return
-    key = f"runs/{request.key}/progress.json"
+    key = f"{PROGRESS}{request.key}.json"
     ctx.store.delete(key)
     try:
         with follow(partial(ctx.store.read, key), ctx.progress, request.stage, config.train.steps, "steps"):

@@ -15,6 +15,7 @@ from typing import Any
 
 from data_prep.parts import PARTS
 from lsr.core.errors import IntegrityError, NotFoundError, VersionMismatchError
+from lsr.core.progress import PROGRESS
 from lsr.store import ObjectInfo, Store
 from lsr.store.actions import ACTIONS
 from lsr.store.attempts import is_living
@@ -30,7 +31,7 @@ RUNS, BLOBS, SNAPSHOTS, PROMOTIONS, VERDICTS, DOCTOR = (
     "verdicts/",
     "doctor/",
 )
-COLLECTED = (*ROOTS, PARTS, RUNS, BLOBS, SNAPSHOTS, VERDICTS, DOCTOR)
+COLLECTED = (*ROOTS, PARTS, RUNS, BLOBS, SNAPSHOTS, VERDICTS, DOCTOR, PROGRESS)
 """Prefixes below which something can be unreached. All else of a store is kept: it is small, or not ours."""
 
 CLOCK_SECONDS = 60.0
