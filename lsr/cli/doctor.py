@@ -60,6 +60,13 @@ def _store(settings: Settings) -> str:
     return f"{settings.store} can be written, and honours conditional writes"
 
 
+def _records(settings: Settings) -> str:
+    from lsr.store import open_store
+    from lsr.tools.formats import examine_formats
+
+    return examine_formats(open_store(settings.store))
+
+
 def _mlflow(settings: Settings) -> str:
     from lsr.tools.models import list_runs
 
@@ -87,6 +94,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "version caps": _caps,
     "device": _device,
     "store": _store,
+    "records": _records,
     "tracking": _mlflow,
     "cluster": _ray,
 }

@@ -11,7 +11,6 @@ from data_prep.assemble import tiles_manifest
 from data_prep.config import TileConfig
 from data_prep.fetched import copies
 from data_prep.tile import cut_shard_to_store
-from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import ConfigError, NotFoundError
 from lsr.core.settings import Settings, load_settings
 from lsr.data.manifest import load_manifest
@@ -19,6 +18,7 @@ from lsr.data.shards import index_rows
 from lsr.data.verify import verify
 from lsr.registry.versions import Version
 from lsr.store import Store, open_store
+from lsr.store.roots import Record
 from lsr.tools.forget import delete, find
 
 from .test_compare import draw, sharded
@@ -35,11 +35,10 @@ def tiled(store: Store, images: str) -> str:
     return path
 
 
-def record(store: Store, place: str, parents: dict[str, str]) -> str:
-    data = canonical_json({"format": 1, "parents": parents})
-    path = f"{place}/{sha256_hex(data)}.json"
-    store.write(path, data)
-    return path
+def record(store: Store, kind: str, parents: dict[str, str]) -> str:
+    made = Record(kind=kind, parents=parents, blobs={}, made_by={})
+    store.write(made.path, made.to_bytes())
+    return made.path
 
 
 def digest(path: str) -> str:
@@ -61,8 +60,10 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def versions(monkeypatch: pytest.MonkeyPatch) -> list[Version]:
+    """The registered versions. No run of MLflow has an image: `test_takedown` looks into a real one."""
     known: list[Version] = []
     monkeypatch.setattr("lsr.registry.versions.every_version", lambda uri: known)
+    monkeypatch.setattr("lsr.tools.forget.images_of", lambda uri, keys, run_ids: [])
     return known
 
 
@@ -80,7 +81,7 @@ def test_what_is_kept_of_a_web_address_goes_with_its_picture(
     kept = {uri: copies(store, uri) for uri in pictures}
     assert [len(found) for found in kept.values()] == [1, 1, 1, 1]
     gone = {*kept["https://h/1.png"], *kept["https://h/twin.png"]}
-    assert gone <= set(delete(settings, ["https://h/1.png"]))
+    assert gone <= set(delete(settings, ["https://h/1.png"])["deleted"])
     assert {uri: bool(copies(store, uri)) for uri in pictures} == {
         uri: uri in ("https://h/0.png", "https://h/2.png") for uri in pictures
     }
@@ -91,9 +92,9 @@ def test_everything_with_the_picture_is_listed(settings: Settings, folder: Path,
     images = sharded(settings, folder)
     trained = [r for r in index_rows(store, load_manifest(store, images)) if r.split == "train"]
     tiles = tiled(store, images)
-    model = record(store, "models/autoencoder", {"tile": digest(tiles)})
-    grandchild = record(store, "models/decoder", {"tile": "0" * 64, "autoencoder": digest(model)})
-    unrelated = record(store, "models/decoder", {"tile": "1" * 64})
+    model = record(store, "autoencoder", {"tile": digest(tiles)})
+    grandchild = record(store, "decoder", {"tile": "0" * 64, "autoencoder": digest(model)})
+    unrelated = record(store, "decoder", {"tile": "1" * 64})
     for number, ref in enumerate((grandchild, unrelated), start=1):
         tags = {"lsr.refs": json.dumps({"decoder": {"digest": digest(ref), "path": ref}})}
         versions.append(Version(name="sr", number=number, digest="d", files="f", tags=tags))
@@ -147,7 +148,7 @@ def test_deletion_takes_every_shard_with_it_and_leaves_the_next_set_whole(
     (folder / row.source).unlink()
     without = sharded(settings, folder)
     kept = load_manifest(store, without)
-    gone = delete(settings, [row.key])
+    gone = delete(settings, [row.key])["deleted"]
     assert {images, tiles} <= set(gone)
     assert find(settings, [row.key])["holds"] == []
     assert not [i.key for i in store.list("blobs/") if i.key.endswith(".tar") and row.key.encode() in store.read(i.key)]
