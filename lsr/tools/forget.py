@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -225,8 +225,8 @@ def _refuse_working_runs(store: Store, case: _Case) -> None:
     busy = sorted(living & case.actions.keys())
     if busy:
         raise ConflictError(
-            f"A run works with this photo now: action {busy[0][:12]}. End it or wait for it, then run the command again; "
-            "nothing was deleted."
+            f"A run works with this photo now: action {busy[0][:12]}. End it or wait for it, then run the command "
+            "again; nothing was deleted."
         )
 
 

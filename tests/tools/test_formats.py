@@ -73,7 +73,7 @@ def test_what_only_looks_like_this_format_is_another_one(store_uri: str, stated:
 
 def test_a_damaged_record_is_named(store_uri: str) -> None:
     store = open_store(store_uri)
-    store.write(f"actions/{'d' * 64}.json", b"{\"format\":")
+    store.write(f"actions/{'d' * 64}.json", b'{"format":')
     with pytest.raises(IntegrityError, match="d" * 64):
         examine_formats(store)
 
