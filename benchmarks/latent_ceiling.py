@@ -32,7 +32,7 @@ from lsr.recipes.study import StudyConfig, load_study
 from lsr.stages.measure import Measured, read_measured, system_of
 from lsr.store import Store
 from lsr.store.content import get_blob
-from lsr.study.run import UNALIGNED, Trained, data_of, measure_request, questions, systems
+from lsr.study.systems import UNALIGNED, Trained, data_of, measure_request, questions, systems
 
 Figures = dict[str, float]
 

@@ -1,8 +1,8 @@
 """Claim: tile and latent shards are read at 0.9 or more of the rate of decoding the same bytes from memory.
 
-Candidate: the trainer's own sources (`lsr.data.batches`) on a local store, lanes taken as fast as they come. Reference:
-the same members in a list, in the same order, decoded by Pillow or numpy and stacked to the same tensors, in one
-thread. Both are warm; opening the shards for the first time (digest and index) is a fact of its own.
+Candidate: the trainer's own sources (`lsr.data.batches`) on a local store, batches taken as fast as they come.
+Reference: the same members in a list, in the same order, decoded by Pillow or numpy and stacked to the same tensors, in
+one thread. Both are warm; opening the shards for the first time (digest and index) is a fact of its own.
 """
 
 from __future__ import annotations
@@ -35,23 +35,24 @@ from lsr.store import open_store
 TARGET = Target(sense="at least", limit=0.9)
 SECONDS = 2.0
 CAUSE = (
-    "Handing a lane over from the prefetching thread costs about 0.1 ms. That shows beside lanes of a few tiny tiles, "
-    "which decode in 0.6 ms, and nowhere else; a training step takes hundreds of times as long and overlaps with it."
+    "Handing a batch over from the prefetching thread costs about 0.1 ms. That shows beside batches of a few tiny "
+    "tiles, which decode in 0.6 ms, and nowhere else; a training step takes hundreds of times as long, beside it."
 )
-LANES = 2
+PARTS = 2
+"""Batches that a global batch is read in."""
 WINDOW = 8
 
 Decode = Callable[[list[dict[str, bytes]]], list[Tensor]]
 
 
 def decode_tiles(samples: list[dict[str, bytes]]) -> list[Tensor]:
-    """uint8 [b, 3, S, S] of one lane's members."""
+    """uint8 [b, 3, S, S] of one batch's members."""
     pictures = [np.asarray(Image.open(io.BytesIO(sample["png"])).convert("RGB")) for sample in samples]
     return [torch.from_numpy(np.stack([picture.transpose(2, 0, 1) for picture in pictures]))]
 
 
 def decode_latents(samples: list[dict[str, bytes]]) -> list[Tensor]:
-    """float32 [b, c, h, w] of every member of one lane."""
+    """float32 [b, c, h, w] of every member of one batch."""
     return [
         torch.from_numpy(np.stack([np.load(io.BytesIO(sample[name])) for sample in samples])).float()
         for name in samples[0]
@@ -74,9 +75,9 @@ class Bench:
     def candidate(self) -> float:
         """Seconds for one sample through the source."""
         spent, started = time.process_time(), time.perf_counter()
-        for step in range(self.step, self.step + self.steps):
-            for lane in range(LANES):
-                self.source.lane(step, lane)
+        begin = self.step * self.batch
+        for start in range(begin, begin + self.steps * self.batch, self.size):
+            self.source.batch(start, start + self.size)
         taken = time.perf_counter() - started
         self.cpu["source"].append((time.process_time() - spent) / (self.steps * self.batch))
         self.step += self.steps
@@ -84,22 +85,26 @@ class Bench:
 
     def reference(self) -> float:
         """Seconds for one sample decoded from memory."""
-        size = self.batch // LANES
         first = self.step * self.batch
         positions = range(first, first + self.steps * self.batch)
         members = [self.reader.read(self.order.at(position)) for position in positions]
-        lanes = [members[at : at + size] for at in range(0, len(members), size)]
+        batches = [members[at : at + self.size] for at in range(0, len(members), self.size)]
         spent, started = time.process_time(), time.perf_counter()
-        for lane in lanes:
-            self.decode(lane)
+        for batch in batches:
+            self.decode(batch)
         taken = time.perf_counter() - started
         self.cpu["memory"].append((time.process_time() - spent) / len(members))
         return taken / len(members)
 
-    def settle(self) -> float:
-        """Choose `steps` so that a pass takes about SECONDS; seconds of the very first lane, which opens shards."""
+    @property
+    def size(self) -> int:
+        """Samples that are read at a time; PARTS divides every global batch that is measured."""
+        return self.batch // PARTS
+
+    def choose_steps(self) -> float:
+        """Choose `steps` so that a pass takes about SECONDS; seconds of the very first batch, which opens shards."""
         started = time.perf_counter()
-        self.source.lane(0, 0)
+        self.source.batch(0, self.size)
         opened = time.perf_counter() - started
         self.steps = 20
         self.steps = max(int(SECONDS / (self.candidate() * self.batch)), 1)
@@ -113,23 +118,23 @@ def _bench(sets: Sets, kind: str, recipe: Recipe) -> Bench:
     order = SampleOrder([row.samples for row in manifest.shards], manifest.digest, 7, WINDOW)
     if kind == "tiles":
         batch = recipe.autoencoder.train.batch
-        tiles = TileSource(reader, order, batch, LANES)
+        tiles = TileSource(reader, order, batch)
         return Bench(source=tiles, reader=reader, order=order, decode=decode_tiles, batch=batch)
     batch, extra = recipe.denoise.train.batch, manifest.extra
     degradation = extra["degradations"][0]
     latents = LatentSource(
-        reader, None, order, batch, LANES, encoder=ENCODER, whitening=extra["whitening"], degradation=degradation
+        reader, None, order, batch, encoder=ENCODER, whitening=extra["whitening"], degradation=degradation
     )
     return Bench(source=latents, reader=reader, order=order, decode=decode_latents, batch=batch)
 
 
 def _figure(sets: Sets, kind: str, recipe: Recipe, side: int, facts: dict[str, float | int | str]) -> Figure:
     bench = _bench(sets, kind, recipe)
-    opened = bench.settle()
+    opened = bench.choose_steps()
     measured = compare(bench.candidate, bench.reference)
     bench.source.close()
-    name = f"{kind} of {side} px, lanes of {bench.batch // LANES}"
-    facts[f"{name}: samples, and seconds to the first lane"] = f"{len(bench.reader)}, {opened:.3f}"
+    name = f"{kind} of {side} px, batches of {bench.size}"
+    facts[f"{name}: samples, and seconds to the first batch"] = f"{len(bench.reader)}, {opened:.3f}"
     spent = [statistics.median(cpu) * 1e6 for cpu in bench.cpu.values()]
     facts[f"{name}: CPU microseconds of the process for one sample"] = f"{spent[0]:.0f} against {spent[1]:.0f}"
     return Figure(

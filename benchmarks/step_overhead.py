@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.claims import Claim, Figure, publish
 from benchmarks.harness import PAIRS, Measured, Target, compare
 from benchmarks.pictures import Sets, make_sets
-from benchmarks.steps import LANES, STEPS, Job, plain, product
+from benchmarks.steps import PARTS, STEPS, Job, plain, product
 from benchmarks.surroundings import load
 from lsr.cluster.session import ray_session
 from lsr.cluster.train import fit
@@ -106,7 +106,7 @@ def _stage(stage: str, folder: Path, sets: Sets, facts: Facts) -> Figure:
         measured = _in_turns(job, folder, listener, facts)
     config = job.config
     return Figure(
-        title=f"step of *{stage}* (batch {config.batch}, {LANES} micro-batches)",
+        title=f"step of *{stage}* (batch {config.batch}, {PARTS} micro-batches)",
         candidate="the product's loop in a Ray Train worker, metrics to MLflow, batches from shards",
         reference="a bare PyTorch loop on tensors in memory",
         unit=f"one step, the mean of {STEPS}",

@@ -1,8 +1,8 @@
 """The two sides of `step_overhead`, each in a process of its own: the product's loop, and the plainest loop there is.
 
-Both train the same objective on the same lanes with one thread, and do a block of steps when they are told to. The
-plain loop is ordinary PyTorch: torch's own AdamW and clipping, gradients that add up over lanes, an EMA, and batches
-that are tensors already.
+Both train the same objective on the same micro-batches with one thread, and do a block of steps when they are told to.
+The plain loop is ordinary PyTorch: torch's own AdamW and clipping, gradients that add up over micro-batches, an EMA,
+and batches that are tensors already.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmarks.pictures import ENCODER, Sets
 from lsr.core.progress import RelayedProgress
 from lsr.data.batches import LatentSource, TileSource
-from lsr.data.order import SampleOrder
+from lsr.data.order import SampleOrder, micro_batches
 from lsr.data.shards import SampleReader
 from lsr.models.autoencoder import Autoencoder
 from lsr.models.config import SystemConfig
@@ -36,12 +36,12 @@ from lsr.training.objectives.denoise import DenoiseObjective
 from lsr.training.protocols import Batch, Draws, Objective, Source
 from lsr.training.world import World
 
-SETTLE = 5
-"""Steps at the start of a block that are not timed: caches and lanes prepared while waiting are used up by then."""
+WARMUP = 5
+"""Steps at the start of a block that are not timed: caches and batches prepared while waiting are used up by then."""
 STEPS = 20
-# Micro-batches per step, as `demo` has on two workers.
-LANES = 2
-BLOCK = SETTLE + STEPS
+PARTS = 2
+"""Micro-batches per step."""
+BLOCK = WARMUP + STEPS
 KEPT = 16
 
 
@@ -93,14 +93,13 @@ def source_of(job: Job) -> TileSource | LatentSource:
     order = SampleOrder([row.samples for row in manifest.shards], manifest.digest, job.recipe.seed, config.window)
     reader = SampleReader(store, manifest)
     if job.stage == "autoencoder":
-        return TileSource(reader, order, config.batch, LANES)
+        return TileSource(reader, order, config.batch)
     extra = manifest.extra
     return LatentSource(
         reader,
         None,
         order,
         config.batch,
-        LANES,
         encoder=ENCODER,
         whitening=extra["whitening"],
         degradation=extra["degradations"][0],
@@ -116,7 +115,7 @@ class Turns:
 
     def at(self, step: int) -> None:
         """Call before step `step` (from 0)."""
-        if step % BLOCK == SETTLE:
+        if step % BLOCK == WARMUP:
             self._started = time.perf_counter()
         if step % BLOCK == 0:
             if step:
@@ -130,18 +129,26 @@ class Turns:
 
 
 class _InTurns:
-    """A source whose first lane of a step may have to wait for its turn."""
+    """A source whose first micro-batch of a step may have to wait for its turn. size: samples per global batch."""
 
-    def __init__(self, source: Source, turns: Turns) -> None:
-        self._source, self._turns = source, turns
+    def __init__(self, source: Source, turns: Turns, size: int) -> None:
+        self._source, self._turns, self._size = source, turns, size
 
-    def lane(self, step: int, lane: int) -> Batch:
-        if lane == 0:
-            self._turns.at(step)
-        return self._source.lane(step, lane)
+    def batch(self, start: int, stop: int) -> Batch:
+        if start % self._size == 0:
+            self._turns.at(start // self._size)
+        return self._source.batch(start, stop)
 
-    def settle(self) -> None:
-        self._source.settle()
+    def verify(self) -> None:
+        self._source.verify()
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def parts_of(config: TrainConfig) -> list[range]:
+    """Places of each micro-batch in a global batch."""
+    return micro_batches(range(config.batch), config.batch // PARTS)
 
 
 class _Timed(Checkpoints):
@@ -160,18 +167,18 @@ def product(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any
     job: Job = config["job"]
     store: Store = open_store(job.sets.store)
     turns, source, tracker = Turns(job.address), source_of(job), MlflowTracker(job.uri, job.run)
-    # One step more than the blocks: its first lane ends the last block. Metrics are logged inside the timed steps, once
-    # in STEPS of them.
+    # One step more than the blocks: its first micro-batch ends the last block. Metrics are logged inside the timed
+    # steps, once in STEPS of them.
     steps = job.blocks * BLOCK + 1
     settings = replace(job.config, images=steps * job.config.batch)
     cadence = Cadence(checkpoint=10 * steps, log=BLOCK)
     checkpoints = _Timed(store, f"bench-{job.stage}", 1)
     train(
         objective_of(job),
-        _InTurns(source, turns),
+        _InTurns(source, turns, job.config.batch),
         settings,
         cadence,
-        lanes=LANES,
+        micro_batch=job.config.batch // PARTS,
         seed=job.recipe.seed,
         stage=job.stage,
         world=World.here("cpu"),
@@ -186,15 +193,18 @@ def product(config: dict[str, Any], rank: int, world_size: int) -> dict[str, Any
 
 
 def plain(job: Job) -> None:
-    """The reference: a bare loop over lanes that lie in memory."""
+    """The reference: a bare loop over micro-batches that lie in memory."""
     torch.set_num_threads(1)
     turns, source, config = Turns(job.address), source_of(job), job.config
-    lanes: list[list[Batch]] = [[source.lane(step, lane) for lane in range(LANES)] for step in range(KEPT)]
+    kept: list[list[Batch]] = [
+        [source.batch(step * config.batch + part.start, step * config.batch + part.stop) for part in parts_of(config)]
+        for step in range(KEPT)
+    ]
     source.close()
     step_once = _plain_step(objective_of(job), config, job)
     for step in range(job.blocks * BLOCK + 1):
         turns.at(step)
-        step_once(step, lanes[step % KEPT])
+        step_once(step, kept[step % KEPT])
     turns.close({})
 
 
@@ -203,13 +213,14 @@ def _plain_step(objective: Objective, config: TrainConfig, job: Job) -> Callable
     average = [p.detach().clone() for p in weights]
     optimiser = torch.optim.AdamW(weights, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
 
-    def step_once(step: int, lanes: list[Batch]) -> float:
+    def step_once(step: int, batches: list[Batch]) -> float:
         optimiser.zero_grad()
         total = 0.0
-        for lane, batch in enumerate(lanes):
-            loss, _ = objective.loss(batch, Draws(seed=job.recipe.seed, stage=job.stage, step=step, lane=lane))
-            torch.autograd.backward(loss / len(lanes))
-            total += float(loss.detach()) / len(lanes)
+        for part, batch in zip(parts_of(config), batches, strict=True):
+            draws = Draws(seed=job.recipe.seed, stage=job.stage, step=step, first=part.start)
+            loss, _ = objective.loss(batch, draws)
+            torch.autograd.backward(loss * (len(part) / config.batch))
+            total += float(loss.detach()) * len(part) / config.batch
         torch.nn.utils.clip_grad_norm_(weights, config.clip)
         optimiser.step()
         torch._foreach_lerp_(average, [p.detach() for p in weights], 1 - config.ema)

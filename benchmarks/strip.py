@@ -22,7 +22,7 @@ from lsr.core.settings import load_settings
 from lsr.evaluation.pictures import Exhibit, Image, decibels
 from lsr.registry.versions import resolve
 from lsr.report.exhibits import unpack_exhibits
-from lsr.stages.evaluate import read_evaluation
+from lsr.stages.evaluate import EXHIBITS, read_evaluation
 from lsr.stages.register import REFS
 from lsr.store import open_store
 from lsr.store.content import get_blob
@@ -41,10 +41,10 @@ def exhibits_of(home: Path, model: str) -> list[Exhibit]:
     version = resolve(settings.mlflow, model)
     store = open_store(settings.store)
     _, record = read_evaluation(store, Ref(**json.loads(version.tags[REFS])["evaluate"]))
-    packed = record.get("exhibits")
-    if not packed:
+    packed = record.blobs.get(EXHIBITS)
+    if packed is None:
         raise InputError(f"The evaluation of {version} kept no exhibits; name a super-resolution version.")
-    return unpack_exhibits(get_blob(store, packed), f"{store.uri}/{packed}")
+    return unpack_exhibits(get_blob(store, packed.path), f"{store.uri}/{packed.path}")
 
 
 def chosen(exhibits: Sequence[Exhibit], scales: Sequence[float]) -> list[Exhibit]:

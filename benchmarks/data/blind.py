@@ -63,7 +63,7 @@ class Steps:
             for weight in self.system.unet.parameters():
                 weight.add_(0.02 * torch.randn_like(weight))
         self.files = [sample["png"] for sample in samples_of("png", batch, recipe.tile.size, Path())]
-        self.draws = Draws(seed=seed, stage="denoise", step=0, lane=0)
+        self.draws = Draws(seed=seed, stage="denoise", step=0, first=0)
         self.latents = self._latents()
         self.standard = DenoiseObjective(self.system, DenoiseLoss())
 

@@ -1,9 +1,9 @@
-"""Seconds to the first lane after a resume at a random position: local and S3, cold, beside its ranged GETs alone.
+"""Seconds to the first batch after a resume at a random position: local and S3, cold, beside its ranged GETs alone.
 
 Each position is taken in a fresh process that has imported the reading code and nothing it loads on demand. The clock
-runs from opening the store, over manifest, order and source, to the lane. Cold is: an empty cache folder on S3, files
-that the system has been told to forget on local. Afterwards the same process gets the lane's samples alone, by one
-range after the other through a client that is already connected: the least that the lane can cost.
+runs from opening the store, over manifest, order and source, to the batch. Cold is: an empty cache folder on S3, files
+that the system has been told to forget on local. Afterwards the same process gets the batch's samples alone, by one
+range after the other through a client that is already connected: the least that the batch can cost.
 
 `python -m benchmarks.data.resume` writes results/data/resume.json.
 """
@@ -44,7 +44,7 @@ Row = dict[str, Any]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
     """side: of a PNG tile, px; different ones of them fill all shards over and over. shard_bytes: about. batch: samples
-    of a lane. positions: how many a place."""
+    read at once. positions: how many a place."""
 
     side: int = 256
     different: int = 256
@@ -78,22 +78,22 @@ def forget(folder: Path) -> None:
 
 
 def once(uri: str, path: str, cache: Path, step: int, batch: int) -> Row:
-    """Seconds to lane 0 of global batch `step`, and of its ranges alone."""
+    """Seconds to global batch `step`, and of its ranges alone."""
     start = time.perf_counter()
     store = open_store(uri)
     manifest = load_manifest(store, path)
     order = SampleOrder([row.samples for row in manifest.shards], manifest.digest, 0, WINDOW)
     reader = SampleReader(store, manifest, cache)
-    source = TileSource(reader, order, batch, 1)
-    lane = source.lane(step, 0)
+    source = TileSource(reader, order, batch)
+    found = source.batch(step * batch, (step + 1) * batch)
     first = time.perf_counter() - start
     ranges = ranges_of(reader, order.batch(step, batch))
     source.close()
     start = time.perf_counter()
     got = sum(len(store.read(*one)) for one in ranges)
     alone = time.perf_counter() - start
-    facts = {"step": step, "samples": len(lane["position"]), "bytes": got}
-    return {**facts, "first_lane_seconds": round(first, 4), "gets_seconds": round(alone, 4)}
+    facts = {"step": step, "samples": len(found["position"]), "bytes": got}
+    return {**facts, "first_batch_seconds": round(first, 4), "gets_seconds": round(alone, 4)}
 
 
 def ranges_of(reader: SampleReader, indices: Sequence[int]) -> list[tuple[str, int, int]]:
@@ -145,9 +145,9 @@ def _fresh(uri: str, path: str, folder: Path, step: int, batch: int) -> Row:
 
 def judged(rows: Sequence[Row]) -> Row:
     """Medians and the worst position; the target is met when no position needs LIMIT s more than its GETs alone."""
-    over = [row["first_lane_seconds"] - row["gets_seconds"] for row in rows]
+    over = [row["first_batch_seconds"] - row["gets_seconds"] for row in rows]
     return {
-        "first_lane_seconds": _summary([row["first_lane_seconds"] for row in rows]),
+        "first_batch_seconds": _summary([row["first_batch_seconds"] for row in rows]),
         "gets_seconds": _summary([row["gets_seconds"] for row in rows]),
         "over_gets_seconds": _summary(over),
         "target": f"under {LIMIT:g} s more than the GETs at every position",

@@ -142,12 +142,13 @@ def lsr(job: Pass) -> Batches:
     source: TileSource | LatentSource
     if job.kind == "latents":
         made = {"encoder": ENCODER, "whitening": WHITENING, "degradation": DEGRADATION}
-        source, names = LatentSource(reader, None, order, batch, job.world, **made), ["hr_mean", "lr"]
+        source, names = LatentSource(reader, None, order, batch, **made), ["hr_mean", "lr"]
     else:
-        source, names = TileSource(reader, order, batch, job.world), ["tile"]
+        source, names = TileSource(reader, order, batch), ["tile"]
     for step in range(manifest.samples // batch):
-        lane = source.lane(step, job.rank)
-        yield [lane[name] for name in names]
+        first = step * batch + job.rank * BATCH
+        found = source.batch(first, first + BATCH)
+        yield [found[name] for name in names]
     source.close()
 
 

@@ -62,6 +62,10 @@ class Here(Context):
         """Stages open a session before they know that it has nothing to do."""
         return None
 
+    def shared_cache(self) -> str:
+        """The worker is this process."""
+        return str(self.settings.cache)
+
     def each(
         self, function: Callable[..., Any], items: Sequence[Any], spread: MapRun, name: str, unit: str, **options: Any
     ) -> Generator[tuple[int, Any]]:

@@ -28,12 +28,12 @@ from lsr.core.config import as_plain
 from lsr.core.errors import InputError, LsrError, NotFoundError, TrainingStoppedError, VersionMismatchError
 from lsr.core.progress import RichProgress
 from lsr.core.settings import Settings, load_settings
+from lsr.core.software import commit
 from lsr.engine.launch import launch
 from lsr.inference.baselines import Comparator
 from lsr.recipes.study import StudyConfig, load_study
-from lsr.registry.lineage import code_state
 from lsr.stages.measure import system_of
-from lsr.study.run import data_of, measure_request, questions, systems
+from lsr.study.systems import data_of, measure_request, questions, systems
 
 IN_BYTES = 30 * MIB
 OUT_BYTES = 16 * MIB
@@ -86,7 +86,7 @@ def weights(study: StudyConfig, facts: dict[str, Any], ctx: Here, label: str, se
                 "system": label,
                 "seed": seed,
                 "config": as_plain(system.config),
-                "commit": code_state(Path(__file__).parent)[0] or "unknown",
+                "commit": commit() or "unknown",
             }
             return write_weights(out, network.state_dict(), said, OUT_BYTES)
     raise InputError(f"Study {study.name} has no system {label} of seed {seed}; its seeds are {study.seeds}.")

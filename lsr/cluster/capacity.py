@@ -67,7 +67,11 @@ class Patience:
         if waited > SAY_AFTER_SECONDS and not self._said:
             self._said = True
             log.warning(
-                "%s waits for %s; the nodes of Ray have %s, free are %s.", self._what, self._asked, _all(), _free()
+                "%s waits for %s and for processes to start; the nodes of Ray have %s, free are %s.",
+                self._what,
+                self._asked,
+                _all(),
+                _free(),
             )
 
 

@@ -14,7 +14,7 @@ from lsr.core.errors import IntegrityError, NotFoundError
 from lsr.data.index import IndexRow
 from lsr.data.manifest import Manifest, ShardRow
 from lsr.data.shards import index_of, member_offsets
-from lsr.store import Store, open_store
+from lsr.store import Store
 from lsr.store.content import Blob, get_blob
 
 
@@ -137,11 +137,6 @@ def verify_blobs(
             faults += found
             advance()
     return faults
-
-
-def verify_shard(store_uri: str, row: ShardRow) -> list[Fault]:
-    """Faults of one shard; takes small arguments so that shards can be verified in parallel."""
-    return _examine(open_store(store_uri), row)[0]
 
 
 def _trial(path: str, read: Callable[[], object]) -> list[Fault]:

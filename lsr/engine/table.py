@@ -134,7 +134,7 @@ LATENTS = Stage(
 EVALUATE = Stage(
     name="evaluate",
     kind="evaluation",
-    version=3,
+    version=4,
     inputs=("shard", "tile", "latents", "decoder", "joint"),
     config=EvaluateConfig,
     part=lambda recipe: recipe.evaluate,
@@ -213,7 +213,7 @@ BASELINE = Stage(
     resources=lambda run: run.train.driver,
     seeded=True,
 )
-"""Training of a comparator. Its config comes from a study (lsr/study/run.py), not from a recipe."""
+"""Training of a comparator. Its config comes from a study (lsr/study/systems.py), not from a recipe."""
 
 MEASURE = Stage(
     name="measure",

@@ -60,8 +60,3 @@ class MobileNetV2(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         out: Tensor = self.features((images.float() - self.mean) / self.std)
         return out.mean((2, 3))
-
-    def classify(self, images: Tensor) -> Tensor:
-        """Logits of the 1000 ImageNet classes, [B, 1000]; shows that the weights are the right ones."""
-        logits: Tensor = self.classifier(self(images))
-        return logits

@@ -113,7 +113,7 @@ def study() -> StudyConfig:
             model=EsrganConfig(channels=24, blocks=2, growth=12, critic_channels=16, critic_stages=3),
             degradation=LR,
             train=whole,
-            loss=EsrganLoss(pixel_weight=1.0, perceptual_weight=0.2, adversarial_weight=0.005, pretrain=SEEN // 32),
+            loss=EsrganLoss(pixel_weight=1.0, perceptual_weight=0.2, adversarial_weight=0.005, pretrain=SEEN // 2),
             network="alex",
         ),
         sr3=BaselineStage(model=Sr3Config(unet=small), degradation=LR, train=whole),

@@ -103,7 +103,7 @@ def study() -> StudyConfig:
             model=EsrganConfig(critic_stages=3),
             degradation=LR,
             train=whole,
-            loss=EsrganLoss(pixel_weight=1.0, perceptual_weight=0.2, adversarial_weight=0.005, pretrain=SEEN // 128),
+            loss=EsrganLoss(pixel_weight=1.0, perceptual_weight=0.2, adversarial_weight=0.005, pretrain=SEEN // 2),
             network="alex",
         ),
         sr3=BaselineStage(model=Sr3Config(unet=unet), degradation=LR, train=whole),

@@ -56,7 +56,7 @@ def _levers(ours: Recipe) -> dict[str, LatentParts]:
         "long-joint": long,
         "long-joint-perceptual-1": _joint_terms(long, strong),
         "long-joint-adversarial": _joint_terms(
-            long, replace(strong, adversarial=0.05, start=100, discriminator=CRITIC)
+            long, replace(strong, adversarial=0.05, start=800, discriminator=CRITIC)
         ),
         "perceptual-decoder": replace(
             parts,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lsr.core.errors import ConflictError, NotFoundError
+from lsr.core.errors import ConflictError
 from lsr.registry.connect import connect, explained
-from lsr.registry.promotion import Record, champion, in_force, read_log, seats
+from lsr.registry.promotion import Record, in_force, read_log, seats
 from lsr.registry.versions import Version, aliases_of, get_version, list_versions, resolve
 from lsr.store import Store
 
@@ -100,14 +100,6 @@ def resolve_for_inference(store: Store, uri: str, spec: str) -> Version:
             f"MLflow's database was replaced. Restore it, or run `lsr models retire {version.name}` and promote anew."
         )
     return version
-
-
-def current_champion(store: Store, uri: str, model: str) -> Version:
-    """The champion by the log, which needs no alias. Raises NotFoundError before the first promotion."""
-    seat = champion(read_log(store, model))
-    if seat is None:
-        raise NotFoundError(f"Model {model} has no champion yet; evaluate a version and promote it.")
-    return get_version(uri, model, seat.version)
 
 
 def _refuse_drift(alias: str, version: Version, wanted: Mapping[str, int]) -> None:

@@ -23,13 +23,15 @@ class Source:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
     """A model card. facts: architecture and training in a few lines, by name. report: markdown of its evaluation,
-    empty when it was registered before it was evaluated. limits: sentences on what it cannot do.
+    empty when it was registered before it was evaluated. domain: sentences on what it was made for. limits: sentences
+    on what it cannot do.
     """
 
     name: str
     task: str
     facts: Mapping[str, str]
     sources: Sequence[Source]
+    domain: Sequence[str] = ()
     limits: Sequence[str] = ()
     report: str = ""
 
@@ -43,7 +45,8 @@ class Card:
             "\n".join(f"- {name}: {value}" for name, value in self.facts.items()),
             "## Training data and licences",
             "\n".join(["| data | licence | origin |", "|---|---|---|", *sources]),
-            *(["## Limits", "\n".join(f"- {limit}" for limit in self.limits)] if self.limits else []),
+            *_section("Domain", self.domain),
+            *_section("Limits", self.limits),
             # One level down: the report is a page of its own elsewhere.
             *(["#" + self.report.strip()] if self.report else []),
             "## Use",
@@ -53,3 +56,7 @@ class Card:
             "Files are listed with their sha256 in `files.json`, where the version comes from is in `lineage.json`.",
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _section(heading: str, sentences: Sequence[str]) -> list[str]:
+    return [f"## {heading}", "\n".join(f"- {sentence}" for sentence in sentences)] if sentences else []

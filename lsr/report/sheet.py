@@ -1,10 +1,8 @@
-"""An evaluation as pictures: the contact sheet and the curve over scales."""
+"""Images for people: the contact sheet of an evaluation, sheets of samples and a histogram."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
@@ -13,16 +11,13 @@ from PIL import ImageDraw, ImageFont
 from lsr.core.encoding import png
 from lsr.core.errors import InputError
 from lsr.evaluation.pictures import Exhibit, Image, decibels
-from lsr.evaluation.rows import Evaluation, systems_of
-from lsr.report.tables import means
 
 PANEL = 192
 LABEL = 16
 GAP = 4
 WIDEST = 9
-COLOURS = 10
-"""Lines that matplotlib draws before it begins again with the first colour."""
-LINE_STYLES = ("-", "--", ":", "-.")
+BAR = 16
+"""Width in pixels of a bar of a histogram."""
 
 
 def _panel(pixels: Image, label: str) -> Pillow.Image:
@@ -86,47 +81,16 @@ def thumbnails(images: Sequence[Image], *, side: int = 128, columns: int = 8) ->
     return np.asarray(sheet)
 
 
-def curve(evaluation: Evaluation, metric: str = "psnr") -> bytes:
-    """PNG plot of `metric` over scale, a line a system, the trained range shaded.
-
-    Raises InputError when the metric was not computed.
-    """
-    found = [m for m in means(evaluation) if m.metric == metric and m.value is not None]
-    if not found:
-        raise InputError(f"{metric} was not computed in this evaluation, so there is no curve of it.")
-    systems = systems_of(evaluation.rows)
-    # One column of names beside the axes, however many there are.
-    figure, axes = _plot(width=8, height=max(4.0, 1 + len(systems) / 5))
-    for number, system in enumerate(systems):
-        points = [(m.scale, m.value) for m in found if m.system == system and m.value is not None]
-        style = LINE_STYLES[number // COLOURS % len(LINE_STYLES)]
-        axes.plot([p[0] for p in points], [p[1] for p in points], style, marker="o", label=system)
-    if trained := evaluation.facts.get("trained"):
-        axes.axvspan(trained[0], trained[1], alpha=0.1, label="trained range")
-    axes.set(xlabel="scale", ylabel=metric, title=f"{metric} by scale")
-    figure.legend(loc="outside right upper")
-    return _plotted(figure)
-
-
-def histogram(counts: Sequence[float], edges: Sequence[float], label: str) -> bytes:
-    """PNG bar chart of `counts` between `edges` (one more than counts)."""
-    figure, axes = _plot(height=3)
-    axes.stairs(counts, edges, fill=True)
-    axes.set(xlabel=label, ylabel="draws")
-    return _plotted(figure)
-
-
-def _plot(*, width: float = 6, height: float) -> tuple[Any, Any]:
-    """A figure of its own, without pyplot's global state, and its axes. width, height: in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def _plotted(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+def histogram(counts: Sequence[int], edges: Sequence[float], label: str) -> Image:
+    """uint8 [H, W, 3]: `counts` as bars between `edges` (one more than counts), limits and highest count in words."""
+    width, height = len(counts) * BAR, PANEL
+    out = Pillow.new("RGB", (width + 2 * GAP, height + 2 * LABEL), "white")
+    draw, font = ImageDraw.Draw(out), ImageFont.load_default(size=12)
+    highest = max(1, *counts)
+    floor = LABEL + height
+    for number, count in enumerate(counts):
+        left = GAP + number * BAR
+        draw.rectangle((left, floor - round(count / highest * height), left + BAR - 2, floor), fill="steelblue")
+    draw.text((GAP, 1), f"{highest} draws", fill="black", font=font)
+    draw.text((GAP, floor + 1), f"{edges[0]:g} to {edges[-1]:g}: {label}", fill="black", font=font)
+    return np.asarray(out)

@@ -1,6 +1,6 @@
-"""An evaluation as tables for people: markdown for files, rich for the terminal.
+"""An evaluation as a table for people, in markdown.
 
-The tables put every system beside bicubic, and say in words where bicubic is the better one.
+The table puts every system beside bicubic, and says in words where bicubic is the better one.
 """
 
 from __future__ import annotations
@@ -8,22 +8,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from lsr.core.errors import InputError
 from lsr.evaluation.bootstrap import Interval, bootstrap, by_photo
 from lsr.evaluation.metrics import metric as metric_of
 from lsr.evaluation.rows import Evaluation, Row, metrics_of, photos_of, systems_of
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 NOT_COMPUTED = "not computed"
 ABSENT = "-"
-AT_SIZE = "ssim_at_"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,22 +75,6 @@ def _by_cell(evaluation: Evaluation) -> dict[Cell, npt.NDArray[np.float64]]:
     return {cell: by_photo(cells[cell]) for cell in order}
 
 
-def size_table(evaluation: Evaluation, system: str = "ours") -> tuple[list[str], list[list[float]]]:
-    """SelfSSIM of every size against every size, as in the paper's table 1: sizes `HxW`, and entry [i][j], which is
-    that of size j resized to size i, averaged over samples or photographs.
-
-    Raises InputError when the evaluation did not ask for size_matrix.
-    """
-    named: dict[float, dict[str, float]] = defaultdict(dict)
-    for mean in means(evaluation):
-        if mean.system == system and mean.metric.startswith(AT_SIZE) and mean.value is not None:
-            named[mean.scale][mean.metric.removeprefix(AT_SIZE)] = mean.value
-    sizes = list(next(iter(named.values()), {}))
-    if not sizes:
-        raise InputError(f"The evaluation has no size_matrix of {system}; add it to evaluate.metrics.")
-    return sizes, [[values[size] for values in named.values()] for size in sizes]
-
-
 def shown(metric: str, value: float | None) -> str:
     """A value with its metric's digits, or `not computed`."""
     return NOT_COMPUTED if value is None else f"{value:.{metric_of(metric).digits}f}"
@@ -106,17 +84,23 @@ def _better(metric: str, a: float, b: float) -> bool:
     return a < b if metric_of(metric).lower else a > b
 
 
-def where_bicubic_wins(evaluation: Evaluation, system: str = "ours") -> list[str]:
-    """One sentence a metric: at which scales, and on how many photographs, bicubic scores better than `system`."""
+def bicubic_ahead(evaluation: Evaluation, system: str = "ours") -> dict[str, list[str]]:
+    """Scales (`x2.7`) at which bicubic scores better than `system`, by metric that both have."""
     table = {(m.scale, m.system, m.metric): m.value for m in means(evaluation)}
     scales = sorted({row.scale for row in evaluation.rows})
-    out = []
+    out = {}
     for metric in metrics_of(evaluation.rows):
         pairs = [(s, table.get((s, "bicubic", metric)), table.get((s, system, metric))) for s in scales]
         known = [(s, b, o) for s, b, o in pairs if b is not None and o is not None]
-        if not known:
-            continue
-        lost = [f"x{s:g}" for s, b, o in known if _better(metric, b, o)]
+        if known:
+            out[metric] = [f"x{s:g}" for s, b, o in known if _better(metric, b, o)]
+    return out
+
+
+def where_bicubic_wins(evaluation: Evaluation, system: str = "ours") -> list[str]:
+    """One sentence per metric: at which scales, and on how many photographs, bicubic scores better than `system`."""
+    out = []
+    for metric, lost in bicubic_ahead(evaluation, system).items():
         won, total = _photos_won(evaluation.rows, metric, system)
         where = f"better at {', '.join(lost)}" if lost else "better at no scale"
         out.append(f"{metric}: bicubic is {where}, and on {won} of {total} photographs.")
@@ -172,16 +156,3 @@ def markdown(evaluation: Evaluation, title: str = "Evaluation") -> str:
     table = [header, ["---"] * len(header), *lines]
     body = "\n".join(f"| {' | '.join(cells)} |" for cells in table)
     return f"# {title}\n\n{body}\n\n" + "\n".join(f"- {line}" for line in summary(evaluation)) + "\n"
-
-
-def rich_table(evaluation: Evaluation, title: str = "Evaluation") -> Table:
-    """The same table for a terminal."""
-    from rich.table import Table
-
-    header, lines = _grid(evaluation)
-    table = Table(title=title)
-    for name in header:
-        table.add_column(name, justify="left" if name == "system" else "right")
-    for cells in lines:
-        table.add_row(*cells)
-    return table

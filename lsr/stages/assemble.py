@@ -54,8 +54,8 @@ def system_config(
     )
 
 
-def assemble(store: Store, refs: dict[str, Ref], *, weights: str = "ema", unet: str = "joint") -> LatentSystem:
-    """The system of these results, in eval mode. weights: `ema` or `raw`. unet: the stage that trained the U-Net.
+def assemble(store: Store, refs: dict[str, Ref]) -> LatentSystem:
+    """The system of these results, in eval mode, with averaged weights.
 
     Raises IntegrityError when the latents were not encoded by this decoder's encoder.
     """
@@ -64,7 +64,7 @@ def assemble(store: Store, refs: dict[str, Ref], *, weights: str = "ema", unet: 
     from lsr.data.whitening import Whitening
     from lsr.models.system import LatentSystem
 
-    decoder, trained = read_trained(store, refs["decoder"]), read_trained(store, refs[unet])
+    decoder, trained = read_trained(store, refs["decoder"]), read_trained(store, refs["joint"])
     latents = load_manifest(store, refs["latents"].path)
     if latents.extra["encoder"] != refs["decoder"].digest:
         raise IntegrityError(
@@ -72,7 +72,7 @@ def assemble(store: Store, refs: dict[str, Ref], *, weights: str = "ema", unet: 
             f"decoder {refs['decoder'].digest[:12]}; run `lsr latents` again."
         )
     system = LatentSystem(from_plain(SystemConfig, trained.system))
-    first_stage, denoiser = (weights_of(store, result, weights) for result in (decoder, trained))
+    first_stage, denoiser = (weights_of(store, result) for result in (decoder, trained))
     whitening = Whitening.from_plain(latents.extra["whitening_values"])
     shape = (-1, 1, 1)
     state = {

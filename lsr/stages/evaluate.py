@@ -177,7 +177,7 @@ def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -
     """Measure and record. Raises InputError when no photograph is held out."""
     from lsr.inference.executor import Executor
     from lsr.report.exhibits import pack_exhibits
-    from lsr.report.sheet import contact_sheet, curve, image_sheet
+    from lsr.report.sheet import contact_sheet, image_sheet
     from lsr.stages.assemble import assemble
 
     executor = Executor(assemble(ctx.store, request.inputs), ctx.run.executor, config.precision)
@@ -189,7 +189,7 @@ def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -
         photos = held_out(ctx.store, request.inputs["shard"], ctx.settings.cache)
         evaluation, exhibits = _measure_upscaling(executor, photos, config, ctx)
         shown = _without_control(exhibits)
-        pictures = {"before-after.png": contact_sheet(shown), "psnr.png": curve(evaluation)}
+        pictures = {"before-after.png": contact_sheet(shown)}
     lease.check()
     blobs = {"rows": put_blob(ctx.store, evaluation.to_bytes(), "json")}
     blobs |= {name: put_blob(ctx.store, data, "png") for name, data in pictures.items()}

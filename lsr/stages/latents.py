@@ -35,7 +35,7 @@ def load_encoder(store_uri: str, decoder: Ref, run: ExecutorConfig) -> Encode:
     trained = read_trained(store, decoder)
     device = device_of(run)
     encoder = Encoder(from_plain(AutoencoderConfig, trained.system["autoencoder"]))
-    encoder.load_state_dict(weights_of(store, trained, "ema", "encoder."))
+    encoder.load_state_dict(weights_of(store, trained, "encoder."))
     encoder.eval().requires_grad_(False).to(device)
 
     def encode(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:

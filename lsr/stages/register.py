@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.core.canonical import canonical_json, sha256_hex
-from lsr.core.config import as_plain
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
 from lsr.engine.context import Context
 from lsr.recipes.schema import Recipe
 from lsr.stages.evaluate import read_evaluation
+from lsr.stages.model_card import UNKNOWN, model_card
+from lsr.stages.provenance import lineage_of
 from lsr.stages.trained import read_trained
 from lsr.store import Store
 
 if TYPE_CHECKING:
-    from lsr.registry.lineage import Lineage
     from lsr.registry.versions import Version
 
 SYSTEM = "lsr.system"
@@ -76,68 +76,27 @@ def _register_new(recipe: Recipe, refs: dict[str, Ref], ctx: Context, name: str,
     from lsr.registry.versions import register as register_package
     from lsr.stages.assemble import assemble, pack
 
+    evaluation, _ = read_evaluation(ctx.store, refs["evaluate"])
     packed = pack(assemble(ctx.store, refs))
     with ctx.tracked("register", identity) as run, tempfile.TemporaryDirectory() as folder:
         package = build_package(
             Path(folder) / "version",
             config=packed.config,
             weights=packed.weights,
-            card=_card(recipe, refs, ctx, name),
-            lineage=_lineage(recipe, refs, ctx, run, packed.weights),
+            card=model_card(name, recipe, evaluation, licence_of(recipe.source.uri)),
+            lineage=lineage_of(
+                ctx.store, recipe, refs, ids={**ctx.provenance, "mlflow_run": run}, weights=packed.weights
+            ),
         )
         tags = {SYSTEM: identity, REFS: json.dumps({n: r.as_dict() for n, r in refs.items()}, sort_keys=True)}
         version = register_package(ctx.settings.mlflow, name, package, run_id=run, tags=tags)
     return Registered(name=name, number=version.number, digest=version.digest, made=True)
 
 
-def _lineage(recipe: Recipe, refs: dict[str, Ref], ctx: Context, run: str, weights: bytes) -> Lineage:
-    from lsr.registry.lineage import Lineage, code_state, packages_digest
-
-    sha, dirty = code_state(Path(__file__).parent)
-    return Lineage(
-        git_sha=sha,
-        git_dirty=dirty,
-        config=sha256_hex(canonical_json(as_plain(recipe))),
-        raw=refs["snapshot"].digest,
-        tiles=refs["tile"].digest,
-        latents=refs["latents"].digest,
-        autoencoder=refs["autoencoder"].digest,
-        packages=packages_digest(),
-        image=None,
-        world_size=ctx.run.train.workers,
-        batch=recipe.joint.train.batch,
-        seed=recipe.seed,
-        mlflow_run=run,
-        ray_submission=None,
-        prefect_flow_run=ctx.provenance.get("prefect_flow_run"),
-        evaluation=refs["evaluate"].digest,
-        weights={"weights.safetensors": sha256_hex(weights)},
-    )
-
-
-def _card(recipe: Recipe, refs: dict[str, Ref], ctx: Context, name: str) -> str:
-    from lsr.registry.card import Card, Source
-    from lsr.report.tables import markdown
-
-    evaluation, _ = read_evaluation(ctx.store, refs["evaluate"])
-    return Card(
-        name=name,
-        task=recipe.task,
-        facts={
-            "recipe": recipe.name,
-            "seed": str(recipe.seed),
-            "steps of joint training": str(recipe.joint.train.steps),
-        },
-        sources=[Source(name=recipe.source.name, licence=licence_of(recipe.source.uri), origin=recipe.source.uri)],
-        limits=["Trained on clean bicubic LR pictures; JPEG noise and blur are out of its domain."],
-        report=markdown(evaluation),
-    ).markdown()
-
-
 def licence_of(uri: str) -> str:
-    """The licence of a packaged set, `unknown` for every other source: only its owner knows it."""
+    """The licence of a packaged set, UNKNOWN for every other source: only its owner knows it."""
     if not uri.startswith("set:"):
-        return "unknown"
+        return UNKNOWN
     from lsr.assets import available
 
-    return next((found.licence for found in available() if found.name == uri.removeprefix("set:")), "unknown")
+    return next((found.licence for found in available() if found.name == uri.removeprefix("set:")), UNKNOWN)

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 
-from lsr.core.pixels import decode_rgb
 from lsr.engine.request import Request
 from lsr.registry.tracking import MlflowTracker
 from lsr.report.sheet import histogram
@@ -24,5 +23,4 @@ def log_scales(tracker: MlflowTracker, request: Request, steps: int, limits: tup
     """Keep `scales.json` (counts, edges) and its picture."""
     counts, edges = np.histogram(drawn_scales(request, steps, limits), bins=BINS, range=limits)
     tracker.text("scales.json", json.dumps({"counts": counts.tolist(), "edges": edges.tolist()}))
-    drawn = histogram(counts.tolist(), edges.tolist(), "output side / tile side")
-    tracker.image("scales", steps, decode_rgb(drawn, "The histogram of scales"))
+    tracker.image("scales", steps, histogram(counts.tolist(), edges.tolist(), "output side / tile side"))

@@ -54,7 +54,7 @@ class Setup:
 
     def weights(self, trained: Trained) -> dict[str, torch.Tensor]:
         """Its averaged weights, by name."""
-        return weights_of(self.store, trained, "ema")
+        return weights_of(self.store, trained)
 
     def seed_weights(self) -> None:
         """Initial weights are a function of the recipe's seed and the stage."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.core.errors import IntegrityError, NotFoundError, VersionMismatchError
 from lsr.engine.request import Request
 from lsr.engine.table import stage_named
 from lsr.recipes.schema import SCHEMA
@@ -13,6 +15,7 @@ from lsr.store.records import parse_record, seal
 from lsr.training.config import TrainConfig
 
 ROOT = "trajectories"
+_LOG = logging.getLogger(__name__)
 
 
 def trajectory_of(request: Request) -> str:
@@ -34,10 +37,17 @@ def join(store: Store, request: Request, config: TrainConfig) -> dict[str, int]:
     """Put this run beside its siblings; their durations in images by action key."""
     folder = f"{ROOT}/{trajectory_of(request)}"
     store.create(f"{folder}/{request.key}.json", seal({"images": config.images}))
-    keys = [info.key for info in store.list(f"{folder}/")]
-    found = {key: parse_record(store.read(key), f"{store.uri}/{key}")["images"] for key in keys}
-    by_action = {key.rpartition("/")[2].removesuffix(".json"): images for key, images in found.items()}
-    return {key: images for key, images in by_action.items() if key != request.key}
+    found = {}
+    for info in store.list(f"{folder}/"):
+        key = info.key.rpartition("/")[2].removesuffix(".json")
+        if key == request.key:
+            continue
+        try:
+            found[key] = int(parse_record(store.read(info.key), f"{store.uri}/{info.key}")["images"])
+        except (IntegrityError, NotFoundError, VersionMismatchError) as error:
+            # It costs time, not the result.
+            _LOG.warning("Run %s is not gone on from: %s", key[:12], error)
+    return found
 
 
 def why_from_the_start(config: TrainConfig, siblings: dict[str, int]) -> str:

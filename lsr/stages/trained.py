@@ -17,7 +17,7 @@ from lsr.store.roots import Record, read_root
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
     """One trained result. parents: content digest by input name. config: the stage's part of the recipe, whole.
-    system: plain data of the architecture. weights: blob by name (`raw`, `ema`, `optimiser`).
+    system: plain data of the architecture. weights: blob by name; `ema` are the averaged ones.
     """
 
     kind: str
@@ -63,14 +63,14 @@ def read_trained(store: Store, ref: Ref) -> Trained:
     return Trained.of(read_root(store, ref.path, ref.kind), f"{store.uri}/{ref.path}")
 
 
-def weights_of(store: Store, trained: Trained, which: str, prefix: str = "") -> dict[str, Any]:
-    """Tensors by name of the weights `which` (`raw` or `ema`), those under `prefix` and without it.
+def weights_of(store: Store, trained: Trained, prefix: str = "") -> dict[str, Any]:
+    """The averaged weights under `prefix`, by name without it.
 
     A discriminator that trained beside the product is in the file, and left out here.
     """
     from safetensors.torch import load
 
-    tensors = load(get_blob(store, trained.weights[which].path))
+    tensors = load(get_blob(store, trained.weights["ema"].path))
     return {
         name.removeprefix(prefix): value
         for name, value in tensors.items()

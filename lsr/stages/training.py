@@ -57,6 +57,8 @@ def train_stage(
                     "tracking": ctx.settings.mlflow,
                     "run": run,
                     "fencing": lease.attempt.fencing,
+                    "submission": lease.attempt.submission_id,
+                    "ids": {name: value for name, value in {**ctx.provenance, "mlflow_run": run}.items() if value},
                     "siblings": sorted(siblings),
                     "progress": watched,
                 },

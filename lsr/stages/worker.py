@@ -19,9 +19,11 @@ from lsr.engine.request import Request
 from lsr.recipes.run import Run
 from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage
 from lsr.registry.tracking import MlflowTracker
+from lsr.stages.provenance import Log
 from lsr.stages.setup import Setup, Training
 from lsr.store import Store, open_store
 from lsr.training.checkpoints import Checkpoints
+from lsr.training.environment import environment
 from lsr.training.loop import train
 from lsr.training.own import with_own
 from lsr.training.world import World
@@ -46,6 +48,17 @@ def _progress(store: Store, key: str | None) -> Progress:
     return Quiet() if key is None else RelayedProgress(partial(store.write, key))
 
 
+def _log(store: Store, request: Request, plain: dict[str, Any], here: dict[str, str]) -> Log:
+    return Log(
+        store,
+        request,
+        attempt=plain["fencing"],
+        submission=plain["submission"],
+        environment=here,
+        ids=plain["ids"],
+    )
+
+
 def run_worker(
     build: Callable[[Setup, S], Training], stage: type[S], plain: dict[str, Any], rank: int
 ) -> dict[str, Any] | None:
@@ -59,7 +72,10 @@ def run_worker(
     config = from_plain(stage, request.config)
     store = open_store(plain["store"])
     training = build(Setup(request, store, cache_of_worker(plain["cache"])), config)
+    world = World.here(worker_device(run.worker.gpus))
     tracker = MlflowTracker(plain["tracking"], plain["run"]) if rank == 0 and plain["run"] else None
+    here = environment(world, config.train.batch, run.micro_batch)
+    log = _log(store, request, plain, here) if rank == 0 else None
     try:
         with stop_on_sigterm() as stop_requested:
             result = train(
@@ -70,7 +86,7 @@ def run_worker(
                 micro_batch=run.micro_batch,
                 seed=request.seed,
                 stage=request.stage,
-                world=World.here(worker_device(run.worker.gpus)),
+                world=world,
                 checkpoints=Checkpoints(store, request.key, plain["fencing"]),
                 siblings=plain["siblings"],
                 tracker=tracker or _NoTracker(),
@@ -81,8 +97,9 @@ def run_worker(
         training.source.close()
         if tracker is not None:
             tracker.close()
-    if result is None:
+    if result is None or log is None:
         return None
+    log.finish(steps=result.steps, images_seen=result.images_seen, resumed_from=result.resumed_from)
     return {
         "system": training.system,
         "weights": {"ema": asdict(result.ema)},

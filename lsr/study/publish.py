@@ -1,4 +1,4 @@
-"""What a study leaves for people: the page, the same numbers as JSON, contact sheet and curves; logged to MLflow."""
+"""What a study leaves for people: tables, the same numbers as JSON, the contact sheet and the page with curves."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from pathlib import Path
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
 from lsr.core.pixels import decode_rgb
+from lsr.core.software import DIRTY, commit
 from lsr.engine.context import Context
 from lsr.engine.request import Request
 from lsr.evaluation.protocol import Exhibit, Image
 from lsr.evaluation.rows import Evaluation
 from lsr.recipes.study import StudyConfig
-from lsr.report.sheet import contact_sheet, curve
+from lsr.report.sheet import contact_sheet
 from lsr.report.study import Resampling, cell, metrics_in, scales_in
 from lsr.report.study_page import Asked, page
 from lsr.stages.measure import Measured
 from lsr.store import Store
 from lsr.store.content import get_blob
-from lsr.study.run import PRETRAINED, UNALIGNED, StudyResult
 from lsr.study.speed import Speed, speed_of
+from lsr.study.systems import PRETRAINED, UNALIGNED
 
 SPEED_SCALES = (4.0, 8.0)
 
 
 def write(
-    study: StudyConfig, measured: dict[str, list[Measured]], requests: dict[str, Request], ctx: Context
-) -> StudyResult:
-    """Write and log the study's files. requests: one measurement a label, for the speed of that system."""
-    folder = ctx.settings.output / study.name
+    folder: Path, study: StudyConfig, measured: dict[str, list[Measured]], requests: dict[str, Request], ctx: Context
+) -> list[Path]:
+    """Write and log the study's files; returns their paths. requests: one measurement per label, for the speed of that
+    system.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     evaluations = {label: [one.evaluation for one in seeds] for label, seeds in measured.items()}
     how = Resampling(confidence=study.confidence, resamples=study.resamples)
@@ -46,14 +48,13 @@ def write(
         "table.json": _numbers(study, evaluations, how, speeds),
         "before-after.png": contact_sheet(_on_sheet(exhibits)),
         "report.html": _html(study, merged, exhibits, facts_of(study)),
-        **{f"{metric}.png": curve(merged, metric) for metric in metrics_in(evaluations)},
     }
     paths = []
     for name, data in files.items():
         paths.append(folder / name)
         paths[-1].write_bytes(data)
     _log(study, requests, paths, ctx)
-    return StudyResult(folder=folder, files=paths, measured=measured)
+    return paths
 
 
 def asked(study: StudyConfig) -> Asked:
@@ -76,10 +77,8 @@ def asked(study: StudyConfig) -> Asked:
 
 def facts_of(study: StudyConfig) -> list[str]:
     """Lines that a reader needs beside the table."""
-    from lsr.registry.lineage import code_state
-
-    sha, dirty = code_state(Path(__file__).parent)
-    commit = "unknown commit" if sha is None else f"commit {sha[:12]}{' with changes' if dirty else ''}"
+    sha = commit()
+    code = "unknown commit" if sha is None else f"commit {sha[:12]}{' with changes' if sha.endswith(DIRTY) else ''}"
     return [
         f"Training: every system sees {study.images_seen} tiles of {study.ours.tile.size} px over all its stages, once "
         f"for each of the seeds {', '.join(map(str, study.seeds))}; source {study.ours.source.uri}.",
@@ -90,7 +89,7 @@ def facts_of(study: StudyConfig) -> list[str]:
         f"{study.evaluate.sampler.eta:g}.",
         f"Cells: mean [{study.confidence:.0%} interval over photographs] ± standard deviation between seeds. "
         "Differences are signed so that above 0 is better for the system named first.",
-        f"Made on {_gpu()}{_cpu()}, {os.cpu_count()} cores, {commit}.",
+        f"Made on {_gpu()}{_cpu()}, {os.cpu_count()} cores, {code}.",
     ]
 
 

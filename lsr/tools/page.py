@@ -16,6 +16,7 @@ from lsr.core.canonical import sha256_hex
 from lsr.core.errors import InputError, NotFoundError
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
+from lsr.core.software import commit
 from lsr.engine.context import Context
 from lsr.recipes.schema import Recipe
 from lsr.stages.evaluate import DEGRADED, EXHIBITS, read_evaluation
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lsr.report.page import Facts
 
 NAME = "report.html"
+NOT_KNOWN = "not known"
 REPORT = "lsr.report"
 FIGURES = {
     "samples.png": "Samples, each at every size",
@@ -153,36 +155,48 @@ def _about(verdict: Verdict | None, evaluation: Evaluation) -> list[str]:
 
 def _lineage(store: Store, uri: str, refs: Mapping[str, Ref], name: str, version: Version | None) -> dict[str, Facts]:
     source = Snapshot.load(store, refs["snapshot"].path).uri
-    out: dict[str, Facts] = {"Run": [("recipe or model", name), *_of_version(uri, version)]}
+    known = _known(uri, version)
+    out: dict[str, Facts] = {"Run": [("recipe or model", name), *_of_version(known, version)]}
+    out |= {f"Training of {stage}": _of_training(facts) for stage, facts in known.get("trainings", {}).items()}
     out["Inputs, by content digest"] = [(f"{stage} ({ref.kind})", ref.digest) for stage, ref in refs.items()]
     out["Data"] = [("source", source), ("licence", licence_of(source))]
     return out
 
 
-def _of_version(uri: str, version: Version | None) -> list[tuple[str, str]]:
-    from lsr.registry.lineage import code_state
+def _known(uri: str, version: Version | None) -> dict[str, Any]:
     from lsr.registry.versions import read_lineage
 
+    return {} if version is None else read_lineage(uri, version)
+
+
+def _of_version(known: Mapping[str, Any], version: Version | None) -> list[tuple[str, str]]:
     if version is None:
-        sha, dirty = code_state(Path(__file__).parent)
-        return [("model version", "not registered"), ("code that drew this page", _code(sha, dirty))]
-    known = read_lineage(uri, version)
-    facts = [
+        return [("model version", "not registered"), ("code that drew this page", commit() or NOT_KNOWN)]
+    registration = known.get("registration", {})
+    return [
         ("model version", f"{version.name} version {version.number}"),
         ("version digest", version.digest),
-        ("code commit", _code(known.pop("git_sha", None), known.pop("git_dirty", None))),
-        ("MLflow run", known.pop("mlflow_run", None) or version.run_id),
+        ("recipe digest", str(known.get("config", NOT_KNOWN))),
+        ("seed", str(known.get("seed", NOT_KNOWN))),
+        *((f"sha256 of {file}", str(digest)) for file, digest in known.get("weights", {}).items()),
+        ("code that registered it", registration.get("commit") or NOT_KNOWN),
+        ("MLflow run that registered it", registration.get("ids", {}).get("mlflow_run") or version.run_id),
     ]
-    weights = known.pop("weights", None) or {}
-    facts += [(f"sha256 of {file}", str(digest)) for file, digest in weights.items()]
-    # The digests of the inputs stand below, under the names of their stages.
-    below = {"raw", "tiles", "latents", "autoencoder", "evaluation"}
-    labels = {"config": "recipe digest", "packages": "installed packages", "batch": "global batch"}
-    shown = {key: value for key, value in known.items() if value is not None and key not in below}
-    return facts + [(labels.get(key, key.replace("_", " ")), str(value)) for key, value in shown.items()]
 
 
-def _code(sha: str | None, dirty: bool | None) -> str:
-    if sha is None:
-        return "not known"
-    return f"{sha} with uncommitted changes" if dirty else sha
+def _of_training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    out = [
+        ("images seen", f"{training['images_seen']} in {training['steps']} steps of {training['batch']}"),
+        *((f"attempt {one['submission']}", _of_attempt(one)) for one in training["attempts"]),
+    ]
+    return out if training["attempts"] else [*out, ("attempts", "none on record")]
+
+
+def _of_attempt(one: Mapping[str, Any]) -> str:
+    rate = "ended before its last step"
+    if one["images_per_second"] is not None:
+        rate = f"steps {one['from_step']} to {one['steps']}, {one['images_per_second']:.1f} images/s"
+    where = ", ".join(f"{name} {value}" for name, value in one["environment"].items())
+    ids = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in one["ids"].items())
+    parts = [rate, where, f"commit {one['commit'] or NOT_KNOWN}", f"installed packages {one['packages'][:12]}", ids]
+    return "; ".join(part for part in parts if part)

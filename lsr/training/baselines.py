@@ -54,7 +54,7 @@ class EsrganLoss(Config):
     adversarial_weight: NonNegative = 0.005
     """Of the relativistic loss."""
     pretrain: Count = 0
-    """That many steps first train the generator by plain L1, as the published one starts from its PSNR model."""
+    """Images over which the generator first trains by plain L1, as the published one starts from its PSNR model."""
 
 
 BaselineLoss = RegressionLoss | PixelDiffusionLoss | EsrganLoss

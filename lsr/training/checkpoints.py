@@ -20,7 +20,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lsr.core.errors import ConflictError, IntegrityError, LeaseLostError, NotFoundError, StoreError
+from lsr.core.errors import ConflictError, IntegrityError, LeaseLostError, NotFoundError, StoreError, VersionMismatchError
 from lsr.core.files import file_sha256
 from lsr.store import Store
 from lsr.store.content import Blob, put_blob
@@ -102,10 +102,7 @@ class Checkpoints:
         run's action key; None where there is none. siblings: action keys.
         """
         found = [
-            (one.step, key, one)
-            for key in siblings
-            for one in _checkpoints(read_pointer(self.store, f"runs/{key}/checkpoint.json"))
-            if one.common and one.step < below
+            (one.step, key, one) for key in siblings for one in self._of_run(key) if one.common and one.step < below
         ]
         for _, key, checkpoint in sorted(found, key=lambda each: each[:2], reverse=True):
             try:
@@ -114,6 +111,14 @@ class Checkpoints:
                 # The other run may be alive and have replaced it meanwhile.
                 _LOG.warning("The checkpoint of run %s at step %d cannot be used: %s", key[:12], checkpoint.step, error)
         return None
+
+    def _of_run(self, key: str) -> list[Checkpoint]:
+        """The checkpoints of another run, newest first; none, with a warning, where its pointer cannot be read."""
+        try:
+            return _checkpoints(read_pointer(self.store, f"runs/{key}/checkpoint.json"))
+        except (IntegrityError, VersionMismatchError) as error:
+            _LOG.warning("The checkpoints of run %s cannot be used: %s", key[:12], error)
+            return []
 
     def digests(self) -> dict[str, str]:
         """sha256 of each part of the newest checkpoint."""

@@ -111,7 +111,7 @@ class PictureTerms(Config):
     adaptive: bool = True
     """Multiply the adversarial weight by the gradients' ratio at the last layer (VQGAN)."""
     start: Count = 0
-    """First step at which the discriminator trains and counts."""
+    """Images seen before the discriminator trains and counts."""
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     """Its architecture."""
 

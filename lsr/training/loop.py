@@ -205,7 +205,7 @@ class _Run:
                 batch = self._to_device(self.source.batch(begin + part.start, begin + part.stop))
             # Means over parts of unequal size: weighted by size they add up to the mean over the global batch.
             share = len(part) / self.config.batch
-            draws = Draws(seed=self.seed, stage=self.stage, step=step, first=part.start)
+            draws = Draws(seed=self.seed, stage=self.stage, step=step, first=part.start, seen=begin)
             seed_generator(self.world.device, draws.dropout_seed())
             with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
                 loss, terms = self.objective.loss(batch, draws)

@@ -23,13 +23,15 @@ class Draws:
     """Every random choice of one micro-batch, as pure functions of (seed, stage, purpose, index): of a sample's
     position, or of the global batch. None but dropout depends on how a batch is cut.
 
-    step: number of the global batch. first: place (0 .. batch - 1) in it of the micro-batch's first sample.
+    step: number of the global batch. first: place (0 .. batch - 1) in it of the micro-batch's first sample. seen:
+    images seen before the global batch, for what a loss does from some moment of the training on.
     """
 
     seed: int
     stage: str
     step: int
     first: int
+    seen: int = 0
 
     def noise(self, position: Tensor, like: Tensor, purpose: str = "noise") -> Tensor:
         """Standard normal noise of the shape, type and device of `like` [b, ...], by sample position [b]."""

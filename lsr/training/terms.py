@@ -113,18 +113,19 @@ class PictureLoss:
             self.perceptual.to(device)
 
     def __call__(
-        self, made: Tensor, truth: Tensor, *, step: int, last: Tensor, weight: Tensor | None = None
+        self, made: Tensor, truth: Tensor, *, seen: int, last: Tensor, weight: Tensor | None = None
     ) -> Compared:
         """Compare made with truth, both [B, 3, H, W] in [-1, 1], in float32 also under autocast.
 
-        step: of training. last: for the adaptive weight. weight: [B], multiplies every term of that sample.
+        seen: images of the training before this batch. last: for the adaptive weight. weight: [B], multiplies every
+        term of that sample.
         """
         with torch.autocast(made.device.type, enabled=False):
             made, truth = made.float(), truth.float()
             point, terms = self._point(made, truth, weight)
             if self.discriminator is None:
                 return Compared(total=point, point=point, terms=terms)
-            if step < self.config.start:
+            if seen < self.config.start:
                 zero = torch.zeros_like(point.detach())
                 return Compared(total=point, point=point, terms={**terms, **dict.fromkeys(ADVERSARIAL, zero)})
             return self._game(self.discriminator, made, truth, last, weight, point, terms)

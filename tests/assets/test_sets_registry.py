@@ -14,7 +14,8 @@ from lsr.core.errors import NotFoundError
 from lsr.metrics import find_dists, find_lpips
 from lsr.metrics.extractors import find_extractors
 from lsr.metrics.mobilenet import MobileNetV2
-from lsr.models.baselines.build import find_realesrgan
+from lsr.models.baselines.build import load
+from lsr.models.baselines.config import EsrganConfig
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +55,7 @@ def test_genuine_extractors_arrive_and_know_a_cat(tmp_path: Path) -> None:
     picture = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None] / 255
     mobilenet = found["mobilenetv2"]
     assert isinstance(mobilenet, MobileNetV2)
-    chances = mobilenet.classify(picture).softmax(1)[0]
+    chances = mobilenet.classifier(mobilenet(picture)).softmax(1)[0]
     assert chances.argmax() == 285
     assert chances[285].item() == pytest.approx(0.799, abs=0.03)
     assert found["vgg16"](picture).mean().item() == pytest.approx(0.2875, abs=5e-3)
@@ -76,9 +77,8 @@ def test_genuine_lpips_weights_arrive_and_give_the_pinned_values(tmp_path: Path)
 @torch.no_grad()
 def test_genuine_realesrgan_weights_arrive_and_enlarge_a_cat(tmp_path: Path) -> None:
     """Pinned with the code whose output equals ncnn's own to 5e-6 (docs/comparators.md)."""
-    fetched("realesrgan", tmp_path)
-    model = find_realesrgan(tmp_path)
-    assert model is not None
+    weights = fetched("realesrgan", tmp_path) / "realesrgan-x4plus.safetensors"
+    model = load(EsrganConfig(), weights.read_bytes(), str(weights))
     _, truth = cat()
     with Image.open(resolve("photos", tmp_path) / "cat.jpg") as photo:
         small = photo.convert("RGB").crop((100, 60, 228, 188)).resize((32, 32), Image.Resampling.BICUBIC)

@@ -29,8 +29,8 @@ from lsr.engine.launch import launch
 from lsr.inference.executor import Executor
 from lsr.recipes.study import StudyConfig
 from lsr.stages.measure import read_measured, system_of
-from lsr.study.run import measure_request, questions, systems
 from lsr.study.speed import Speed
+from lsr.study.systems import measure_request, questions, systems
 from lsr.training.optimiser import AdamW
 from tests.study.test_study_run import tiny
 

@@ -120,11 +120,11 @@ def test_resuming_is_measured_beside_its_gets(tmp_path: Path) -> None:
         assert row["samples"] == 4
         assert row["bytes"] > 4 * 67
         over = record["places"][place]["over_gets_seconds"]["largest"]
-        assert over == pytest.approx(row["first_lane_seconds"] - row["gets_seconds"], abs=1e-3)
+        assert over == pytest.approx(row["first_batch_seconds"] - row["gets_seconds"], abs=1e-3)
 
 
 def test_one_slow_position_misses_the_target() -> None:
-    rows = [{"first_lane_seconds": first, "gets_seconds": 0.5} for first in (0.6, 1.4, 1.6)]
+    rows = [{"first_batch_seconds": first, "gets_seconds": 0.5} for first in (0.6, 1.4, 1.6)]
     assert resume.judged(rows[:2])["verdict"] == "met"
     assert resume.judged(rows)["verdict"] == "missed"
     assert resume.judged(rows)["over_gets_seconds"] == {"median": 0.9, "largest": 1.1}

@@ -12,9 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
+from lsr.cluster import capacity
+from lsr.cluster.capacity import wait_for_room
 from lsr.cluster.session import Session
-from lsr.cluster.train import _first, fit
+from lsr.cluster.train import _first, fit, group_backend, worker_device
 from lsr.core.errors import ConfigError, InputError, RunFailedError, TrainingStoppedError
+from lsr.core.resources import Resources
 
 # Workers are nested functions throughout: Ray sends those by value, so that no test module need be importable there.
 
@@ -156,7 +159,7 @@ def test_an_interrupt_ends_the_group(shared_ray: Session, tmp_path: Path, number
 
 
 def test_more_than_the_machine_has_is_refused_before_waiting(shared_ray: Session, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"9 workers asks for 9 CPU at once; Ray on this machine has 4"):
+    with pytest.raises(ConfigError, match=r"9 workers asks for 9 times 1 CPU at once; Ray on this machine has 4"):
         run(lambda config, rank, world: None, {}, tmp_path, workers=9)
 
 
@@ -192,3 +195,29 @@ def test_the_first_cause_is_the_typed_error_then_the_death_then_the_earliest() -
     assert _first({0: late, 1: early}) is early
     assert _first({0: early, 1: death}) is death
     assert _first({0: early, 1: death, 2: typed}) is typed
+
+
+def test_a_group_on_a_cluster_waits_for_room_and_ends(shared_ray: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself would wait for ever."""
+    monkeypatch.setattr(capacity, "_SLICE_SECONDS", 0.2)
+    wanted = r"Run joint waited 1 s for 8 times 4 CPU, 1 GPU, which Ray did not grant: its nodes have 4 CPU, 0 GPU"
+    with pytest.raises(RunFailedError, match=wanted):
+        wait_for_room(Session(local=False), Resources(cpus=4, gpus=1), 8, within=1, what="Run joint")
+
+
+def test_a_group_larger_than_this_machine_is_refused_at_once(shared_ray: Session) -> None:
+    with pytest.raises(
+        ConfigError, match="asks for 2 times 1 CPU, 1 GPU at once; Ray on this machine has 4 CPU, 0 GPU"
+    ):
+        wait_for_room(shared_ray, Resources(gpus=1), 2, within=1, what="Run joint")
+
+
+def test_a_worker_that_was_promised_a_gpu_and_sees_none_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, the training would take weeks without a word."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert worker_device(0).type == "cpu"
+    with pytest.raises(ConfigError, match=r"each training worker 1 GPU .* sees none.*train\.worker\.gpus=0"):
+        worker_device(1)
+    assert (group_backend(0), group_backend(1)) == ("gloo", "nccl")

@@ -7,13 +7,20 @@ a worker trains on the CPU, over gloo.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from lsr.cluster import train
-from lsr.cluster.session import ray_session
+from lsr.cluster.capacity import wait_for_room
+from lsr.cluster.job_client import ray_client
+from lsr.cluster.session import current, ray_session
 from lsr.core.refs import Ref
+from lsr.core.resources import Resources
 from lsr.core.settings import Settings
 from lsr.engine.context import Context, open_context
 from lsr.engine.launch import launch
@@ -22,11 +29,13 @@ from lsr.engine.table import PIPELINE, request_of
 from lsr.recipes import load_recipe
 from lsr.recipes.run import load_run
 from lsr.recipes.schema import Recipe
+from lsr.stages import training, worker
 from lsr.stages.gate import gate
 from lsr.stages.infer import infer
 from lsr.stages.register import register
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+GROUPS: list[tuple[int, Resources]] = []
 PROJECT = Path(__file__).resolve().parents[2]
 
 # Run by every Python process of a node: the two functions that choose a device are replaced when they are imported.
@@ -74,7 +83,7 @@ def settings(tmp_path: Path, ray_jobs: str | None = None) -> Settings:
 def tiny() -> Recipe:
     """Few images: as many as eight workers need for a batch."""
     stages = ("autoencoder", "decoder", "denoise", "joint")
-    return load_recipe("short", {f"{stage}.train.images": "32" for stage in stages} | {"evaluate.photos": "1"})
+    return load_recipe("short", {f"{stage}.train.images": "32" for stage in stages})
 
 
 def whole_line(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
@@ -92,8 +101,60 @@ def whole_line(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
     return refs
 
 
-def test_the_run_cluster_on_a_node_with_eight_gpus(nodes_home: Path, tmp_path: Path) -> None:
-    """Eight workers train on a GPU each; 32 tasks, and 8 encoders, become as many as the node holds."""
+@contextmanager
+def head_without_cpus() -> Iterator[tuple[str, str]]:
+    """Nodes as infra/kuberay has them: a head that holds no work and a node with one GPU. Yields the address of the
+    job server and the id of the node that works.
+    """
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": True, "dashboard_port": 0}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        node = cluster.add_node(num_cpus=12, num_gpus=1)
+        yield f"http://{cluster.webui_url}", node.unique_id if hasattr(node, "unique_id") else node.node_id
+    finally:
+        cluster.shutdown()
+
+
+def in_this_process(work: train.Worker, config: dict[str, Any], **words: Any) -> dict[str, Any]:
+    """`fit`, whose group is reserved as Ray Train reserves it, while one process does its work: eight processes that
+    import torch take minutes of two cores.
+    """
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    needs, workers, session = words.pop("needs"), words.pop("workers"), current()
+    assert session is not None
+    wait_for_room(session, needs, workers, within=words["start_within"], what=words["name"])
+    group = placement_group([needs.as_ray()] * workers)
+    assert group.wait(60)
+    GROUPS.append((workers, needs))
+    try:
+        return train.fit(work, config, workers=0, **words)
+    finally:
+        remove_placement_group(group)
+
+
+def test_the_run_cluster_on_a_node_with_eight_gpus(
+    nodes_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight workers with a GPU each are one group; 32 tasks, and 8 encoders, become as many as the node holds."""
+    monkeypatch.setattr(training, "fit", in_this_process)
+    monkeypatch.setattr(worker, "worker_device", lambda gpus: torch.device("cpu"))
+    GROUPS.clear()
     with ray_session(tmp_path, cpus=40, gpus=8), open_context(settings(tmp_path), load_run("cluster")) as ctx:
         whole_line(tiny(), ctx)
+    assert [(8, Resources(cpus=4, gpus=1))] * 4 == GROUPS
     assert not nodes_home.exists(), "workers on this machine share its cache"
+
+
+def test_the_run_one_gpu_through_jobs_on_a_cluster_whose_head_has_no_cpu(nodes_home: Path, tmp_path: Path) -> None:
+    """*evaluate*'s job takes the GPU itself; the jobs of the others leave it to their workers."""
+    with head_without_cpus() as (address, node):
+        with open_context(settings(tmp_path, ray_jobs=address), load_run("one-gpu")) as ctx:
+            whole_line(tiny(), ctx)
+        jobs = ray_client(address).list_jobs()
+    assert sorted(job.submission_id.split("-")[0] for job in jobs) == sorted([*PIPELINE, "shard", "infer"])
+    assert {job.driver_node_id for job in jobs} == {node}, "no job's own process ran on the head"
+    assert (nodes_home / "cache").exists(), "workers of a cluster use their own cache"
+    assert not list((tmp_path / "client").rglob("versions/*")), "and not that of the client"

@@ -23,17 +23,20 @@ from lsr.core.errors import TrainingStoppedError
 from lsr.core.refs import Ref
 from lsr.core.stopping import stop_on_sigterm
 from lsr.data.manifest import Manifest
-from lsr.engine.launch import build_request
+from lsr.engine.table import stage_named, request_of
 from lsr.recipes import load_recipe
-from lsr.stages.worker import work
+from lsr.recipes.run import Run, TrainRun
+from lsr.stages.autoencoder import work
 from lsr.store import open_store
+from lsr.training.config import Cadence
 
 SMALL = {
     "autoencoder.model.channels": "8",
     "autoencoder.model.multipliers": "[1, 2]",
-    "autoencoder.train.steps": "400",
-    "autoencoder.train.checkpoint_every": "100000",
+    "autoencoder.train.batch": "4",
+    "autoencoder.train.images": "1600",
 }
+RUN = Run(name="test", train=TrainRun(workers=2, every=Cadence(checkpoint=100_000)))
 
 
 def soon(is_so: Callable[[], bool], seconds: float) -> bool:
@@ -83,7 +86,7 @@ def request_and_config(folder: Path, tag: str) -> dict[str, Any]:
     path = f"{manifest.directory}/{manifest.digest}.json"
     store.write(path, manifest.to_bytes())
     tile = Ref(kind="tiles", key=tag, digest=manifest.digest, path=path)
-    request = build_request("autoencoder", load_recipe("short", SMALL), {"tile": tile})
+    request = request_of(stage_named("autoencoder"), load_recipe("short", SMALL), RUN, {"tile": tile})
     return {
         "request": {**asdict(request), "key": tag * 64},
         "store": store.uri,
@@ -91,7 +94,10 @@ def request_and_config(folder: Path, tag: str) -> dict[str, Any]:
         "tracking": "",
         "run": "",
         "fencing": 1,
-        "progress": str(folder / f"{tag}.json"),
+        "submission": "",
+        "ids": {},
+        "siblings": [],
+        "progress": f"{tag}.json",
     }
 
 
@@ -115,7 +121,7 @@ def test_a_preempted_worker_saves_after_its_step_and_the_run_ends_with_the_same_
 
     def run(tag: str, max_failures: int = 0, preempt: bool = False) -> dict[str, Any]:
         config = request_and_config(tmp_path, tag)
-        progress = Path(config["progress"])
+        progress = tmp_path / "store" / config["progress"]
 
         def terminate_one() -> None:
             assert soon(lambda: progress.exists() and json.loads(progress.read_text())["done"] >= 10, 120)

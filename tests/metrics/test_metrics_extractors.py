@@ -83,7 +83,7 @@ def test_mobilenet_has_the_published_number_of_parameters() -> None:
     module = MobileNetV2()
     assert sum(p.numel() for p in module.parameters()) == 3_504_872
     assert len(module.state_dict()) == 314
-    assert module.classify(torch.rand(1, 3, 32, 32)).shape == (1, 1000)
+    assert module.classifier(module(torch.rand(1, 3, 32, 32))).shape == (1, 1000)
 
 
 def test_weights_are_found_in_the_cache_and_others_refused(tmp_path: Path) -> None:

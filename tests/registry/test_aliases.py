@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from lsr.core.errors import ConfigError, ConflictError, NotFoundError
-from lsr.registry.aliases import Change, current_champion, drift, reconcile, resolve_for_inference
+from lsr.registry.aliases import Change, drift, reconcile, resolve_for_inference
 from lsr.registry.connect import connect
 from lsr.registry.promotion import promote, put_verdict, retire, rollback
 from lsr.registry.versions import Version, aliases_of
@@ -46,7 +46,6 @@ def test_drift_is_refused_by_inference_and_mended(
     client.delete_registered_model_alias("m", "previous")
     with pytest.raises(ConflictError, match="points to version 1, the promotion log says version 2"):
         resolve_for_inference(store, uri, "m@champion")
-    assert current_champion(store, uri, "m") == two
     assert resolve_for_inference(store, uri, "m/1") == one
     wanted = [Change(alias="previous", found=None, put=1), Change(alias="champion", found=1, put=2)]
     assert drift(store, uri, "m") == wanted
@@ -75,8 +74,6 @@ def test_missing_names_list_what_there_is(store: Store, uri: str, registered: Ca
         resolve_for_inference(store, uri, "m/9")
     with pytest.raises(NotFoundError, match="the registered models are m"):
         resolve_for_inference(store, uri, "other@champion")
-    with pytest.raises(NotFoundError, match="no champion yet"):
-        current_champion(store, uri, "m")
     with pytest.raises(ConfigError, match="name@alias or name/number"):
         resolve_for_inference(store, uri, "m")
 

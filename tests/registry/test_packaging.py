@@ -25,14 +25,26 @@ from lsr.inference.request import Target
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
 from lsr.models.system import LatentSystem, load_system, save_system
 from lsr.registry.card import Card, Source
-from lsr.registry.lineage import Lineage, code_state, packages_digest
+from lsr.registry.lineage import Lineage, Registration, Training, TrainingAttempt
 from lsr.registry.load import load_named
 from lsr.registry.packaging import CODE, Package, build_package, open_package, requirements
 from lsr.registry.runs import open_run
 from lsr.registry.versions import fetch_version, register
 from tests.inference.kit import upscale
 
-UNKNOWN = dict.fromkeys(name for name in Lineage.__dataclass_fields__ if name != "weights")
+ATTEMPT = TrainingAttempt(
+    key="k" * 64,
+    attempt=2,
+    submission="joint-k-a2",
+    started_at=1.0,
+    commit="abc",
+    packages="p" * 64,
+    versions={"torch": "2"},
+    environment={"world size": "2"},
+    run={"workers": 2},
+    ids={"mlflow_run": "m"},
+    images_per_second=3.5,
+)
 
 
 def system_bytes(conditional: bool) -> tuple[bytes, bytes]:
@@ -54,8 +66,15 @@ def card(report: str = "") -> str:
     return Card(name="m", task="super-resolution", facts=facts, sources=sources, report=report).markdown()
 
 
-def build(path: Path, config_json: bytes, tensors: bytes, **lineage: object) -> Package:
-    stated = Lineage(**{**UNKNOWN, **lineage})
+def build(path: Path, config_json: bytes, tensors: bytes, run: str = "one run") -> Package:
+    stated = Lineage(
+        config="c" * 64,
+        seed=7,
+        inputs={"joint": "j" * 64},
+        trainings={"joint": Training(result="j" * 64, steps=10, images_seen=40, batch=4, attempts=[ATTEMPT])},
+        registration=Registration(commit=None, packages="q" * 64, ids={"mlflow_run": run}),
+        weights={"weights.safetensors": "0" * 64},
+    )
     return build_package(path, config=config_json, weights=tensors, card=card(), lineage=stated)
 
 
@@ -87,7 +106,7 @@ def pixels(data: bytes) -> np.ndarray:
 def test_one_system_has_one_digest_wherever_and_whenever_it_is_built(
     saved: tuple[bytes, bytes], package: Package, tmp_path: Path
 ) -> None:
-    again = build(tmp_path / "elsewhere", *saved, mlflow_run="another run")
+    again = build(tmp_path / "elsewhere", *saved, run="another run")
     assert again.digest == package.digest
     assert again.files != package.files
     other = build(tmp_path / "other", saved[0], system_bytes(conditional=True)[1])
@@ -136,22 +155,16 @@ def test_card_and_lineage_say_what_it_is_and_where_it_comes_from(tmp_path: Path,
     assert "| photos | CC0-1.0 | set:photos |" in page
     assert "\n## Evaluation\n" in page
     assert "load_model" in page
-    built = build(tmp_path / "v", *saved, seed=7, git_sha="abc", weights={"weights.safetensors": "0" * 64})
+    built = build(tmp_path / "v", *saved)
     lineage = json.loads((built.path / "lineage.json").read_bytes())
-    assert (lineage["seed"], lineage["git_sha"], lineage["prefect_flow_run"]) == (7, "abc", None)
     assert lineage.keys() == Lineage.__dataclass_fields__.keys()
-
-
-def test_surroundings_are_read_not_guessed(tmp_path: Path) -> None:
-    assert code_state(tmp_path) == (None, None)
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "one"]):
-        subprocess.run([*git, *words], check=True)
-    sha, dirty = code_state(tmp_path)
-    assert (len(sha), dirty) == (40, False)
-    (tmp_path / "new.py").touch()
-    assert code_state(tmp_path) == (sha, True)
-    assert packages_digest() == packages_digest()
+    (attempt,) = lineage["trainings"]["joint"]["attempts"]
+    assert (attempt["commit"], attempt["environment"], attempt["images_per_second"]) == (
+        "abc",
+        {"world size": "2"},
+        3.5,
+    )
+    assert lineage["registration"] == {"commit": None, "packages": "q" * 64, "ids": {"mlflow_run": "one run"}}
 
 
 def test_a_version_answers_as_the_system_it_was_made_from(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from rich.console import Console
+from PIL import ImageColor
 
 from lsr.core.errors import InputError
 from lsr.evaluation.protocol import Exhibit, bicubic
 from lsr.evaluation.rows import Evaluation, Row
-from lsr.report import sheet
-from lsr.report.sheet import GAP, LABEL, PANEL, WIDEST, contact_sheet, curve, image_sheet
-from lsr.report.tables import markdown, means, rich_table, where_bicubic_wins
+from lsr.report.sheet import BAR, GAP, LABEL, PANEL, WIDEST, contact_sheet, histogram, image_sheet
+from lsr.report.tables import markdown, means, where_bicubic_wins
 
 
 def row(photo: str, crop: int, scale: float, system: str, psnr: float, lpips: float | None = None) -> Row:
@@ -62,12 +60,6 @@ def test_the_page_says_what_was_not_computed_and_what_is_out_of_range() -> None:
     assert "b: too small at x8." in page
 
 
-def test_the_terminal_table_holds_the_same_cells() -> None:
-    console = Console(width=100, file=io.StringIO())
-    console.print(rich_table(EVALUATION))
-    assert "26.50" in console.file.getvalue()
-
-
 def test_the_contact_sheet_has_a_line_a_picture() -> None:
     rng = np.random.default_rng(0)
     truth, lr = (rng.integers(0, 256, (s, s, 3), dtype=np.uint8) for s in (48, 24))
@@ -99,22 +91,8 @@ def test_a_line_of_many_systems_goes_on_below() -> None:
     assert found == [24, *(100 + n for n in range(12)), 48, *[255] * 4]
 
 
-def test_each_of_many_curves_has_a_look_and_a_name_beside_the_axes(monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = []
-    monkeypatch.setattr(sheet, "_plotted", lambda figure: figures.append(figure) or b"")
-    rows = tuple(row("p", 0, scale, f"s{n:02}", n + scale) for n in range(23) for scale in (2.0, 4.0))
-    curve(replace(EVALUATION, rows=rows, facts={"trained": None}))
-    (figure,) = figures
-    figure.draw_without_rendering()
-    (axes,), (legend,) = figure.axes, figure.legends
-    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 23
-    assert [text.get_text() for text in legend.get_texts()] == [f"s{n:02}" for n in range(23)]
-    names, plot = legend.get_window_extent(), axes.get_window_extent()
-    assert names.x0 >= plot.x1
-    assert names.y0 >= 0
-
-
-def test_the_curve_is_a_picture_of_what_was_computed() -> None:
-    assert Pillow.open(io.BytesIO(curve(EVALUATION))).width > 300
-    with pytest.raises(InputError, match="lpips was not computed"):
-        curve(EVALUATION, "lpips")
+def test_a_histogram_has_a_bar_per_count_as_high_as_its_share() -> None:
+    drawn = histogram([0, 2, 4], [0.25, 0.5, 0.75, 1.0], "scale")
+    bars = (drawn == ImageColor.getrgb("steelblue")).all(axis=2)
+    heights = [int(bars[:, GAP + BAR * number].sum()) for number in range(3)]
+    assert heights == [1, PANEL // 2 + 1, PANEL + 1]

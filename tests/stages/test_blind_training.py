@@ -1,4 +1,4 @@
-"""The line from tiles to the joint stage under a sampled degradation, whose condition is in no shard."""
+"""The pipeline from tiles to the joint stage under a sampled degradation, whose condition is in no shard."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.stages.test_study import context, tiny
 
 from lsr.core.refs import Ref
 from lsr.data.config import DegradationConfig
 from lsr.data.manifest import load_manifest
 from lsr.engine.context import Context
-from lsr.engine.launch import build_request, launch
+from lsr.engine.launch import launch
+from lsr.engine.request import Request
+from lsr.engine.table import stage_named, request_of
 from lsr.models.system import LatentSystem
 from lsr.recipes.schema import Recipe
 from lsr.stages.assemble import assemble
-from lsr.stages.worker import build
-from lsr.study.run import data_of
+from lsr.stages.joint import build
+from lsr.stages.setup import Setup
+from lsr.study.systems import data_of
 from lsr.training.objectives.condition import ConditionInLoop
 from lsr.training.objectives.joint import JointObjective
 from lsr.training.protocols import Draws
+from tests.study.test_study_run import context, tiny
 
 __all__ = ["context"]
 
@@ -46,17 +49,21 @@ def under(degradation: DegradationConfig) -> Recipe:
     )
 
 
-def line(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
+def asked(stage: str, recipe: Recipe, ctx: Context, refs: dict[str, Ref]) -> Request:
+    return request_of(stage_named(stage), recipe, ctx.run, {name: refs[name] for name in INPUTS[stage]})
+
+
+def trained(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
     refs = data_of(replace(tiny(), ours=recipe), ctx)
-    for stage, names in INPUTS.items():
-        refs[stage] = launch(build_request(stage, recipe, {name: refs[name] for name in names}), ctx).ref
+    for stage in INPUTS:
+        refs[stage] = launch(asked(stage, recipe, ctx, refs), ctx).ref
     return refs
 
 
 def test_a_system_trains_under_a_sampled_degradation(context: Context) -> None:
     assert under(BLIND).faults() == []
     with context._stack:
-        refs = line(under(BLIND), context)
+        refs = trained(under(BLIND), context)
     assert load_manifest(context.store, refs["latents"].path).extra["degradations"] == []
     system = assemble(context.store, refs)
     assert isinstance(system, LatentSystem)
@@ -66,14 +73,13 @@ def test_a_system_trains_under_a_sampled_degradation(context: Context) -> None:
 def test_of_a_fixed_degradation_the_loop_makes_what_was_cached(context: Context, tmp_path: Path) -> None:
     recipe = under(DegradationConfig(factor=4))
     with context._stack:
-        refs = line(recipe, context)
-    request = build_request("joint", recipe, {name: refs[name] for name in INPUTS["joint"]})
-    bench, _ = build(request, context.store, tmp_path)
+        refs = trained(recipe, context)
+    bench = build(Setup(asked("joint", recipe, context, refs), context.store, tmp_path), recipe.joint)
     assert isinstance(bench.objective, JointObjective), "a fixed degradation is read from the shards"
-    lane = bench.source.lane(0, 0)
+    batch = bench.source.batch(0, 4)
     system = bench.objective.system
     in_loop = ConditionInLoop(bench.objective, DegradationConfig(factor=4), system)
-    made = in_loop.conditioned(lane, Draws(seed=0, stage="joint", step=0, lane=0))["lr"]
+    made = in_loop.conditioned(batch, Draws(seed=0, stage="joint", step=0, first=0))["lr"]
     # Half precision keeps 11 significant bits; the encoder's own rounding differs with the batch.
-    assert torch.all((made - lane["lr"]).abs() <= made.abs() * 2**-11 + 1e-5)
-    assert not torch.equal(made, lane["lr"])
+    assert torch.all((made - batch["lr"]).abs() <= made.abs() * 2**-11 + 1e-5)
+    assert not torch.equal(made, batch["lr"])

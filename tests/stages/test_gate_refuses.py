@@ -119,7 +119,7 @@ def line(trained: Line, tmp_path: Path) -> Iterator[tuple[Line, Context]]:
 def spoilt(line: Line, ctx: Context, spoil: Callable[[str, torch.Tensor], torch.Tensor]) -> dict[str, Ref]:
     """The line's results with the U-Net's weights changed, measured anew."""
     whole = read_trained(ctx.store, line.refs["joint"])
-    weights = {name: spoil(name, value) for name, value in sorted(weights_of(ctx.store, whole, "ema").items())}
+    weights = {name: spoil(name, value) for name, value in sorted(weights_of(ctx.store, whole).items())}
     blob = put_blob(ctx.store, save(weights), "safetensors")
     joint = commit(ctx.store, "5" * 64, replace(whole, weights={**whole.weights, "ema": blob}).record())
     refs = {**line.refs, "joint": joint}

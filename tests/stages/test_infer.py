@@ -93,7 +93,7 @@ def folder(tmp_path: Path) -> Path:
 def rows(ctx: Context, manifest: Manifest) -> dict[str, tuple[str, str]]:
     """(kind, reason) by file, of those without an output."""
     assert manifest.refusals is not None
-    found = json.loads(get_blob(ctx.store, manifest.refusals))
+    found = json.loads(get_blob(ctx.store, manifest.refusals.path))
     return {row["source"]: (row["kind"], row["reason"]) for row in found}
 
 

@@ -10,17 +10,20 @@ from typing import Any
 import pytest
 import torch
 
+from lsr.core.config import as_plain
 from lsr.core.settings import Settings
 from lsr.diffusion.config import SamplerConfig
 from lsr.engine.context import Context
+from lsr.engine.launch import launch
 from lsr.models.baselines.config import EdsrConfig, LiifConfig
 from lsr.models.config import RendererConfig
 from lsr.recipes.run import Run, TrainRun
 from lsr.recipes.schema import JointStage
 from lsr.recipes.study import Lever, StudyConfig
 from lsr.recipes.study_2core import study as full_study
+from lsr.stages.provenance import attempts_of
 from lsr.store import open_store
-from lsr.study import run as room
+from lsr.study import run, systems
 from lsr.study.run import run_study
 from lsr.training.config import JointLoss, TrainConfig
 from tests.stages.kit import Here
@@ -96,23 +99,31 @@ def test_a_study_trains_measures_and_writes_and_is_not_made_twice(
     plain = tiny()
     lever = Lever(name="uncapped", parts=replace(plain.published, joint=uncapped(plain.ours.joint)))
     study, made = replace(plain, levers=(lever,)), []
-    launch = room.launch
-    monkeypatch.setattr(room, "launch", lambda request, ctx: made.append(launch(request, ctx)) or made[-1])
+    for module in (systems, run):
+        monkeypatch.setattr(module, "launch", lambda request, ctx: made.append(launch(request, ctx)) or made[-1])
     with context._stack:
         result = run_study(study, context)
         first = [outcome.stage for outcome in made if outcome.made]
+        trained = [outcome.ref.key for outcome in made if outcome.made and outcome.stage in ("baseline", "joint")]
         made.clear()
         again = run_study(study, context)
     assert first.count("baseline") == 2 * len(study.seeds)
     assert first.count("joint") == 5 * len(study.seeds), "each latent system with and without alignment, a lever with"
     assert first.count("autoencoder") == len(study.seeds), "the same autoencoder is trained once for both"
     assert not [outcome.stage for outcome in made if outcome.made], "everything was on record"
+    for key in trained:
+        (attempt,) = attempts_of(context.store, key)
+        assert (attempt.from_step, attempt.environment["world size"]) == (0, "1")
+        assert attempt.images_per_second is not None
+        assert attempt.images_per_second > 0
+        assert attempt.run == as_plain(context.run)["train"]
+        assert attempt.ids.keys() == {"mlflow_run"}
     assert set(result.measured) == {
         *("edsr", "liif", "published", "published-unaligned", "ours", "ours-unaligned", "ours-1", "ours-4", "uncapped")
     }
     assert {label: len(seeds) for label, seeds in result.measured.items()}["ours"] == len(study.seeds)
     names = {path.name for path in result.files}
-    assert {"table.md", "table.json", "before-after.png", "psnr.png", "report.html"} <= names
+    assert {"table.md", "table.json", "before-after.png", "report.html"} <= names
     assert b"ours-unaligned" not in (result.folder / "report.html").read_bytes(), "controls are in the table only"
     text = (result.folder / "table.md").read_text()
     assert "| edsr" in text

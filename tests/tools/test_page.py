@@ -12,15 +12,18 @@ import pytest
 from data_prep.sources import Snapshot
 from lsr.core.canonical import canonical_json
 from lsr.core.errors import InputError, IntegrityError, NotFoundError
+from lsr.core.files import file_sha256
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings, load_settings
 from lsr.engine.context import Context
 from lsr.evaluation.protocol import Exhibit, Image, evaluate
 from lsr.evaluation.verdict import Candidate, Line, Verdict
 from lsr.recipes import load_recipe
+from lsr.recipes.run import laptop
 from lsr.recipes.schema import Recipe
 from lsr.registry.connect import connect
-from lsr.registry.packaging import FILES, Package, _identity, _sha256, _walk
+from lsr.registry.lineage import Lineage, Registration, Training, TrainingAttempt
+from lsr.registry.packaging import FILES, Package, _identity, _walk
 from lsr.registry.promotion import put_verdict
 from lsr.registry.runs import open_run
 from lsr.registry.versions import Version, read_lineage, register, tag_version
@@ -36,6 +39,29 @@ from lsr.store.roots import PHOTOS, Record
 from lsr.tools.page import publish, write_version_page
 
 MODEL = "lsr-short"
+ATTEMPT = TrainingAttempt(
+    key="k" * 64,
+    attempt=1,
+    submission="joint-k-a1",
+    started_at=1.0,
+    commit="abc123-dirty",
+    packages="p" * 64,
+    versions={},
+    environment={"world size": "8"},
+    run={},
+    ids={},
+    from_step=0,
+    steps=1,
+    seconds=1.0,
+    images_per_second=57.3,
+)
+LINEAGE = Lineage(
+    config="c" * 64,
+    seed=7,
+    inputs={},
+    trainings={"joint": Training(result="j" * 64, steps=1, images_seen=1, batch=1, attempts=[ATTEMPT])},
+    registration=Registration(commit="def456", packages="q" * 64, ids={}),
+)
 
 
 def trained(store: Store, kind: str) -> Ref:
@@ -69,10 +95,10 @@ def evaluated(store: Store, recipe: Recipe) -> tuple[Ref, str]:
 def package(folder: Path) -> Package:
     folder.mkdir()
     (folder / "weights.safetensors").write_text("weights")
-    (folder / "lineage.json").write_bytes(canonical_json({"git_sha": "abc123", "git_dirty": True, "seed": 7}))
-    (folder / FILES).write_bytes(canonical_json({"format": 1, "sha256": {n: _sha256(f) for n, f in _walk(folder)}}))
+    (folder / "lineage.json").write_bytes(LINEAGE.to_bytes())
+    (folder / FILES).write_bytes(canonical_json({"format": 1, "sha256": {n: file_sha256(f) for n, f in _walk(folder)}}))
     listing = json.loads((folder / FILES).read_bytes())["sha256"]
-    return Package(path=folder, digest=_identity(listing), files=_sha256(folder / FILES))
+    return Package(path=folder, digest=_identity(listing), files=file_sha256(folder / FILES))
 
 
 @pytest.fixture
@@ -111,7 +137,7 @@ def line(settings: Settings, tmp_path: Path) -> tuple[Recipe, dict[str, Ref], Co
         lines=(rule,),
     )
     tag_version(settings.mlflow, version, {VERDICT: put_verdict(store, verdict)})
-    ctx = Context(settings=settings, store=store, compute=recipe.compute, line=recipe.name)
+    ctx = Context(settings=settings, store=store, run=laptop(), line=recipe.name)
     return recipe, refs, ctx, version
 
 
@@ -129,7 +155,15 @@ def test_the_page_is_kept_in_mlflow_once_and_is_the_same_from_the_version(
     again = publish(recipe, refs, ctx)
     assert (again.made, again.link, again.path) == (False, first.link, first.path)
     text = kept.read_text()
-    for said in ("Gate: PASS", "It is better by far.", "abc123 with uncommitted changes", version.digest):
+    for said in (
+        "Gate: PASS",
+        "It is better by far.",
+        "abc123-dirty",
+        "def456",
+        "57.3 images/s",
+        "world size 8",
+        version.digest,
+    ):
         assert said in text
     for ref in refs.values():
         assert ref.digest in text
@@ -153,8 +187,8 @@ def test_what_cannot_be_drawn_is_said(line: tuple[Recipe, dict[str, Ref], Contex
 
 def test_a_changed_lineage_is_refused(line: tuple[Recipe, dict[str, Ref], Context, Version]) -> None:
     _, _, ctx, version = line
-    assert read_lineage(ctx.settings.mlflow, version)["git_sha"] == "abc123"
+    assert read_lineage(ctx.settings.mlflow, version)["seed"] == 7
     (kept,) = (ctx.settings.home / "mlflow-artifacts").rglob("lineage.json")
-    kept.write_text('{"git_sha":"another"}')
+    kept.write_text('{"seed":8}')
     with pytest.raises(IntegrityError, match=r"lineage.json of lsr-short/1 was changed"):
         read_lineage(ctx.settings.mlflow, version)

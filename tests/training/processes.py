@@ -82,7 +82,14 @@ def outcomes(work: Callable[..., Any], size: int, folder: Path, *arguments: Any)
 
 
 def fit_here(
-    world: World, store_uri: str, key: str, fencing: int, config: TrainConfig, cadence: Cadence, micro_batch: int | None
+    world: World,
+    store_uri: str,
+    key: str,
+    fencing: int,
+    config: TrainConfig,
+    cadence: Cadence,
+    micro_batch: int | None,
+    siblings: tuple[str, ...] = (),
 ) -> list[str] | None:
     """Train the regression with dropout; digests of weights, EMA and optimiser on rank 0."""
     result = train(
@@ -95,6 +102,7 @@ def fit_here(
         stage="test",
         world=world,
         checkpoints=Checkpoints(open_store(store_uri), key, fencing),
+        siblings=siblings,
         tracker=RecordingTracker(),
     )
     return None if result is None else list(digests(result))

@@ -220,7 +220,7 @@ def test_each_player_gets_the_gradient_of_its_own_loss() -> None:
     assert loss.item() == pytest.approx(pixel.item() + 0.1 * adversarial.item() + discriminator.item())
 
 
-def test_before_the_adversarial_steps_only_the_generator_moves_by_l1() -> None:
+def test_over_the_first_images_only_the_generator_moves_by_l1() -> None:
     objective = made("esrgan", replace(PLAIN, pretrain=4))
     loss, terms = objective.loss(tiles(), DRAWS)
     loss.backward()
@@ -228,7 +228,7 @@ def test_before_the_adversarial_steps_only_the_generator_moves_by_l1() -> None:
     both = cast(Adversaries, objective.model)
     assert gradients(both.generator)
     assert not gradients(both.discriminator)
-    assert objective.loss(tiles(), replace(DRAWS, step=4))[1]["discriminator"].item() > 0
+    assert objective.loss(tiles(), replace(DRAWS, seen=4))[1]["discriminator"].item() > 0
 
 
 def test_a_perceptual_distance_is_weighed_in_on_pictures_in_zero_to_one() -> None:

@@ -452,7 +452,7 @@ def test_the_drawn_scale_is_logged(fit: Fit) -> None:
 
 
 # The 16-pixel tiles, and their renders at a quarter, are large enough for a discriminator that halves once.
-PATCHES = PictureTerms(adversarial=0.5, start=1, discriminator=DiscriminatorConfig(channels=8, layers=1))
+PATCHES = PictureTerms(adversarial=0.5, start=4, discriminator=DiscriminatorConfig(channels=8, layers=1))
 
 
 def objectives() -> dict[str, Callable[[], Objective]]:

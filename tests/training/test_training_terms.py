@@ -42,7 +42,7 @@ def mean_square(a: Tensor, b: Tensor) -> Tensor:
 
 def compare(config: PictureTerms, made: Tensor, truth: Tensor, **changes: Any) -> Compared:
     loss = PictureLoss(config, mean_square)
-    return loss(made, truth, **{"step": 0, "last": torch.zeros(1), **changes})
+    return loss(made, truth, **{"seen": 0, "last": torch.zeros(1), **changes})
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -82,7 +82,7 @@ def test_lpips_passes_gradients_to_the_picture_only() -> None:
     made, truth = pair(side=32, count=1)
     made.requires_grad_(True)
     loss = PictureLoss(PictureTerms(l1=0.0, perceptual=2.0), lpips)
-    found = loss(made, truth, step=0, last=made)
+    found = loss(made, truth, seen=0, last=made)
     assert found.total.item() == pytest.approx(2 * lpips((made + 1) / 2, (truth + 1) / 2).item(), rel=1e-6)
     found.total.backward()
     assert made.grad is not None
@@ -147,7 +147,7 @@ def test_one_loss_gives_each_part_the_gradient_of_its_own(adaptive: bool, weight
     painter, loss = game(replace(GAME, adaptive=adaptive))
     source, truth = pair()
     weight = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64) if weighted else None
-    found = loss(painter(source), truth, step=0, last=painter.last.weight, weight=weight)
+    found = loss(painter(source), truth, seen=0, last=painter.last.weight, weight=weight)
     found.total.backward()
     generator, discriminator = exact_gradients(painter, loss, source, truth, weight)
     for name, parameter in painter.named_parameters():
@@ -163,11 +163,11 @@ def test_one_loss_gives_each_part_the_gradient_of_its_own(adaptive: bool, weight
 def test_before_its_start_the_discriminator_neither_trains_nor_counts() -> None:
     painter, loss = game(replace(GAME, start=5))
     source, truth = pair()
-    early = loss(painter(source), truth, step=4, last=painter.last.weight)
+    early = loss(painter(source), truth, seen=4, last=painter.last.weight)
     early.total.backward()
     assert torch.equal(early.total, early.point)
     assert all(p.grad is None for n, p in painter.named_parameters() if n.startswith(DISCRIMINATOR))
-    late = loss(painter(source), truth, step=5, last=painter.last.weight)
+    late = loss(painter(source), truth, seen=5, last=painter.last.weight)
     assert late.terms.keys() == early.terms.keys()
     assert late.total.item() != late.point.item()
 
@@ -182,12 +182,12 @@ def test_the_discriminator_learns_to_tell_and_the_generator_to_fool() -> None:
         optimiser = torch.optim.Adam(chosen, 3e-3)
         for _ in range(count):
             painter.zero_grad()
-            found = loss(painter(source), truth, step=0, last=painter.last.weight)
+            found = loss(painter(source), truth, seen=0, last=painter.last.weight)
             found.total.backward()
             optimiser.step()
-        return loss(painter(source), truth, step=0, last=painter.last.weight)
+        return loss(painter(source), truth, seen=0, last=painter.last.weight)
 
-    first = loss(painter(source), truth, step=0, last=painter.last.weight)
+    first = loss(painter(source), truth, seen=0, last=painter.last.weight)
     trained = steps(prefix=True)
     assert trained.terms["discriminator"] < 0.5 * first.terms["discriminator"]
     fooled = steps(prefix=False)
@@ -236,7 +236,7 @@ def test_the_next_stage_loads_the_product_without_the_discriminator(tmp_path: Pa
     store = open_store(tmp_path.as_uri())
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file(painter.state_dict(), path)
-    blob = put_blob(store, path, "safetensors").path
+    blob = put_blob(store, path, "safetensors")
     trained = Trained(
         kind="autoencoder",
         parents={},
@@ -248,4 +248,4 @@ def test_the_next_stage_loads_the_product_without_the_discriminator(tmp_path: Pa
         metrics={},
     )
     assert any(name.startswith(DISCRIMINATOR) for name in painter.state_dict())
-    Painter().load_state_dict(weights_of(store, trained, "ema"))
+    Painter().load_state_dict(weights_of(store, trained))

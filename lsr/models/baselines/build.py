@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import assert_never
 
 import safetensors.torch
@@ -72,12 +71,3 @@ def load(config: BaselineConfig, weights: bytes, where: str = "These weights") -
         model = build(config)
     load_weights(model, weights_to_bytes(product(config, state)), where)
     return model.eval()
-
-
-def find_realesrgan(cache: Path) -> nn.Module | None:
-    """The pretrained RealESRGAN x4plus generator that `lsr data get realesrgan` left in `cache`; None where it is not.
-
-    Its config is `EsrganConfig()`. Raises IntegrityError when the file does not fit.
-    """
-    path = cache / "sets" / "realesrgan" / "realesrgan-x4plus.safetensors"
-    return load(EsrganConfig(), path.read_bytes(), str(path)) if path.is_file() else None

@@ -61,7 +61,7 @@ class EsrganObjective:
         fake: Tensor = self.model.generator(self.degrade(real, batch["position"], draws)).float()
         pixel = distance("l1", fake, real)
         terms = {name: torch.zeros_like(pixel) for name in self.terms} | {"pixel": pixel}
-        if draws.step < self.config.pretrain:
+        if draws.seen < self.config.pretrain:
             return pixel, terms
         total = self.config.pixel_weight * pixel
         if self.config.perceptual_weight > 0 and self.perceptual is not None:

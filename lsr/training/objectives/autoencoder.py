@@ -43,7 +43,7 @@ class AutoencoderObjective:
         x = from_levels(batch["tile"])
         moments = self.model.encode(x)
         z = moments.sample(draws.noise(batch["position"], moments.mean, "posterior"))
-        found = self.compare(self.model.decode(z), x, step=draws.step, last=self.model.conv_out.weight)
+        found = self.compare(self.model.decode(z), x, seen=draws.seen, last=self.model.conv_out.weight)
         kl = kl_per_value(moments)
         return found.total + self.config.kl_weight * kl, {"reconstruction": found.point, "kl": kl, **found.terms}
 

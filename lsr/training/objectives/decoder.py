@@ -80,7 +80,7 @@ class DecoderObjective:
         size = scaled_size(x, scale)
         image = self._render(self.model.decoder.features(z), lr, size)
         last = self.model.decoder.renderer.last.weight
-        found = self.compare(image, truth_at(x, size), step=draws.step, last=last)
+        found = self.compare(image, truth_at(x, size), seen=draws.seen, last=last)
         return found.total, {"scale": x.new_tensor(scale), **found.terms}
 
     def _latents(self, position: Tensor, x: Tensor, lr: Tensor | None, draws: Draws) -> Tensor:

@@ -64,17 +64,17 @@ class JointObjective:
         scale = draws.scale(*self.config.scales)
         found = Compared.nothing(denoise, self.compare.terms)
         if self.config.image_weight > 0:
-            found = self._image_loss(at, output, batch, scale, draws.step)
+            found = self._image_loss(at, output, batch, scale, draws.seen)
         total = self.config.denoise_weight * denoise + self.config.image_weight * found.total
         terms = {"denoise": denoise, "image": found.point, "scale": denoise.new_tensor(scale)}
         return total, {**terms, **found.terms}
 
-    def _image_loss(self, at: Noised, output: Tensor, batch: Batch, scale: float, step: int) -> Compared:
+    def _image_loss(self, at: Noised, output: Tensor, batch: Batch, scale: float, seen: int) -> Compared:
         size, x = scaled_size(batch["tile"], scale), from_levels(batch["tile"])
         lr = None if self.degrade is None else lr_picture(batch, x, self.degrade)
         image = self.system.decode(at.z0_hat(self.system, output), size, lr=lr)
         weight, last = align_weight(at.abar, self.config.cap), self.system.unet.conv_out.weight
-        return self.compare(image, truth_at(x, size), step=step, last=last, weight=weight)
+        return self.compare(image, truth_at(x, size), seen=seen, last=last, weight=weight)
 
     def picture(self, batch: Batch) -> NDArray[np.uint8]:
         return one_step_picture(self.system, batch, self.degrade)
