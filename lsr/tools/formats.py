@@ -36,14 +36,14 @@ def examine_formats(store: Store) -> str:
         counts = ", ".join(f"{number} of format {name}, e.g. {example[name]}" for name, number in sorted(found.items()))
         raise VersionMismatchError(
             f"{store.uri} holds records that another LSR wrote: {counts}; this code reads format {ROOT_FORMAT}. They "
-            "are neither converted nor used, and nothing of them was changed. Give LSR_STORE a new place and make the "
-            "results there again; keep this store with the LSR that wrote it, or delete it when nobody needs it any more."
+            "are neither converted nor used, and nothing of them was changed. Give LSR_STORE a new place and make "
+            "the results there again; keep this store with the LSR that wrote it, or delete it when nobody needs it."
         )
     return f"{current} records of results and runs, all of format {ROOT_FORMAT}"
 
 
 def _stated(store: Store) -> Iterator[tuple[str, object]]:
-    """(key, what it says its format is) of every action, run and root record. Raises IntegrityError where it is not JSON."""
+    """(key, format stated) of every action, run and root record. Raises IntegrityError where one is not JSON."""
 
     def read(key: str) -> tuple[str, object] | None:
         try:

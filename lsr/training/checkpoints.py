@@ -20,7 +20,14 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lsr.core.errors import ConflictError, IntegrityError, LeaseLostError, NotFoundError, StoreError, VersionMismatchError
+from lsr.core.errors import (
+    ConflictError,
+    IntegrityError,
+    LeaseLostError,
+    NotFoundError,
+    StoreError,
+    VersionMismatchError,
+)
 from lsr.core.files import file_sha256
 from lsr.store import Store
 from lsr.store.content import Blob, put_blob
