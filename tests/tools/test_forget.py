@@ -11,13 +11,16 @@ from data_prep.assemble import tiles_manifest
 from data_prep.config import TileConfig
 from data_prep.fetched import copies
 from data_prep.tile import cut_shard_to_store
-from lsr.core.errors import ConfigError, NotFoundError
+from lsr.core.errors import ConfigError, ConflictError, InputError, IntegrityError, NotFoundError
+from lsr.core.refs import Ref
 from lsr.core.settings import Settings, load_settings
 from lsr.data.manifest import load_manifest
 from lsr.data.shards import index_rows
 from lsr.data.verify import verify
 from lsr.registry.versions import Version
 from lsr.store import Store, open_store
+from lsr.store.attempts import claim, owner_record
+from lsr.store.records import seal
 from lsr.store.roots import Record
 from lsr.tools.forget import delete, find
 
@@ -60,10 +63,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def versions(monkeypatch: pytest.MonkeyPatch) -> list[Version]:
-    """The registered versions. No run of MLflow has an image: `test_takedown` looks into a real one."""
     known: list[Version] = []
     monkeypatch.setattr("lsr.registry.versions.every_version", lambda uri: known)
-    monkeypatch.setattr("lsr.tools.forget.images_of", lambda uri, keys, run_ids: [])
     return known
 
 
@@ -153,3 +154,83 @@ def test_deletion_takes_every_shard_with_it_and_leaves_the_next_set_whole(
     assert find(settings, [row.key])["holds"] == []
     assert not [i.key for i in store.list("blobs/") if i.key.endswith(".tar") and row.key.encode() in store.read(i.key)]
     assert verify(store, kept) == []
+
+
+def in_tars(store: Store, key: str) -> list[str]:
+    """Tar blobs with members of a photo."""
+    return [i.key for i in store.list("blobs/") if i.key.endswith(".tar") and key.encode() in store.read(i.key)]
+
+
+def test_a_second_photo_is_found_in_blobs_that_no_manifest_names(
+    settings: Settings, folder: Path, versions: list[Version]
+) -> None:
+    """The first takedown removes the only sets; the other shards lie there without a manifest."""
+    store = open_store(settings.store)
+    images = sharded(settings, folder)
+    tiled(store, images)
+    rows = [row for row in index_rows(store, load_manifest(store, images)) if row.split == "train"]
+    first, second = rows[0], rows[-1]
+    assert not set(in_tars(store, first.key)) & set(in_tars(store, second.key))
+    delete(settings, [first.source])
+    assert list(store.list("datasets/")) == []
+    assert len(in_tars(store, second.key)) == 2
+    for name in (second.source, second.key):
+        found = find(settings, [name])
+        assert (found["pictures"], found["unknown"], found["holds"]) == ([second.key], [], [])
+        assert set(in_tars(store, second.key)) <= set(found["orphans"])
+    gone = delete(settings, [second.source])["deleted"]
+    assert in_tars(store, second.key) == []
+    assert {Path(path).suffix for path in gone} >= {".tar", ".parquet"}
+    assert find(settings, [second.source])["unknown"] == []
+
+
+def test_a_name_that_two_photos_have_is_a_question(
+    settings: Settings, tmp_path: Path, versions: list[Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(settings.store)
+    for name, seed in (("one", 1), ("two", 2)):
+        draw(tmp_path / name, "0001", seed)
+    one, two = (sharded(settings, tmp_path / name) for name in ("one", "two"))
+    keys = {path: next(iter(index_rows(store, load_manifest(store, path)))).key for path in (one, two)}
+    for ask in (find, delete):
+        with pytest.raises(InputError, match=r"0001\.png names 2 different photos") as caught:
+            ask(settings, ["0001.png"])
+        assert all(text in str(caught.value) for text in (one, two, *keys.values(), "--in"))
+    assert find(settings, ["0001.png"], within=two)["pictures"] == [keys[two]]
+    with pytest.raises(InputError, match="2 different photos"):
+        find(settings, ["0001.png"], within="mine")
+    assert find(settings, ["0001.png"], within="other")["unknown"] == ["0001.png"]
+    deleted = delete(settings, ["0001.png"], within=two)["deleted"]
+    assert (two in deleted, one in deleted) == (True, False)
+    assert verify(store, load_manifest(store, one)) == []
+    deleted = delete(settings, [keys[one]])["deleted"]
+    assert one in deleted
+
+
+def test_while_a_run_works_with_the_photo_nothing_is_deleted(
+    settings: Settings, folder: Path, versions: list[Version]
+) -> None:
+    store = open_store(settings.store)
+    images = sharded(settings, folder)
+    row = next(iter(index_rows(store, load_manifest(store, images))))
+    key, ref = "c" * 64, Ref(kind="images", key="k", digest=digest(images), path=images)
+    request = {"key": key, "inputs": {"shard": ref.as_dict()}, "stage": "tile", "name": "mine"}
+    store.write(f"runs/{key}/request.json", seal(request))
+    lease = claim(store, key, "tile", owner=owner_record(), ttl=3600)
+    with pytest.raises(ConflictError, match=r"c{12}.*nothing was deleted"):
+        delete(settings, [row.key])
+    assert verify(store, load_manifest(store, images)) == []
+    lease.release("finished")
+    assert images in delete(settings, [row.key])["deleted"]
+
+
+def test_a_changed_takedown_record_is_refused(settings: Settings, folder: Path, versions: list[Version]) -> None:
+    store = open_store(settings.store)
+    images = sharded(settings, folder)
+    row = next(iter(index_rows(store, load_manifest(store, images))))
+    delete(settings, [row.key])
+    (kept,) = (info.key for info in store.list("takedowns/"))
+    assert row.source.encode() not in store.read(kept)
+    store.write(kept, store.read(kept).replace(row.key.encode(), b"0" * 16))
+    with pytest.raises(IntegrityError, match=kept):
+        find(settings, [row.key])
