@@ -10,9 +10,9 @@ from lsr.core.errors import NotFoundError, VersionMismatchError
 from lsr.store import Store
 from lsr.store.actions import ACTIONS
 from lsr.store.records import FORMAT as RECORD_FORMAT
-from lsr.store.records import json_object
+from lsr.store.records import json_object, parse_record
 from lsr.store.roots import FORMAT as ROOT_FORMAT
-from lsr.store.roots import ROOTS, is_root
+from lsr.store.roots import ROOTS, Record, is_root
 from lsr.tools.reach import RUNS, is_run_record
 
 _READERS = 16
@@ -22,13 +22,12 @@ def examine_formats(store: Store) -> str:
     """One sentence about the records of results and runs, when this code reads the format of all.
 
     Raises VersionMismatchError that names the store, what it holds and the way out for others, IntegrityError for a
-    record that is not JSON.
+    record with a changed bit.
     """
     found, example = Counter[str](), dict[str, str]()
     for key, stated in _stated(store):
         wanted = ROOT_FORMAT if is_root(key) else RECORD_FORMAT
-        # By spelling: 2.0 equals 2, and is no format.
-        name = "" if repr(stated) == repr(wanted) else repr(stated)
+        name = "" if stated == wanted else repr(stated)
         found[name] += 1
         example.setdefault(name, key)
     current = found.pop("", 0)
@@ -43,13 +42,19 @@ def examine_formats(store: Store) -> str:
 
 
 def _stated(store: Store) -> Iterator[tuple[str, object]]:
-    """(key, format stated) of every action, run and root record. Raises IntegrityError where one is not JSON."""
+    """(key, format stated) of every action, run and root record. Raises IntegrityError for one with a changed bit."""
 
     def read(key: str) -> tuple[str, object] | None:
+        where = f"{store.uri}/{key}"
         try:
-            return key, json_object(store.read(key), f"{store.uri}/{key}").get("format")
+            data = store.read(key)
         except NotFoundError:
             return None
+        try:
+            (Record.from_bytes if is_root(key) else parse_record)(data, where)
+        except VersionMismatchError:
+            return key, json_object(data, where).get("format")
+        return key, ROOT_FORMAT if is_root(key) else RECORD_FORMAT
 
     keys = [info.key for prefix in (ACTIONS, *ROOTS) for info in store.list(prefix) if info.key.endswith(".json")]
     keys += [info.key for info in store.list(RUNS) if is_run_record(info.key)]

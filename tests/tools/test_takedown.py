@@ -135,18 +135,11 @@ class Line:
     home: Path
 
 
-class Local(Here):
-    """Without Ray, the workers of a map share this process's cache."""
-
-    def shared_cache(self) -> str | None:
-        return str(self.settings.cache)
-
-
 def context(home: Path) -> Context:
     store = f"file://{home}/store"
     told = Settings(home=home, store=store, mlflow=f"sqlite:///{home}/mlflow.db")
     run = Run(name="test", train=TrainRun(workers=0, every=Cadence(log=2, image=2, checkpoint=100_000)))
-    return Local(settings=told, store=open_store(store), run=run, line="takedown")
+    return Here(settings=told, store=open_store(store), run=run, line="takedown")
 
 
 @pytest.fixture(scope="module")
