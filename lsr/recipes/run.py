@@ -39,7 +39,8 @@ class TrainRun(Config):
     driver: Resources = Resources()
     """Of the process that starts the workers."""
     micro_batch: Positive | None = None
-    """At most so many images per forward and backward pass; null takes a worker's whole share."""
+    """At most so many images per forward and backward pass; null takes a worker's whole share. Batches and gradients
+    stay as they are but for their last bits; masks of dropout and weights of adversarial losses are those of a pass."""
     max_failures: Count = 2
     """Restarts of the workers from the last checkpoint."""
     keep_checkpoint: bool = True

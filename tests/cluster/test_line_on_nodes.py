@@ -109,12 +109,26 @@ def head_without_cpus() -> Iterator[tuple[str, str]]:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": True, "dashboard_port": 0}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = Cluster()
     try:
-        node = cluster.add_node(num_cpus=12, num_gpus=1)
-        yield f"http://{cluster.webui_url}", node.unique_id if hasattr(node, "unique_id") else node.node_id
+        started(cluster, head)
+        node = started(cluster, {"num_cpus": 12, "num_gpus": 1})
+        yield f"http://{cluster.webui_url}", node
     finally:
         cluster.shutdown()
+
+
+def started(cluster: Any, options: dict[str, Any]) -> str:
+    """The id of a node that was added; tried again, because a busy machine can miss the 30 s that Ray gives it."""
+    for left in reversed(range(4)):
+        try:
+            return str(cluster.add_node(**options).node_id)
+        except Exception:
+            if not left:
+                raise
+            # A head that half started is no head of the next try.
+            cluster.head_node = cluster.head_node if "include_dashboard" not in options else None
+    raise AssertionError
 
 
 def in_this_process(work: train.Worker, config: dict[str, Any], **words: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from lsr.core.errors import TrainingStoppedError
 from lsr.core.refs import Ref
 from lsr.core.stopping import stop_on_sigterm
 from lsr.data.manifest import Manifest
-from lsr.engine.table import stage_named, request_of
+from lsr.engine.table import request_of, stage_named
 from lsr.recipes import load_recipe
 from lsr.recipes.run import Run, TrainRun
 from lsr.stages.autoencoder import work

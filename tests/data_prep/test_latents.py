@@ -32,7 +32,8 @@ from .test_shard import make
 from .test_tile import tiles_of
 
 FOUR = DegradationConfig(factor=4)
-CONFIG = LatentsConfig(degradations=(FOUR,), batch=3)
+CONFIG = LatentsConfig(degradations=(FOUR,))
+BATCH = 3
 
 
 def plain(x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -52,12 +53,14 @@ def tiles(store_uri, folder) -> Manifest:
     return tiles_of(store_uri, images, TileConfig(size=32, stride=32))
 
 
-def encoded(store_uri: str, tiles: Manifest, encode=plain, config=CONFIG, name: str = "enc") -> list[EncodedShard]:
-    return [encode_shard_to_store(store_uri, row, encode, name, config) for row in tiles.shards]
+def encoded(
+    store_uri: str, tiles: Manifest, encode=plain, config=CONFIG, name: str = "enc", batch: int = BATCH
+) -> list[EncodedShard]:
+    return [encode_shard_to_store(store_uri, row, encode, name, config, batch) for row in tiles.shards]
 
 
-def latents_of(store_uri: str, tiles: Manifest, encode=plain, config=CONFIG) -> Manifest:
-    shards = encoded(store_uri, tiles, encode, config)
+def latents_of(store_uri: str, tiles: Manifest, encode=plain, config=CONFIG, batch: int = BATCH) -> Manifest:
+    shards = encoded(store_uri, tiles, encode, config, batch=batch)
     whitening = fit_whitening([shard.statistics for shard in shards], config.whitening)
     manifest = latents_manifest("demo", tiles, shards, config, encoder="enc", whitening=whitening)
     open_store(store_uri).write(f"{manifest.directory}/{manifest.digest}.json", manifest.to_bytes())
@@ -99,7 +102,7 @@ def test_a_latent_is_of_exactly_its_tile_and_its_degraded_twin(store_uri, tiles)
 
 
 def test_a_deviation_is_kept_and_generation_has_no_condition(store_uri, tiles) -> None:
-    reader = SampleReader(open_store(store_uri), latents_of(store_uri, tiles, gaussian, LatentsConfig(batch=100)))
+    reader = SampleReader(open_store(store_uri), latents_of(store_uri, tiles, gaussian, LatentsConfig(), batch=100))
     assert set(reader.read(0)) == {"hr.npy", "hr_std.npy"}
     wanted = np.abs(arrays(reader, "hr.npy").astype(float)) + 0.5
     np.testing.assert_allclose(arrays(reader, "hr_std.npy"), wanted, rtol=2e-3)
@@ -138,7 +141,7 @@ def test_latents_that_half_precision_cannot_hold_are_refused_by_key(store_uri, t
 
     row = tiles.shards[0]
     with pytest.raises(IntegrityError, match=f"hr.npy of [0-9a-f]{{16}}-.* in .*{row.sha256}.* not finite"):
-        encode_shard_to_store(store_uri, row, broken, "enc", CONFIG)
+        encode_shard_to_store(store_uri, row, broken, "enc", CONFIG, BATCH)
 
 
 def test_a_collapsed_encoder_and_an_empty_set_are_refused() -> None:
@@ -156,7 +159,7 @@ def test_encoding_again_costs_a_look_up_and_another_encoder_does_not(store_uri, 
         raise AssertionError("encoded again")
 
     assert encoded(store_uri, tiles, never) == first
-    assert encoded(store_uri, tiles, never, replace(CONFIG, batch=7, whitening="std")) == first
+    assert encoded(store_uri, tiles, never, replace(CONFIG, whitening="std"), batch=7) == first
     with pytest.raises(AssertionError, match="encoded again"):
         encoded(store_uri, tiles, never, name="other")
     with pytest.raises(AssertionError, match="encoded again"):

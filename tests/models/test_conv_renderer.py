@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lsr.core.config import check, described
+from lsr.core.config import check
 from lsr.core.errors import ConfigError, InputError
 from lsr.models import renderer as module
 from lsr.models.autoencoder import Autoencoder
@@ -147,4 +147,3 @@ def test_a_neural_decoder_has_the_renderer_that_its_config_names() -> None:
     assert whole.shape == (1, 3, 19, 13)
     part = decoder.render(decoder.features(z), (19, 13), rows=(7, 12))
     torch.testing.assert_close(part, whole[:, :, 7:12], atol=1e-5, rtol=0)
-    assert described(RendererConfig()) == {}

@@ -14,7 +14,7 @@ from lsr.data.manifest import load_manifest
 from lsr.engine.context import Context
 from lsr.engine.launch import launch
 from lsr.engine.request import Request
-from lsr.engine.table import stage_named, request_of
+from lsr.engine.table import request_of, stage_named
 from lsr.models.system import LatentSystem
 from lsr.recipes.schema import Recipe
 from lsr.stages.assemble import assemble

@@ -17,13 +17,13 @@ from lsr.data.manifest import Manifest, load_manifest
 from lsr.data.shards import index_rows
 from lsr.data.verify import verify
 from lsr.engine.context import Context
+from lsr.engine.request import Request
 from lsr.engine.source import snapshot
-from lsr.engine.table import Request
+from lsr.recipes.run import MapRun, Run, load_run
 from lsr.stages.shard import make as shard
 from lsr.store import Store, open_store
 from lsr.store.attempts import Lease
-
-from .test_compare import draw
+from tests.tools.test_compare import draw
 
 RULES = ShardConfig(max_shard_bytes=4096, min_side=1, holdout=0.0)
 
@@ -34,9 +34,10 @@ class Here:
 
     settings: Settings
     store: Store
+    run: Run
 
     def each(
-        self, function: Callable[[Any], Any], items: Sequence[Any], name: str, unit: str
+        self, function: Callable[[Any], Any], items: Sequence[Any], spread: MapRun, name: str, unit: str
     ) -> Generator[tuple[int, Any]]:
         """Last things first: a plan does not depend on what is done when."""
         self.mapped = {**getattr(self, "mapped", {}), name: len(items)}
@@ -56,7 +57,7 @@ class Free:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
     monkeypatch.setenv("LSR_HOME", str(tmp_path / "home"))
     settings = load_settings()
-    return Here(settings, open_store(settings.store))
+    return Here(settings, open_store(settings.store), load_run("laptop"))
 
 
 def run(here: Here, folder: Path, config: ShardConfig) -> tuple[str, Manifest]:
@@ -64,7 +65,7 @@ def run(here: Here, folder: Path, config: ShardConfig) -> tuple[str, Manifest]:
     listed = snapshot(SourceConfig(uri=str(folder), name="mine"), ctx)
     key = sha256_hex(f"{listed.digest} {config.base}".encode())
     request = Request(
-        stage="shard", key=key, inputs={"snapshot": listed}, config={}, name="mine", task="t", seed=0, compute={}
+        stage="shard", key=key, inputs={"snapshot": listed}, config={}, name="mine", task="t", seed=0, run={}
     )
     path = shard(request, config, ctx, cast(Lease, Free())).path
     return path, load_manifest(here.store, path)

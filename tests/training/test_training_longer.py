@@ -169,9 +169,8 @@ def test_a_finished_run_keeps_one_checkpoint_or_none(fit: Fit, store: Store) -> 
     kept.finish(keep=True)
     pointer = json.loads(store.read("runs/short/checkpoint.json"))["value"]
     assert [one["step"] for one in pointer["checkpoints"]] == [24], "the last one before the rates fall"
-    assert {info.key for info in store.list("runs/short/checkpoint/")} == set(
-        pointer["checkpoints"][0]["parts"].values()
-    )
+    files = {info.key for info in store.list("runs/short/checkpoint/")}
+    assert files == set(pointer["checkpoints"][0]["parts"].values())
     kept.finish(keep=False)
     assert list(store.list("runs/short/checkpoint/")) == []
     assert gone_on(fit(key="long", config=longer(WSD), siblings=["short"])) == []
