@@ -60,11 +60,11 @@ def _store(settings: Settings) -> str:
     return f"{settings.store} can be written, and honours conditional writes"
 
 
-def _formats(settings: Settings) -> str:
+def _records(settings: Settings) -> str:
     from lsr.store import open_store
-    from lsr.tools.formats import check_formats
+    from lsr.tools.formats import examine_formats
 
-    return check_formats(open_store(settings.store))
+    return examine_formats(open_store(settings.store))
 
 
 def _mlflow(settings: Settings) -> str:
@@ -94,7 +94,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "version caps": _caps,
     "device": _device,
     "store": _store,
-    "records": _formats,
+    "records": _records,
     "tracking": _mlflow,
     "cluster": _ray,
 }

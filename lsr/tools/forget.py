@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from lsr.core.settings import Settings
 from lsr.data.cache import shards_in
 from lsr.data.manifest import REFUSALS
 from lsr.engine.table import MEASURE
-from lsr.registry.images import SUFFIXES, delete_images, images_of
+from lsr.registry.images import delete_images, images_of
 from lsr.stages.register import REFS
 from lsr.store import Store, open_store
 from lsr.store.actions import ACTIONS
+from lsr.store.files import sweep
 from lsr.store.records import parse_record
 from lsr.store.roots import digest_in
+from lsr.tools.copies import cached_without, made_from, of_unknown_origin
 from lsr.tools.holdings import Found, Holding, photo_of, search
 from lsr.tools.orphans import Orphan, orphans
 from lsr.tools.reach import RUNS, living_leases
@@ -94,24 +96,44 @@ def delete(settings: Settings, names: Sequence[str], within: str = "") -> dict[s
         versions=sorted(case.versions),
     )
     files, remains = in_sources(store, settings, case.found.sources)
-    blobs, kept_back = _blobs(case, bool(living_leases(store, time.time())))
-    remains += kept_back
-    # Root records first: a result without its record does not exist, whereas one without its blobs is broken.
     kept = sorted({key for source in case.found.sources for key in copies(store, source)})
-    gone = [*case.found.removed, *blobs, *kept]
+    # Before the root records: only these lead to the sources' names, which the takedown keeps no way back to.
+    _unlink(files)
+    busy = bool(living_leases(store, time.time()))
+    blobs, kept_back = _blobs(case, busy)
+    # Root records before blobs: a result without its record does not exist, whereas one without its blobs is broken.
+    gone = [*kept, *case.found.removed, *blobs]
     for key in gone:
         store.delete(key)
-    for left in list(store.leftovers(time.time())):
-        store.discard(left)
+    remains += kept_back + _unfinished(store, busy)
     images = images_of(settings.mlflow, case.actions, set(case.versions.values()))
     stuck = delete_images(settings.mlflow, images)
-    files += [*_for_people(settings, case), *_cached(settings, blobs)]
-    for file in files:
-        file.unlink(missing_ok=True)
+    made = {digest_in(path) for path in case.found.removed} | _removed_before(case)
+    own = made_from(settings.output, made, {name for name in case.actions.values() if name})
+    own += cached_without(settings.cache, _staying(case.found))
+    _unlink(own)
+    sweep(shards_in(settings.cache))
     remains += [f"{path} of MLflow run {run}: {why} Delete it there." for run, path, why in stuck]
+    remains += of_unknown_origin(settings.output, case.found.roots)
     failed = {(run, path) for run, path, _ in stuck}
     gone += [f"MLflow run {run}: {path}" for run, path in images if (run, path) not in failed]
-    return {"deleted": gone + [str(file) for file in files], "remains": remains}
+    return {"deleted": gone + [str(file) for file in (*files, *own)], "remains": remains}
+
+
+def _unlink(files: Collection[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def _unfinished(store: Store, busy: bool) -> list[str]:
+    """Remove writes that nobody goes on with, which may hold the photo; a sentence for each that had to stay."""
+    left = list(store.leftovers(time.time()))
+    if busy:
+        # S3 does not say whose an upload is.
+        return [f"The unfinished write {one.key} may hold it; run the command again when no run works." for one in left]
+    for one in left:
+        store.discard(one)
+    return []
 
 
 def _case(store: Store, settings: Settings, names: Sequence[str], within: str) -> _Case:
@@ -212,40 +234,27 @@ def _removed_before(case: _Case) -> set[str]:
     return {digest for takedown in case.earlier for digest in takedown.removed}
 
 
+def _staying(found: Found) -> set[str]:
+    """Blobs of the results that stay."""
+    removed = set(found.removed)
+    return {blob.path for path, record in found.roots.items() if path not in removed for blob in record.blobs.values()}
+
+
 def _blobs(case: _Case, busy: bool) -> tuple[list[str], list[str]]:
     """Blobs to delete, and sentences about what is left. Deleted are the photos' shards and indices; the lists of
     rejected files, which name their copies; all of other results that show them, unless a result that stays names
     them, too; orphans. busy: whether any run works, which may be about to name an orphan that says no photo.
     """
     found = case.found
-    removed = set(found.removed)
-    stay = {blob.path for path, record in found.roots.items() if path not in removed for blob in record.blobs.values()}
+    stay = _staying(found)
     shards = {path for holding in found.holdings for path in (holding.row.path, holding.row.index)}
-    lists = {found.roots[path].blobs.get(REFUSALS) for path in removed}
+    lists = {found.roots[path].blobs.get(REFUSALS) for path in found.removed}
     others = {blob.path for path in found.shown for blob in found.roots[path].blobs.values()}
     others |= {blob.path for blob in lists if blob is not None}
     unsaid = {orphan.path for orphan in case.orphaned if orphan.photos is None}
     loose = {orphan.path for orphan in case.orphaned} - (unsaid if busy else set())
     left = [f"{path} may show it, and a run is working; run the command again when none is." for path in sorted(unsaid)]
     return sorted(shards | (others - stay) | loose), left if busy else []
-
-
-def _for_people(settings: Settings, case: _Case) -> Iterator[Path]:
-    """Pictures and pages below the output folder that were made from what is removed."""
-    digests = {digest_in(path)[:12] for path in case.found.removed} | {one[:12] for one in _removed_before(case)}
-    folders = {settings.output / name for name in case.actions.values() if name}
-    for path in sorted(settings.output.rglob("*")) if settings.output.is_dir() else ():
-        own = path.name.partition("-")[0] in digests
-        # A study's files carry no digest; they lie in the folder of its name.
-        if path.is_file() and path.suffix.lower() in SUFFIXES and (own or path.parent in folders):
-            yield path
-
-
-def _cached(settings: Settings, blobs: Collection[str]) -> Iterator[Path]:
-    for blob in blobs:
-        path = shards_in(settings.cache) / Path(blob).name
-        if path.exists():
-            yield path
 
 
 def _by_manifest(holdings: Sequence[Holding]) -> list[dict[str, Any]]:

@@ -130,7 +130,7 @@ def _mark_records(
 ) -> dict[str, frozenset[str]]:
     """Mark what actions, runs and promotions name; the pointers to be retired, whose files are not marked."""
     retired = {}
-    keys = [key for key in infos if key.startswith((ACTIONS, PROMOTIONS)) or _is_run_record(key)]
+    keys = [key for key in infos if key.startswith((ACTIONS, PROMOTIONS)) or is_run_record(key)]
     for key, data in _read(store, keys):
         record = parse_record(data, f"{store.uri}/{key}")
         texts = set(_texts(record))
@@ -175,10 +175,11 @@ def _part_names(key: str, data: bytes) -> set[str]:
 
 def _stays(key: str) -> bool:
     """Records of runs are small and say how a result came about; what was fetched from the web cannot be made again."""
-    return _is_run_record(key) or (key.startswith(PARTS) and not key.endswith(".json"))
+    return is_run_record(key) or (key.startswith(PARTS) and not key.endswith(".json"))
 
 
-def _is_run_record(key: str) -> bool:
+def is_run_record(key: str) -> bool:
+    """Whether a key is a lease, an attempt, a request or a pointer of a run, not one of its checkpoints."""
     return key.startswith(RUNS) and key.count("/") == 2 and key.endswith(".json")
 
 
