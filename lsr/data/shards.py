@@ -130,7 +130,7 @@ class SampleReader:
     Shards of a `file://` store are read where they are; others are downloaded whole into the folder `cache`
     (`lsr.data.cache`). A shard's digest is checked once a process, before its first sample. Only of a shard that is
     expected and still under way, its download or its check, are samples read by ranges; those are held against the
-    shard when it is known to be right, at the latest by `settle`. At most `open_shards` are kept open. Safe to use from
+    shard when it is known to be right, at the latest by `verify`. At most `open_shards` are kept open. Safe to use from
     several threads.
 
     Raises InputError when the store is not local and no cache is given; reading raises IntegrityError naming a corrupt

@@ -6,27 +6,25 @@ created once, so that of any number of racing promotions exactly one wins each n
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.core.canonical import sha256_hex
 from lsr.core.errors import (
     ConflictError,
     GateRefusedError,
     InputError,
     IntegrityError,
-    VersionMismatchError,
 )
 from lsr.evaluation.verdict import Verdict
 from lsr.registry.versions import Version
 from lsr.store import Store
 from lsr.store.content import create_once
+from lsr.store.records import parse_record, seal
 
-FORMAT = 1
 DIGITS = 8
 
 
@@ -50,7 +48,7 @@ class Record:
     nonce: str
 
     def to_bytes(self) -> bytes:
-        return canonical_json({"format": FORMAT, **asdict(self)})
+        return seal(asdict(self))
 
     @property
     def own_digest(self) -> str:
@@ -280,12 +278,11 @@ def _taken_out(log: Sequence[Record]) -> dict[str, Record]:
 
 
 def _parse(data: bytes, where: str) -> Record:
+    plain = parse_record(data, where)
+    del plain["format"]
     try:
-        plain = json.loads(data)
-        if plain.pop("format", None) != FORMAT:
-            raise VersionMismatchError(f"{where} is not of format {FORMAT}; use the LSR that wrote it.")
         return Record(**plain)
-    except (ValueError, TypeError, AttributeError) as error:
+    except TypeError as error:
         raise IntegrityError(f"{where} is not a promotion record ({error}); restore it from a backup.") from error
 
 

@@ -19,7 +19,7 @@ from lsr.store import ObjectInfo, Store
 from lsr.store.actions import ACTIONS
 from lsr.store.attempts import is_living
 from lsr.store.content import FRESH_SECONDS
-from lsr.store.records import json_object, parse_record
+from lsr.store.records import parse_record
 from lsr.store.roots import ROOTS, Record, digest_in, is_root, read_root
 
 RUNS, BLOBS, SNAPSHOTS, PROMOTIONS, VERDICTS, DOCTOR = (
@@ -131,8 +131,7 @@ def _mark_records(
     retired = {}
     keys = [key for key in infos if key.startswith((ACTIONS, PROMOTIONS)) or is_run_record(key)]
     for key, data in _read(store, keys):
-        where = f"{store.uri}/{key}"
-        record = json_object(data, where) if key.startswith(PROMOTIONS) else parse_record(data, where)
+        record = parse_record(data, f"{store.uri}/{key}")
         texts = set(_texts(record))
         folder = key.rpartition("/")[0]
         files = frozenset(text for text in texts if text.startswith(f"{folder}/") and text in infos)

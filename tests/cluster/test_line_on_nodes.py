@@ -7,6 +7,9 @@ a worker trains on the CPU, over gloo.
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +37,7 @@ from lsr.stages.gate import gate
 from lsr.stages.infer import infer
 from lsr.stages.register import register
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 GROUPS: list[tuple[int, Resources]] = []
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -68,6 +71,8 @@ def nodes_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(ON_THE_CPU)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), str(PROJECT)]))
+    # A job's command names `python` alone, as in an image.
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     monkeypatch.setenv("LSR_HOME", str(tmp_path / "node"))
     monkeypatch.setattr(train, "group_backend", lambda gpus: "gloo")
     return tmp_path / "node"
@@ -108,7 +113,9 @@ def head_without_cpus() -> Iterator[tuple[str, str]]:
     """
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": True, "dashboard_port": 0}
+    # Sockets are made below it, whose names are limited.
+    temp = tempfile.mkdtemp(prefix="lsr-t-", dir="/tmp")
+    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": True, "dashboard_port": 0, "temp_dir": temp}
     cluster = Cluster()
     try:
         started(cluster, head)
@@ -116,6 +123,7 @@ def head_without_cpus() -> Iterator[tuple[str, str]]:
         yield f"http://{cluster.webui_url}", node
     finally:
         cluster.shutdown()
+        shutil.rmtree(temp, ignore_errors=True)
 
 
 def started(cluster: Any, options: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from lsr.core.errors import ConflictError, GateRefusedError, InputError, Integri
 from lsr.registry.promotion import champion, get_verdict, promote, put_verdict, read_log, retire, rollback, seats
 from lsr.registry.versions import Version
 from lsr.store import Store
+from lsr.store.records import parse_record, seal
 
 
 def version(number: int) -> Version:
@@ -124,9 +124,18 @@ def test_a_log_changed_by_hand_is_refused(store: Store, judged: Callable, harm: 
     if harm == "removed":
         store.delete(key)
     else:
-        record = json.loads(store.read(key))
-        store.write(key, json.dumps({**record, "who": "eve"}).encode())
+        record = parse_record(store.read(key), key)
+        store.write(key, seal({**record, "who": "eve"}))
     with pytest.raises(IntegrityError, match="does not follow"):
+        read_log(store, "m")
+
+
+def test_a_flipped_bit_of_the_last_record_is_refused(store: Store, judged: Callable) -> None:
+    """Which no later record names."""
+    crown(store, judged, 1)
+    key = "promotions/m/00000001.json"
+    store.write(key, store.read(key).replace(b'"version":1', b'"version":3'))
+    with pytest.raises(IntegrityError, match=key):
         read_log(store, "m")
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.core.canonical import sha256_hex
 from lsr.core.errors import ConfigError, IntegrityError
 from lsr.core.settings import Settings, load_settings
 from lsr.registry.versions import Version
@@ -70,7 +70,7 @@ def stores(draw: Any) -> tuple[MemoryStore, list[str]]:
     for number, verdict in enumerate(("a" * 64, "b" * 64, "c" * 64)):
         store.put(f"verdicts/{verdict}.json", b"{}", draw(ages))
         if draw(st.booleans()):
-            store.put(f"promotions/m/{number:08}.json", canonical_json({"verdict": verdict, "n": number}), OLD)
+            store.put(f"promotions/m/{number:08}.json", seal({"verdict": verdict, "n": number}), OLD)
     store.put("parts/a-b.raw", b"from the web", OLD)
     store.put("takedowns/a.json", b"{}", OLD)
     store.put("doctor/left", b"lsr", draw(ages))

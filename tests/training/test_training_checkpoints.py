@@ -173,7 +173,7 @@ def test_a_zombie_clears_nothing_and_says_so(store: Store, caplog: pytest.LogCap
     assert "were not cleared" in caplog.text
 
 
-def test_temporary_folders_of_killed_processes_go_at_the_next_start(
+def test_temporary_folders_of_killed_processes_go_at_the_next_save(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -182,6 +182,6 @@ def test_temporary_folders_of_killed_processes_go_at_the_next_start(
     for name in (f"lsr-checkpoint-{dead}-a", f"lsr-checkpoint-{living}-b", "lsr-checkpoint-old", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights.safetensors").write_bytes(b"x")
-    Checkpoints(store, "k", 1).newest()
+    Checkpoints(store, "k", 1).save(at(10), tensors(10))
     left = sorted(path.name for path in tmp_path.iterdir() if path.name != "store")
     assert left == sorted(["lsr-checkpoint-old", f"lsr-checkpoint-{living}-b", "other"])
