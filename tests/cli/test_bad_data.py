@@ -201,7 +201,7 @@ def test_show_counts_a_source_before_it_is_sharded(lsr: Lsr, tmp_path: Path) -> 
     assert facts["counts"] == {"files": 4, "sound": 3, "refused": 1, "duplicates": 1}
     assert facts["formats"]["png"]["files"] == 2
     assert facts["sides"]["width"] == {"min": 64, "median": 64, "max": 90}
-    assert facts["left_out"] == [{"kind": "refused", "reason": "The file is empty.", "count": 1}]
+    assert facts["left_out"] == [{"kind": "refused", "reason": "It is empty.", "count": 1}]
     assert facts["ignored"] == {"txt": 1}
     assert facts["bytes"] == sum(len(data) for name, data in files.items() if name != "t.txt") + os.path.getsize(
         folder / "c.jpg"

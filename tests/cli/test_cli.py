@@ -34,7 +34,7 @@ def test_help_loads_neither_torch_nor_a_service() -> None:
     [
         (["retrain", "--recipe", "no-such"], 2, "There is no recipe 'no-such'"),
         (["tile", "--set", "tile.sise=3"], 2, "tile.sise is not a recipe field"),
-        (["tile", "--set", "tile.size=0"], 2, "size must be at least 1"),
+        (["tile", "--set", "tile.size=0"], 2, "tile.size must be greater than or equal to 1"),
         (["tile", "--set", "nonsense"], 2, "--set takes FIELD=VALUE"),
         (["tile", "--recipe", "demo"], 4, "run `lsr shard --recipe demo` first"),
         (["generate", "--size", "0x5"], 3, "A size is WIDTHxHEIGHT"),

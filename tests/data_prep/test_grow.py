@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.assemble import images_manifest, latents_manifest, tiles_manifest
-from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
+from data_prep.config import SHARD_VERSION, LatentsConfig, ShardConfig, SourceConfig, TileConfig
 from data_prep.grow import grow, load_base
 from data_prep.inspection import chunks_of, inspect_items
 from data_prep.latents import EncodedShard, encode_shard_to_store, fit_whitening, whitening_for
@@ -62,7 +62,7 @@ def encoded(store_uri: str, tiles: Manifest) -> list[EncodedShard]:
     def encode_tiles(x: torch.Tensor) -> tuple[torch.Tensor, None]:
         return torch.nn.functional.avg_pool2d(x, 4), None
 
-    return [encode_shard_to_store(store_uri, row, encode_tiles, "e" * 64, LatentsConfig()) for row in tiles.shards]
+    return [encode_shard_to_store(store_uri, row, encode_tiles, "e" * 64, LatentsConfig(), 32) for row in tiles.shards]
 
 
 def blobs(store_uri: str) -> set[str]:
@@ -174,7 +174,9 @@ def test_a_picture_that_changes_sides_is_rewritten(store_and_root) -> None:
 def test_a_base_must_be_image_shards(store_and_root) -> None:
     store_uri, root, first, growing = store_and_root
     tiles, _ = tiled(store_uri, first)
-    with pytest.raises(InputError, match=r"shard\.base must name image shards of version 1, .* holds tiles"):
+    with pytest.raises(
+        InputError, match=rf"shard\.base must name image shards of version {SHARD_VERSION}, .* holds tiles"
+    ):
         sharded(store_uri, root, replace(CONFIG, base=put(store_uri, tiles)))
     with pytest.raises(NotFoundError):
         sharded(store_uri, root, replace(CONFIG, base=f"datasets/demo/{'0' * 64}.json"))
@@ -248,8 +250,9 @@ def test_the_config_refuses_what_is_no_manifest() -> None:
     from lsr.core.config import from_plain
 
     assert from_plain(ShardConfig, {"base": ""}) == ShardConfig()
-    assert ShardConfig(near_duplicates=11).faults()
-    assert ShardConfig(max_file_bytes=0).faults()
     assert LatentsConfig(base="x").faults()
     with pytest.raises(ConfigError):
         from_plain(ShardConfig, {"base": 3})
+    for wrong in ({"near_duplicates": 11}, {"max_file_bytes": 0}):
+        with pytest.raises(ConfigError, match="must be"):
+            from_plain(ShardConfig, wrong)

@@ -174,7 +174,7 @@ def test_a_corrupt_tile_shard_and_missing_latents_are_named(store_uri, tiles) ->
     store, row = open_store(store_uri), tiles.shards[0]
     store.write(row.path, store.read(row.path)[:-1] + b"\1")
     with pytest.raises(IntegrityError, match=row.sha256):
-        encode_shard_to_store(store_uri, row, plain, "another", CONFIG)
+        encode_shard_to_store(store_uri, row, plain, "another", CONFIG, BATCH)
 
 
 def test_training_reads_what_was_encoded(store_uri, tiles) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_record_whose_blobs_are_gone_is_made_again(store_uri, damage) -> None:
         nonlocal made
         made += 1
         row = store_shard(store, *write_tar([Sample("k", "s", "train", 1, 1, {"png": bytes(made)})]))
-        return {"shards": [{"path": row.path, "index": row.index, "bytes": row.bytes}]}
+        return {"shards": [asdict(row)]}
 
     (row,) = ask(store, make)["shards"]
     if damage == "tar cut short":

@@ -133,7 +133,7 @@ def test_impossible_requests_are_named_as_by_the_other_renderer() -> None:
         renderer(features, (4, 4), (0, 5))
     with pytest.raises(InputError, match="extent"):
         renderer(features, (4, 4), None, (9.0, 4.0))
-    with pytest.raises(ConfigError, match="channels must be at least 1"):
+    with pytest.raises(ConfigError, match="channels must be greater than or equal to 1"):
         check(RendererConfig(kind="conv", channels=0))
 
 

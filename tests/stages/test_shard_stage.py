@@ -45,6 +45,10 @@ class Here:
 
     map = Context.map
 
+    def shared_cache(self) -> str:
+        """The cache of this process."""
+        return str(self.settings.cache)
+
 
 class Free:
     """A lease that nobody else wants."""
