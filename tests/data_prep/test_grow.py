@@ -174,9 +174,8 @@ def test_a_picture_that_changes_sides_is_rewritten(store_and_root) -> None:
 def test_a_base_must_be_image_shards(store_and_root) -> None:
     store_uri, root, first, growing = store_and_root
     tiles, _ = tiled(store_uri, first)
-    with pytest.raises(
-        InputError, match=rf"shard\.base must name image shards of version {SHARD_VERSION}, .* holds tiles"
-    ):
+    named = rf"shard\.base must name image shards of version {SHARD_VERSION}, .* holds tiles"
+    with pytest.raises(InputError, match=named):
         sharded(store_uri, root, replace(CONFIG, base=put(store_uri, tiles)))
     with pytest.raises(NotFoundError):
         sharded(store_uri, root, replace(CONFIG, base=f"datasets/demo/{'0' * 64}.json"))
