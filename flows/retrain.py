@@ -15,7 +15,7 @@ from prefect.context import FlowRunContext
 
 from flows.forms import RecipeChanges, RunChanges, given
 from flows.report import Report
-from lsr.core.config import assignments_of
+from lsr.core.config import assignments_of, override
 from lsr.core.errors import StoreError, TrainingStoppedError
 from lsr.core.progress import Quiet, RichProgress
 from lsr.core.refs import Ref
@@ -95,8 +95,9 @@ def retrain(
 
     Returns the report: stages made or reused with their seconds, the registered version, the verdict, the metrics.
     """
-    chosen = load_recipe(recipe, assignments_of(load_recipe(recipe), given(changes)))
-    how = load_run(run, assignments_of(load_run(run), given(run_changes)))
+    named, named_run = load_recipe(recipe), load_run(run)
+    chosen = override(named, assignments_of(named, given(changes)))
+    how = override(named_run, assignments_of(named_run, given(run_changes)), what="run")
     settings = load_settings()
     flow_run = FlowRunContext.get()
     provenance = {"prefect_flow_run": str(flow_run.flow_run.id)} if flow_run and flow_run.flow_run else {}

@@ -103,9 +103,11 @@ def run_retrain(
 ) -> dict[str, Any]:
     """Run the flow *retrain* in this process and return its report.
 
-    Processes that a killed earlier run left behind are ended first. Raises RunFailedError when Prefect's server does
-    not start, StoreError when MLflow cannot be opened.
+    Processes that a killed earlier run left behind are ended first. Raises ConfigError for a bad recipe or run before
+    anything starts, RunFailedError when Prefect's server does not start, StoreError when MLflow cannot be opened.
     """
+    changes = changes_of(load_recipe(recipe, overrides), overrides)
+    run_changes = changes_of(load_run(run, run_overrides), run_overrides)
     settings = load_settings()
     settings.home.mkdir(parents=True, exist_ok=True)
     reap(settings.home)
@@ -118,11 +120,5 @@ def run_retrain(
 
             connect(settings.mlflow)
         _tell_errors_once()
-        report: dict[str, Any] = retrain(
-            recipe=recipe,
-            changes=changes_of(load_recipe(recipe, overrides), overrides),
-            run=run,
-            run_changes=changes_of(load_run(run, run_overrides), run_overrides),
-            quiet=quiet,
-        )
+        report: dict[str, Any] = retrain(recipe=recipe, changes=changes, run=run, run_changes=run_changes, quiet=quiet)
     return report

@@ -40,11 +40,9 @@ def retrain(
     json_: AsJson = False,
 ) -> None:
     """Run the whole pipeline as the Prefect flow [bold]retrain[/]: shards to a gated, registered model."""
-    recipe_from(recipe, set_)
-    run_from(run, set_run)
     from flows.start import run_retrain
 
-    report = run_retrain(recipe, pairs_from(set_), run, pairs_from(set_run), quiet=json_)
+    report = run_retrain(recipe, pairs_from(set_), run, pairs_from(set_run, "--set-run"), quiet=json_)
     if json_:
         show(report)
 

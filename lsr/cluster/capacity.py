@@ -39,7 +39,7 @@ def refuse_unless_held(session: Session, worker: Resources, count: int, what: st
         times = f"{count} times {worker}" if count > 1 else str(worker)
         raise ConfigError(
             f"{what} asks for {times} at once; Ray on this machine has {_all()}. Ask for fewer workers or less for "
-            "each in the run (--run, --run-set), or submit to a larger cluster."
+            "each in the run (--run, --set-run), or submit to a larger cluster."
         )
 
 

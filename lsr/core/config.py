@@ -83,13 +83,14 @@ def override(config: C, assignments: Mapping[str, str], *, what: str = "recipe")
     `2024` as it stands. `what` names the config in errors. Raises ConfigError with all faults at once.
     """
     changed, faults = _assigned(config, assignments, what)
-    if not faults:
-        check(changed)
-        return changed
-    # Rules between fields are asked of what the sound assignments alone give.
-    sound = {name: text for name, text in assignments.items() if not _assigned(config, {name: text}, what)[1]}
-    faults += _broken_rules(_assigned(config, sound, what)[0], faults)
-    raise ConfigError(" ".join(faults))
+    if faults:
+        # Rules between fields are asked of what the sound assignments alone give.
+        sound = {name: text for name, text in assignments.items() if not _assigned(config, {name: text}, what)[1]}
+        changed = _assigned(config, sound, what)[0]
+    faults += _broken_rules(changed, faults)
+    if faults:
+        raise ConfigError(" ".join(faults))
+    return changed
 
 
 def _assigned(config: C, assignments: Mapping[str, str], what: str) -> tuple[C, list[str]]:

@@ -66,10 +66,14 @@ class Stage(Generic[C]):
 
     def key(self, config: C, inputs: Mapping[str, Ref], *, seed: int, task: str) -> str:
         """The action key of this config for these inputs, by content digest."""
-        part: dict[str, Any] = {"part": as_plain(config), "schema": SCHEMA}
+        return self.key_of_part(as_plain(config), inputs, seed=seed, task=task)
+
+    def key_of_part(self, part: Mapping[str, Any], inputs: Mapping[str, Ref], *, seed: int, task: str) -> str:
+        """`key` for plain data of a config, or of what of it matters for something other than an action."""
+        asked: dict[str, Any] = {"part": dict(part), "schema": SCHEMA}
         if self.seeded:
-            part |= {"seed": seed, "task": task}
-        return action_key(self.name, self.version, {name: ref.digest for name, ref in inputs.items()}, part)
+            asked |= {"seed": seed, "task": task}
+        return action_key(self.name, self.version, {name: ref.digest for name, ref in inputs.items()}, asked)
 
     def request(
         self, config: C, inputs: dict[str, Ref], run: Run, *, name: str, task: str, seed: int, key: str | None = None

@@ -75,8 +75,6 @@ class Run(Config):
     """Tiles per call of the encoder."""
     evaluate: Resources = Resources()
     """Stages *evaluate* and *measure*."""
-    release: Resources = Resources()
-    """*register* and *gate*."""
     infer: MapRun = MapRun()
     """Stage *infer*."""
     executor: ExecutorConfig = ExecutorConfig()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import IntegrityError, NotFoundError, VersionMismatchError
 from lsr.engine.request import Request
 from lsr.engine.table import stage_named
-from lsr.recipes.schema import SCHEMA
 from lsr.store import Store
 from lsr.store.records import parse_record, seal
 from lsr.training.config import TrainConfig
@@ -21,16 +19,8 @@ _LOG = logging.getLogger(__name__)
 def trajectory_of(request: Request) -> str:
     """Digest of everything that a training is asked but its duration."""
     train = {name: value for name, value in request.config["train"].items() if name not in ("images", "cooldown")}
-    asked: dict[str, Any] = {
-        "config": {**request.config, "train": train},
-        "inputs": {name: ref.digest for name, ref in request.inputs.items()},
-        "schema": SCHEMA,
-        "seed": request.seed,
-        "stage": request.stage,
-        "task": request.task,
-        "version": stage_named(request.stage).version,
-    }
-    return sha256_hex(canonical_json(asked))
+    part = {**request.config, "train": train}
+    return stage_named(request.stage).key_of_part(part, request.inputs, seed=request.seed, task=request.task)
 
 
 def join(store: Store, request: Request, config: TrainConfig) -> dict[str, int]:
