@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from lsr.core.background import beside
 from lsr.core.files import write_whole
 from lsr.core.processes import descendants, end, ended, mark, mark_of
 
@@ -34,20 +35,16 @@ def record_children(home: Path) -> Iterator[None]:
     folder = home / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{os.getpid()}.json"
-    stop = threading.Event()
 
-    def look() -> None:
+    def look(stop: threading.Event) -> None:
         while not stop.wait(LOOK_SECONDS):
             _write(path)
 
     _write(path)
-    thread = threading.Thread(target=look, name="record-children", daemon=True)
-    thread.start()
     try:
-        yield
+        with beside(look, "record-children"):
+            yield
     finally:
-        stop.set()
-        thread.join()
         path.unlink(missing_ok=True)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from lsr.core.background import beside
 from lsr.core.errors import RunFailedError
 from lsr.core.processes import ProcessMark, end, ended
 
@@ -28,9 +29,8 @@ def watched(processes: Sequence[ProcessMark], temp: Path, leave: Callable[[int],
     leave: ends the process with an exit code.
     """
     centre = [each for each in processes if _name(each) == _CENTRE]
-    stop = threading.Event()
 
-    def watch() -> None:
+    def watch(stop: threading.Event) -> None:
         while not stop.wait(LOOK_SECONDS):
             gone = next((each for each in centre if ended(each)), None)
             if gone is None or stop.is_set():
@@ -47,13 +47,8 @@ def watched(processes: Sequence[ProcessMark], temp: Path, leave: Callable[[int],
             leave(RunFailedError.exit_code)
             return
 
-    thread = threading.Thread(target=watch, daemon=True, name="watch-ray")
-    thread.start()
-    try:
+    with beside(watch, "watch-ray"):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _name(marked: ProcessMark) -> str:

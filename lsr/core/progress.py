@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Protocol
 
+from lsr.core.background import beside
 from lsr.core.errors import LsrError
 
 LOOK_SECONDS = 2.0
@@ -143,7 +144,6 @@ def follow(
 
     receive: what was sent last; an LsrError of it means that nothing was yet.
     """
-    stop = threading.Event()
     with progress.task(name, total, unit) as task:
         seen = 0.0
 
@@ -156,15 +156,12 @@ def follow(
             task.advance(found["done"] - seen, found["note"])
             seen = found["done"]
 
-        def watch() -> None:
+        def watch(stop: threading.Event) -> None:
             while not stop.wait(LOOK_SECONDS):
                 look()
 
-        thread = threading.Thread(target=watch, name=f"follow-{name}", daemon=True)
-        thread.start()
         try:
-            yield
+            with beside(watch, f"follow-{name}"):
+                yield
         finally:
-            stop.set()
-            thread.join()
             look()

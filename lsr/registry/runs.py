@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
+from lsr.core.background import beside
 from lsr.core.errors import StoreError
 from lsr.core.processes import process_token, token_ended
 from lsr.registry.connect import already_exists, artifact_root, connect, explained
@@ -74,19 +76,15 @@ def owned_run(uri: str, **request: Any) -> Iterator[str]:
     on an interrupt. A process that dies without a word leaves the run to `close_orphans`.
     """
     run_id = open_run(uri, **request)
-    stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(uri, run_id, stop), daemon=True, name="mlflow-heartbeat")
-    beat.start()
     status: Status = "KILLED"
     try:
-        yield run_id
+        with beside(partial(_beat, uri, run_id), "mlflow-heartbeat"):
+            yield run_id
         status = "FINISHED"
     except Exception:
         status = "FAILED"
         raise
     finally:
-        stop.set()
-        beat.join()
         close_run(uri, run_id, status)
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from lsr.core.background import beside
 from lsr.core.errors import ConflictError, IntegrityError, LeaseLostError, RunFailedError, StoreError
 from lsr.store.base import Store
 from lsr.store.content import create_once
@@ -153,9 +154,8 @@ def keep_alive(lease: Lease) -> Iterator[Lease]:
     A store that is away for a while is tried again. A lost lease ends the renewing; the holder meets LeaseLostError at
     its next `lease.check()` or fenced write.
     """
-    stop = threading.Event()
 
-    def renew() -> None:
+    def renew(stop: threading.Event) -> None:
         while not stop.wait(lease.ttl / 3):
             try:
                 lease.renew()
@@ -167,13 +167,8 @@ def keep_alive(lease: Lease) -> Iterator[Lease]:
                     "The lease of %s was not renewed and is tried again: %s", lease.attempt.submission_id, error
                 )
 
-    thread = threading.Thread(target=renew, name=f"lease-{lease.attempt.submission_id}", daemon=True)
-    thread.start()
-    try:
+    with beside(renew, f"lease-{lease.attempt.submission_id}"):
         yield lease
-    finally:
-        stop.set()
-        thread.join()
 
 
 def is_living(record: Mapping[str, Any], now: float) -> bool:
