@@ -15,23 +15,16 @@ from typing import Any
 
 from data_prep.parts import PARTS
 from lsr.core.errors import IntegrityError, NotFoundError, VersionMismatchError
-from lsr.core.progress import PROGRESS
 from lsr.store import ObjectInfo, Store
 from lsr.store.actions import ACTIONS
 from lsr.store.attempts import is_living
 from lsr.store.content import FRESH_SECONDS
+from lsr.store.layout import FOLDERS
 from lsr.store.records import parse_record
-from lsr.store.roots import ROOTS, Record, digest_in, is_root, read_root
+from lsr.store.roots import Record, digest_in, is_root, read_root
 
-RUNS, BLOBS, SNAPSHOTS, PROMOTIONS, VERDICTS, DOCTOR = (
-    "runs/",
-    "blobs/",
-    "snapshots/",
-    "promotions/",
-    "verdicts/",
-    "doctor/",
-)
-COLLECTED = (*ROOTS, PARTS, RUNS, BLOBS, SNAPSHOTS, VERDICTS, DOCTOR, PROGRESS)
+RUNS, BLOBS, SNAPSHOTS, PROMOTIONS, VERDICTS = "runs/", "blobs/", "snapshots/", "promotions/", "verdicts/"
+COLLECTED = tuple(name for name, folder in FOLDERS.items() if folder.collected)
 """Prefixes below which something can be unreached. All else of a store is kept: it is small, or not ours."""
 
 CLOCK_SECONDS = 60.0

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from lsr.core.errors import NotFoundError
+from lsr.store.layout import FOLDERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 LSR = [sys.executable, "-c", "from lsr.cli import main; main()"]
@@ -78,6 +79,7 @@ def test_killed_and_started_again_it_ends(home: Path) -> None:
     assert report["version"]["version"] == 1
     assert report["inference"]["counts"]["failed"] == 0
     assert report["inference"]["counts"]["inputs"] == report["inference"]["counts"]["samples"] > 0
+    assert {f"{folder.name}/" for folder in (home / "store").iterdir() if folder.name[0] != "."} <= FOLDERS.keys()
     assert {"shard", "tile"} <= set(stages(report, made=False))
     assert {row["system"] for row in report["metrics"]} == {"bicubic", "ours"}
     assert all(Path(picture).is_file() for picture in report["pictures"])

@@ -15,6 +15,8 @@ import yaml
 from lsr.core.resources import Resources
 from lsr.engine.table import PIPELINE, stage_named
 from lsr.recipes.run import load_run
+from lsr.store.layout import FOLDERS
+from lsr.store.roots import ROOTS
 
 from .conftest import require
 
@@ -177,6 +179,24 @@ def test_a_policy_names_its_actions_and_never_deletes_what_others_rely_on(path: 
         if statement["Effect"] == "Allow" and "s3:DeleteObject" in statement["Action"]:
             kept = re.compile(r"store/(blobs|datasets|actions|models|promotions)/|store/\*|arn:aws:s3:::lsr/\*")
             assert not any(kept.search(resource) for resource in statement["Resource"])
+
+
+@pytest.mark.parametrize("role", ["trainer", "promoter"])
+def test_a_policy_allows_writes_and_deletes_in_the_folders_of_the_layout(role: str) -> None:
+    allowed: dict[str, set[str]] = {}
+    for statement in json.loads((INFRA / "iam" / f"{role}.json").read_text())["Statement"]:
+        if statement["Effect"] == "Allow":
+            for action in statement["Action"]:
+                allowed.setdefault(action, set()).update(statement["Resource"])
+    store = "arn:aws:s3:::lsr/store/"
+    written = {f"{store}{name}*" for name, folder in FOLDERS.items() if folder.jobs_write}
+    own = {f"{store}promotions/*"} if role == "promoter" else {store}
+    assert allowed["s3:PutObject"] == written | own
+    assert allowed["s3:DeleteObject"] == {f"{store}{name}*" for name, folder in FOLDERS.items() if folder.jobs_delete}
+
+
+def test_root_records_lie_in_the_folders_of_the_layout_that_say_so() -> None:
+    assert set(ROOTS) == {name for name, folder in FOLDERS.items() if folder.roots}
 
 
 @pytest.mark.parametrize("path", sorted(INFRA.rglob("*.sh")), ids=lambda path: path.name)

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from infra.local.plan import BUCKET, REGION
 from infra.local.roles import ROLES
+from lsr.store.layout import FOLDERS
 
 from .conftest import Services
 
@@ -48,11 +49,9 @@ def users(services: Services) -> dict[str, Any]:
 
 
 WRITES = {
-    "blobs/new.tar": {"trainer", "promoter"},
-    "actions/new.json": {"trainer", "promoter"},
-    "datasets/n/new.json": {"trainer", "promoter"},
-    "runs/k/attempt-1.json": {"trainer", "promoter"},
+    **{f"{name}new": {"trainer", "promoter"} if folder.jobs_write else set() for name, folder in FOLDERS.items()},
     "promotions/m/000002.json": {"promoter"},
+    "promotions/new": {"promoter"},
     "elsewhere/x": set(),
 }
 DELETES = {
