@@ -27,6 +27,9 @@ class SamplerConfig(Config):
     process."""
     seed: Seed = 0
     """Of the noise; the same seed gives the same image."""
+    fidelity: Fraction = 0.0
+    """Share of the LR condition's own latent in what is decoded: 0 draws all detail, 1 draws none and calls no
+    denoiser."""
 
     def faults(self) -> list[str]:
         if self.name != "ddim" and self.eta:

@@ -26,6 +26,7 @@ from lsr.inference.generate import generated
 from lsr.inference.render import Sampled, render, render_exact
 from lsr.inference.request import Image, Size, Target, check_image, check_size
 from lsr.inference.upscale import sampled
+from lsr.models.config import SystemConfig
 from lsr.models.system import LatentSystem
 
 LR_PIXELS_AT_ONCE = 1 << 20
@@ -90,9 +91,22 @@ class Executor:
     def _check_sampler(self, sampler: SamplerConfig) -> None:
         if faults := sampler.faults():
             raise InputError(" ".join(faults))
+        if isinstance(self.model, LatentSystem):
+            self._check_system(self.model.config, sampler)
         schedule = getattr(self.network, "schedule", None)
         if isinstance(schedule, Schedule):
             steps_for(schedule.steps, sampler.steps)
+
+    def _check_system(self, config: SystemConfig, sampler: SamplerConfig) -> None:
+        if config.diffusion.shift and (sampler.name != "ddim" or sampler.eta):
+            raise InputError(
+                f"This model samples by residual shifting, which is sampler ddim with eta 0, found {sampler.name} "
+                f"with {sampler.eta:g}."
+            )
+        if sampler.fidelity and not config.conditional:
+            raise InputError(
+                f"fidelity needs an LR image, which generation has not; set it to 0, not {sampler.fidelity:g}."
+            )
 
     def upscale(self, image: Image, target: Target, sampler: SamplerConfig = SamplerConfig()) -> Image:
         """uint8 [H, W, 3], 1 x 1 and up -> uint8 [H', W', 3]."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lsr.inference.request import Image, Size
 from lsr.inference.windows import Window, blend
+from lsr.models.neural_decoder import edge_repeated
 from lsr.models.system import LatentSystem
 from lsr.nn.units import from_levels, to_levels
 
@@ -36,11 +37,20 @@ def to_float(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     return from_levels(torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2))
 
 
-def features_of(system: LatentSystem, z: Tensor, window: Window) -> Tensor:
-    """D_phi of a whitened latent [B, c, h, w], in windows where it is larger than one -> [B, C, h, w]."""
+def features_of(system: LatentSystem, z: Tensor, window: Window, lr: Tensor | None = None) -> Tensor:
+    """D_phi of a whitened latent [B, c, h, w], in windows where it is larger than one -> [B, C, h, w].
+
+    lr: the LR images [B, 3, h', w'], for a decoder with a body.
+    """
     latent = system.unwhiten(z)
     height, width = latent.shape[-2:]
-    return blend(lambda rows, columns: system.decoder.features(latent[..., rows, columns]), (height, width), window)
+    seen = None if lr is None or system.decoder.body is None else edge_repeated(lr, (height, width))
+
+    def part(rows: slice, columns: slice) -> Tensor:
+        pixels = None if seen is None else seen[..., rows, columns]
+        return system.decoder.features(latent[..., rows, columns], pixels)
+
+    return blend(part, (height, width), window)
 
 
 def _bands(system: LatentSystem, sampled: Sampled, size: Size) -> Iterator[tuple[slice, Tensor]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from lsr.core.randomness import derive_seed
 from lsr.diffusion.config import SamplerConfig
 from lsr.diffusion.samplers import Denoiser, sample
+from lsr.diffusion.shift import sample_shifted
 from lsr.inference.render import Sampled, features_of, to_float
 from lsr.inference.windows import Window, blend
 from lsr.models.system import LatentSystem, pad_to_multiple
@@ -36,11 +37,21 @@ def sampled(system: LatentSystem, images: NDArray[np.uint8], sampler: SamplerCon
     window = Window.of(int(AUTOMATIC_WINDOW * system.config.latent_side), system.config.unet.factor)
     lr = to_float(images, system.latent_mean.device)
     cond = condition(system, lr, base, window)
-    seeds = [derive_seed(sampler.seed, "upscale", "noise")] * len(images)
-    draws = [derive_seed(sampler.seed, "upscale", "sampler")] * len(images)
-    noise = normal(seeds, cond.shape[1:], cond.device)
-    z = sample(sampler, windowed(system, cond, window), system.schedule, noise, draws)
-    return Sampled(features_of(system, z, window), system.extent(base), lr)
+    z = cond
+    if sampler.fidelity < 1:
+        # The decoder renders the condition's own latent faithfully, the sampled one with the detail that was drawn.
+        z = sampler.fidelity * cond + (1 - sampler.fidelity) * drawn(system, cond, sampler, window)
+    return Sampled(features_of(system, z, window, lr), system.extent(base), lr)
+
+
+def drawn(system: LatentSystem, cond: Tensor, sampler: SamplerConfig, window: Window) -> Tensor:
+    """The sampled latent under the condition, both whitened [B, c, h, w]; every sample has the sampler's noise."""
+    noise = normal([derive_seed(sampler.seed, "upscale", "noise")] * len(cond), cond.shape[1:], cond.device)
+    draws = [derive_seed(sampler.seed, "upscale", "sampler")] * len(cond)
+    denoise = windowed(system, cond, window)
+    if system.config.diffusion.shift:
+        return sample_shifted(denoise, system.schedule, noise, cond, sampler.steps)
+    return sample(sampler, denoise, system.schedule, noise, draws)
 
 
 def condition(system: LatentSystem, lr: Tensor, base: tuple[int, int], window: Window) -> Tensor:

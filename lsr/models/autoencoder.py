@@ -62,7 +62,8 @@ class Encoder(nn.Module):
         out_channels = config.latent_channels * (2 if config.bottleneck == "kl" else 1)
         self.factor = config.factor
         self.gaussian = config.bottleneck == "kl"
-        self.conv_in = conv3(3, config.channels)
+        self.unshuffle = nn.PixelUnshuffle(config.patch)
+        self.conv_in = conv3(3 * config.patch**2, config.channels)
         self.levels = nn.ModuleList(
             _level(a, b, config.blocks, config.dropout) for a, b in zip([config.channels, *widths], widths)
         )
@@ -75,10 +76,10 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Moments:
         if x.shape[-2] % self.factor or x.shape[-1] % self.factor:
             raise InputError(
-                f"The encoder halves images log2({self.factor}) times, so sides must be multiples of {self.factor}, "
+                f"The encoder makes images {self.factor} times smaller, so sides must be multiples of {self.factor}, "
                 f"found {tuple(x.shape[-2:])}; pad the image."
             )
-        h = self.conv_in(x)
+        h = self.conv_in(self.unshuffle(x))
         for i, level in enumerate(self.levels):
             h = level(h)
             if i < len(self.downs):
@@ -93,7 +94,7 @@ class Encoder(nn.Module):
 class SymmetricDecoder(nn.Module):
     """The mirror of the encoder up to its last features: z [B, c, h, w] -> [B, channels * multipliers[0], h', w'].
 
-    upsample True: h' = f h. False: h' = h, the same layers without up-sampling (D_phi, method.md 1.1).
+    upsample True: h' = f h / patch. False: h' = h, the same layers without up-sampling (D_phi, method.md 1.1).
     """
 
     def __init__(self, config: AutoencoderConfig, *, upsample: bool):
@@ -130,7 +131,8 @@ class Autoencoder(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = SymmetricDecoder(config, upsample=True)
         self.norm_out = norm(self.decoder.out_channels)
-        self.conv_out = conv3(self.decoder.out_channels, 3)
+        self.conv_out = conv3(self.decoder.out_channels, 3 * config.patch**2)
+        self.shuffle = nn.PixelShuffle(config.patch)
 
     def encode(self, x: Tensor) -> Moments:
         """Image [B, 3, H, W] in [-1, 1] -> Moments [B, c, H/f, W/f]."""
@@ -139,7 +141,7 @@ class Autoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Latent [B, c, h, w] -> image [B, 3, f h, f w], nominally in [-1, 1], not clamped."""
-        image: Tensor = self.conv_out(F.silu(self.norm_out(self.decoder(z))))
+        image: Tensor = self.shuffle(self.conv_out(F.silu(self.norm_out(self.decoder(z)))))
         return image
 
     def forward(self, x: Tensor) -> Tensor:

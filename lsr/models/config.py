@@ -21,10 +21,13 @@ Multipliers = Annotated[tuple[Positive, ...], MinLen(1)]
 class AutoencoderConfig(Config):
     """The convolutional autoencoder (System A 1.2, LDM encoder shape)."""
 
+    patch: Positive = 1
+    """Each patch x patch square of pixels becomes one position of the first level (pixel unshuffle), and back; 1 as
+    published. Every convolution then costs patch^2 times less."""
     channels: Width = 128
-    """Width at full resolution."""
+    """Width of the first level."""
     multipliers: Multipliers = (1, 2, 4)
-    """Width factor per level; the down-sampling factor is f = 2^(levels-1)."""
+    """Width factor per level; the down-sampling factor is f = patch * 2^(levels-1)."""
     blocks: Positive = 2
     """Residual blocks per level."""
     latent_channels: Positive = 3
@@ -39,23 +42,36 @@ class AutoencoderConfig(Config):
     @property
     def factor(self) -> int:
         """Down-sampling factor f: an H x W image has an H/f x W/f latent."""
-        return int(2 ** (len(self.multipliers) - 1))
+        return int(self.patch * 2 ** (len(self.multipliers) - 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RendererConfig(Config):
     """f_theta, the renderer."""
 
-    kind: Literal["liif", "conv"] = "liif"
-    """`liif`, a perceptron per query (System A 1.3), or `conv`, INFD's small convolutional renderer (6)."""
+    kind: Literal["liif", "conv", "shuffle"] = "liif"
+    """`liif`, a perceptron per query (System A 1.3); `conv`, INFD's small convolutional renderer (6); `shuffle`,
+    sub-pixel convolution to `factor` times the features' size (Shi et al. 2016), resized to any output."""
     hidden: Annotated[tuple[Positive, ...], MinLen(1)] = (256, 256, 256, 256)
-    """Widths of the perceptron's layers; `conv` has none."""
+    """Of `liif`: widths of the perceptron's layers."""
     local_ensemble: bool = True
     """Of `liif`: blend four corners by diagonally swapped areas."""
     cell_decoding: bool = True
-    """Feed the relative pixel size."""
+    """Of `liif` and `conv`: feed the relative pixel size."""
     channels: Positive = 256
-    """Width of the convolutions of `conv`; `liif` has none."""
+    """Of `conv`: width of its convolutions."""
+    factor: Positive = 4
+    """Of `shuffle`: side of the image it makes / side of the features."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BodyConfig(Config):
+    """EDSR's residual body (Lim et al. 2017) on the LR image's own pixels, joined by D_phi's features of the latent."""
+
+    channels: Width = 32
+    """Its width, and that of the features it hands to the renderer."""
+    blocks: Positive = 10
+    """Residual blocks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +140,9 @@ class DiffusionConfig(Config):
     """Beta of the last noise level."""
     prediction: Literal["eps", "x0", "v"] = "eps"
     """What the network returns."""
+    shift: bool = False
+    """Residual shifting (ResShift, Yue et al. 2023, Eq 1): the mean of x_t moves from the latent at the first noise
+    level to the LR condition at the last, so that sampling starts from the noised LR image."""
     zero_terminal: bool = False
     """Rescale so that the last timestep is pure noise (Lin et al. 2024, Algorithm 1), where noise prediction says
     nothing about the image."""
@@ -132,6 +151,10 @@ class DiffusionConfig(Config):
         out = []
         if self.zero_terminal and self.prediction == "eps":
             out.append("zero_terminal needs prediction x0 or v: at its last timestep x_t is the noise, found eps.")
+        if self.shift and self.prediction != "x0":
+            out.append(f"shift needs prediction x0: its x_t is no mixture of image and noise, found {self.prediction}.")
+        if self.shift and self.zero_terminal:
+            out.append("shift starts from the noised LR image, which zero_terminal would hide; choose one.")
         if self.beta_start > self.beta_end:
             out.append(f"betas must satisfy start <= end, found {self.beta_start} and {self.beta_end}.")
         return out
@@ -159,7 +182,20 @@ class SystemConfig(Config):
     """Side in latent pixels that the U-Net was trained on."""
     residual: bool = False
     """The decoder renders what is to be added to the bicubic enlargement of the LR image, not the image itself."""
+    body: BodyConfig | None = None
+    """The decoder sees the LR image's own pixels through this body; null decodes the latent alone, as published."""
 
     def faults(self) -> list[str]:
-        lone = self.residual and not self.conditional
-        return ["residual adds to the LR image, which generation (conditional false) has not."] if lone else []
+        out = []
+        if self.residual and not self.conditional:
+            out.append("residual adds to the LR image, which generation (conditional false) has not.")
+        if self.diffusion.shift and not self.conditional:
+            out.append("diffusion.shift starts from the LR image, which generation (conditional false) has not.")
+        if self.body is not None and not self.residual:
+            out.append("body sees the LR image, which only a residual decoder is given; set residual.")
+        if self.body is not None and self.base_scale != self.autoencoder.factor:
+            out.append(
+                "body needs one latent position per LR pixel: the autoencoder's factor must equal base_scale "
+                f"{self.base_scale}, found {self.autoencoder.factor}."
+            )
+        return out

@@ -1,36 +1,65 @@
 """The implicit neural decoder ND(z, c) = f_theta(D_phi(z), c): any output size from one latent (System A 1.1, Eq 6).
 
 D_phi stays at the latent's resolution; its features have channels * multipliers[0] channels and go to the renderer that
-the config names.
+the config names. With a body the decoder is f_theta(B(LR, D_phi(z)), c): it sees the LR image's own pixels.
 """
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lsr.core.errors import InputError
 from lsr.models.autoencoder import Autoencoder, SymmetricDecoder
-from lsr.models.config import AutoencoderConfig, RendererConfig
+from lsr.models.body import Body
+from lsr.models.config import AutoencoderConfig, BodyConfig, RendererConfig
 from lsr.models.conv_renderer import ConvRenderer
 from lsr.models.renderer import Renderer
+from lsr.models.shuffle_renderer import ShuffleRenderer
+
+RENDERERS: dict[str, type[Renderer | ConvRenderer | ShuffleRenderer]] = {
+    "liif": Renderer,
+    "conv": ConvRenderer,
+    "shuffle": ShuffleRenderer,
+}
+"""By `RendererConfig.kind`."""
+
+
+def edge_repeated(lr: Tensor, size: tuple[int, int]) -> Tensor:
+    """lr [B, 3, h, w] with its last row and column repeated up to `size`. Raises InputError for a larger one."""
+    bottom, right = size[0] - lr.shape[-2], size[1] - lr.shape[-1]
+    if min(bottom, right) < 0:
+        raise InputError(f"The LR image must have at most {size} pixels, as the latent has, found {tuple(lr.shape)}.")
+    return F.pad(lr, (0, right, 0, bottom), mode="replicate")
 
 
 class NeuralDecoder(nn.Module):
     """Latent [B, c, h, w] -> image [B, 3, H, W] for any H, W at least 1; nominally in [-1, 1], not clamped."""
 
-    def __init__(self, autoencoder: AutoencoderConfig, renderer: RendererConfig):
+    def __init__(self, autoencoder: AutoencoderConfig, renderer: RendererConfig, body: BodyConfig | None = None):
         super().__init__()
         self.trunk = SymmetricDecoder(autoencoder, upsample=False)
-        kinds: dict[str, type[Renderer | ConvRenderer]] = {"liif": Renderer, "conv": ConvRenderer}
-        self.renderer = kinds[renderer.kind](self.trunk.out_channels, renderer)
+        self.body = None if body is None else Body(self.trunk.out_channels, body)
+        channels = self.trunk.out_channels if body is None else body.channels
+        self.renderer = RENDERERS[renderer.kind](channels, renderer)
 
     def init_from(self, autoencoder: Autoencoder) -> None:
         """Copy the weights of the autoencoder's decoder into D_phi; its up-sampling and last layers have no place."""
         self.trunk.load_state_dict(dict(autoencoder.decoder.shared_weights()))
 
-    def features(self, z: Tensor) -> Tensor:
-        """D_phi: latent [B, c, h, w] (not whitened) -> features [B, C, h, w]."""
+    def features(self, z: Tensor, lr: Tensor | None = None) -> Tensor:
+        """D_phi: latent [B, c, h, w] (not whitened) -> features [B, C, h, w].
+
+        lr: the LR image [B, 3, h', w'] in [-1, 1] that a body sees, h' and w' at most h and w: its edge is repeated to
+        the latent's sides. Raises InputError for a body that is given none or a larger one.
+        """
         out: Tensor = self.trunk(z)
-        return out
+        if self.body is None:
+            return out
+        if lr is None:
+            raise InputError("This decoder sees the LR image's pixels; give it the LR image too.")
+        joined: Tensor = self.body(edge_repeated(lr, (z.shape[-2], z.shape[-1])), out)
+        return joined
 
     def render(
         self,
@@ -46,6 +75,6 @@ class NeuralDecoder(nn.Module):
         image: Tensor = self.renderer(features, size, rows, extent)
         return image
 
-    def forward(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+    def forward(self, z: Tensor, size: tuple[int, int], lr: Tensor | None = None) -> Tensor:
         """Decode a latent (not whitened) at `size`."""
-        return self.render(self.features(z), size)
+        return self.render(self.features(z, lr), size)

@@ -50,7 +50,7 @@ class LatentSystem(nn.Module):
         self.config = config
         channels = config.autoencoder.latent_channels
         self.encoder = Encoder(config.autoencoder)
-        self.decoder = NeuralDecoder(config.autoencoder, config.renderer)
+        self.decoder = NeuralDecoder(config.autoencoder, config.renderer, config.body)
         self.unet = UNet(config.unet, channels * (2 if config.conditional else 1), channels)
         diffusion = config.diffusion
         self.schedule = Schedule(
@@ -125,9 +125,10 @@ class LatentSystem(nn.Module):
     ) -> Tensor:
         """Whitened latent [B, c, h, w] -> image [B, 3, *size]; extent: the part of the latent that is picture.
 
-        lr: the LR image [B, 3, h', w'] that a residual system's picture is added to; see `render`.
+        lr: the LR image [B, 3, h', w'] that a residual system's picture is added to, see `render`, and that a body
+        sees, see `NeuralDecoder.features`.
         """
-        return self.render(self.decoder.features(self.unwhiten(z)), size, extent=extent, lr=lr)
+        return self.render(self.decoder.features(self.unwhiten(z), lr), size, extent=extent, lr=lr)
 
     def render(
         self,

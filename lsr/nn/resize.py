@@ -71,19 +71,41 @@ def resize_matrix(source: int, target: int, kind: Kind, rows: tuple[int, int] | 
 _cached_matrix = lru_cache(maxsize=64)(resize_matrix)
 
 
-def _along_width(x: Tensor, target: int, kind: Kind, part: tuple[int, int] | None = None) -> Tensor:
-    source = x.shape[-1]
-    start, stop = part or (0, target)
+def source_rows(source: int, target: int, kind: Kind, rows: tuple[int, int]) -> tuple[int, int]:
+    """(start, stop): the rows of `source` that `rows` of `target` depend on, and perhaps a few more."""
+    scale = source / target
     if source == target:
-        return x[..., start:stop]
+        return rows
+    radius = _FILTERS[kind][1] if kind in _FILTERS else 0.5
+    reach = radius * max(scale, 1.0) + 1
+    low, high = (rows[0] + 0.5) * scale - reach, (rows[1] - 0.5) * scale + reach
+    return max(0, math.floor(low)), min(source, math.ceil(high))
+
+
+def _along_width(
+    x: Tensor, target: int, kind: Kind, rows: tuple[int, int] | None = None, part: tuple[int, int] | None = None
+) -> Tensor:
+    """part: x holds the places from part[0] of part[1]."""
+    first, source = part or (0, x.shape[-1])
+    start, stop = rows or (0, target)
+    if source == target:
+        return x[..., start - first : stop - first]
     build = _cached_matrix if source * (stop - start) <= _CACHED_ENTRIES else resize_matrix
-    return x @ build(source, target, kind, part).to(x.device, x.dtype).T
+    matrix = build(source, target, kind, rows)[:, first : first + x.shape[-1]]
+    return x @ matrix.to(x.device, x.dtype).T
 
 
-def resize(x: Tensor, size: tuple[int, int], kind: Kind = "bicubic", rows: tuple[int, int] | None = None) -> Tensor:
+def resize(
+    x: Tensor,
+    size: tuple[int, int],
+    kind: Kind = "bicubic",
+    rows: tuple[int, int] | None = None,
+    part: tuple[int, int] | None = None,
+) -> Tensor:
     """Resize x [..., H, W] (floating point, any range) to [..., *size], antialiased when reducing.
 
-    rows: (start, stop) gives only these rows of the result.
+    rows: (start, stop) gives only these rows of the result. part: (first, height) says that x holds the rows from
+    `first` on of an image of `height` rows; `source_rows` says which ones the result needs.
 
     Equals Pillow's BICUBIC, BILINEAR, BOX or NEAREST on float images to 1e-5. `bicubic` may overshoot the input's
     range. Runs in x's own precision, also under autocast. Raises InputError for an empty size, an integer image or
@@ -97,4 +119,4 @@ def resize(x: Tensor, size: tuple[int, int], kind: Kind = "bicubic", rows: tuple
         raise InputError(f"resize kind must be one of {', '.join(get_args(Kind))}, found {kind!r}.")
     with torch.autocast(x.device.type, enabled=False):
         wide = _along_width(x, size[1], kind)
-        return _along_width(wide.mT, size[0], kind, rows).mT.contiguous()
+        return _along_width(wide.mT, size[0], kind, rows, part).mT.contiguous()

@@ -15,6 +15,7 @@ BUILT_IN = {
     "demo-generate": "lsr.recipes.demo:demo_generate",
     "short": "lsr.recipes.demo:short",
     "short-generate": "lsr.recipes.demo:short_generate",
+    "photo": "lsr.recipes.photo:photo",
     "div2k-x4": "lsr.recipes.published:div2k_x4",
     "faces-x8": "lsr.recipes.published:faces_x8",
     "tower-x16": "lsr.recipes.published:tower_x16",

@@ -18,7 +18,7 @@ from lsr.diffusion.config import SamplerConfig, Seed
 from lsr.evaluation.config import EvaluateConfig, GateConfig
 from lsr.inference.config import Precision
 from lsr.models.baselines.config import BaselineConfig
-from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
+from lsr.models.config import AutoencoderConfig, BodyConfig, DiffusionConfig, RendererConfig, UNetConfig
 from lsr.training.baselines import BaselineLoss
 from lsr.training.config import AutoencoderLoss, DecoderLoss, DenoiseLoss, JointLoss, TrainConfig
 
@@ -51,6 +51,8 @@ class DecoderStage(Config):
     """Its training."""
     loss: DecoderLoss = DecoderLoss()
     """Its loss."""
+    body: BodyConfig | None = None
+    """The decoder sees the LR image's own pixels through it, for a residual decoder; null decodes the latent alone."""
     residual: DegradationConfig | None = None
     """The decoder renders what is to be added to the bicubic enlargement of the LR image that this degradation makes;
     null renders the image itself, as published. It must be the degradation whose latents are cached."""
@@ -179,6 +181,7 @@ class Recipe(Config):
                 "decoder.loss.lr_share needs decoder.residual, whose degradation makes the LR pictures; set it, or "
                 "leave the share at 0."
             )
+        out += self._beside_the_lr_image()
         out += self._too_many_steps()
         return out
 
@@ -195,6 +198,22 @@ class Recipe(Config):
             for name, (terms, scale) in stages.items()
             if round(self.tile.size * scale) < terms.min_side
         ]
+
+    def _beside_the_lr_image(self) -> list[str]:
+        """Options that need the LR image, in a recipe that does not give it."""
+        out = []
+        residual, factor = self.decoder.residual, self.autoencoder.model.factor
+        if self.decoder.body is not None and (residual is None or residual.factor != factor):
+            found = "null" if residual is None else f"factor {residual.factor}"
+            out.append(
+                "decoder.body sees one LR pixel per latent position: decoder.residual must be a degradation by the "
+                f"autoencoder's factor {factor}, found {found}."
+            )
+        if self.denoise.diffusion.shift and self.task != "super-resolution":
+            out.append("denoise.diffusion.shift starts from the LR image, which generation has not; set it to false.")
+        if self.denoise.diffusion.shift and (self.evaluate.sampler.name != "ddim" or self.evaluate.sampler.eta):
+            out.append("denoise.diffusion.shift is sampled by evaluate.sampler ddim with eta 0 alone.")
+        return out
 
     def _too_many_steps(self) -> list[str]:
         """Samplers that ask for more steps than there are noise levels."""

@@ -12,7 +12,7 @@ from lsr.core.errors import IntegrityError
 from lsr.core.refs import Ref
 from lsr.data.config import DegradationConfig
 from lsr.data.manifest import Manifest, load_manifest
-from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
+from lsr.models.config import AutoencoderConfig, BodyConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
 from lsr.stages.trained import Trained, read_trained, weights_of
 from lsr.store import Store
 
@@ -51,6 +51,7 @@ def system_config(
         condition_upsample=condition.upsample,
         latent_side=int(tiles.extra["size"]) // autoencoder.factor,
         residual=bool(decoder.system.get("residual", False)),
+        body=from_plain(BodyConfig, decoder.system["body"]) if "body" in decoder.system else None,
     )
 
 

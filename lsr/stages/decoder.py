@@ -31,11 +31,13 @@ def build(setup: Setup, config: DecoderStage) -> Training:
     autoencoder = Autoencoder(architecture)
     autoencoder.load_state_dict(setup.weights(trained))
     setup.seed_weights()
-    decoder = NeuralDecoder(architecture, config.renderer)
+    decoder = NeuralDecoder(architecture, config.renderer, config.body)
     decoder.init_from(autoencoder)
     system: dict[str, Any] = {"autoencoder": trained.system["autoencoder"], "renderer": as_plain(config.renderer)}
     if config.residual is not None:
         system["residual"] = True
+    if config.body is not None:
+        system["body"] = as_plain(config.body)
     lr_of = None if config.residual is None else partial(degrade, config.residual)
     restore = None if config.residual is None else partial(restore_size, config.residual)
     perceptual = perceptual_for(config.loss.picture, setup.cache)

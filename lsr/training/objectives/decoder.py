@@ -78,7 +78,7 @@ class DecoderObjective:
         z = self._latents(batch["position"], x, lr, draws)
         scale = draws.scale(*self.config.scales)
         size = scaled_size(x, scale)
-        image = self._render(self.model.decoder.features(z), lr, size)
+        image = self._render(self.model.decoder.features(z, lr), lr, size)
         last = self.model.decoder.renderer.last.weight
         found = self.compare(image, truth_at(x, size), seen=draws.seen, last=last)
         return found.total, {"scale": x.new_tensor(scale), **found.terms}
@@ -105,7 +105,7 @@ class DecoderObjective:
         shown = {name: value[:SHOWN] for name, value in batch.items()}
         x = from_levels(shown["tile"])
         with as_shown(self.model):
-            features = self.model.decoder.features(self.model.encode(x).mode())
             lr = self._lr(shown, x)
+            features = self.model.decoder.features(self.model.encode(x).mode(), lr)
             renders = [self._render(features, lr, scaled_size(x, s)) for s in (0.25, 1.0)]
             return grid([x, *renders])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lsr.core.errors import ConfigError
 from lsr.diffusion.prediction import to_eps, to_x0
+from lsr.diffusion.shift import add_noise_shifted
 from lsr.models.system import LatentSystem
 from lsr.nn.units import from_levels
 from lsr.training.objectives.pixels import SHOWN, as_shown, grid, lr_picture
@@ -56,8 +57,16 @@ def noised(system: LatentSystem, batch: Batch, draws: Draws) -> Noised:
     z0 = system.whiten(z)
     t = draws.timesteps(position, system.schedule.steps).to(z0.device)
     noise = draws.noise(position, z0)
-    x_t = system.schedule.add_noise(z0, noise, t)
-    return Noised(z0=z0, noise=noise, x_t=x_t, cond=condition_of(system, batch), t=t, abar=system.schedule.abar(t))
+    cond = condition_of(system, batch)
+    x_t = forward_process(system, z0, cond, noise, t)
+    return Noised(z0=z0, noise=noise, x_t=x_t, cond=cond, t=t, abar=system.schedule.abar(t))
+
+
+def forward_process(system: LatentSystem, z0: Tensor, cond: Tensor | None, noise: Tensor, t: Tensor) -> Tensor:
+    """x_t of whitened latents, shifted towards the condition where the system's config says so."""
+    if system.config.diffusion.shift and cond is not None:
+        return add_noise_shifted(system.schedule, z0, cond, noise, t)
+    return system.schedule.add_noise(z0, noise, t)
 
 
 def rectified(system: LatentSystem, at: Noised, power: float) -> Noised:
@@ -73,7 +82,7 @@ def rectified(system: LatentSystem, at: Noised, power: float) -> Noised:
     error = at.noise - to_eps(system.config.diffusion.prediction, output, at.x_t, at.abar)
     share = (1 - at.abar).sqrt().pow(power).reshape(-1, 1, 1, 1).to(error.dtype)
     noise = at.noise + share * error
-    return replace(at, noise=noise, x_t=system.schedule.add_noise(at.z0, noise, at.t))
+    return replace(at, noise=noise, x_t=forward_process(system, at.z0, at.cond, noise, at.t))
 
 
 def train_only_unet(system: LatentSystem) -> None:
@@ -94,11 +103,12 @@ def one_step_picture(
     z0 = system.whiten(shown["hr_mean"])
     draws = Draws(seed=0, stage="picture", step=0, first=0)
     t = torch.full((len(z0),), system.schedule.steps // 2, device=z0.device)
-    x_t = system.schedule.add_noise(z0, draws.noise(shown["position"], z0), t)
+    noise = draws.noise(shown["position"], z0)
     f = system.config.autoencoder.factor
     size = z0.shape[-2] * f, z0.shape[-1] * f
     with as_shown(system):
         cond = condition_of(system, shown)
+        x_t = forward_process(system, z0, cond, noise, t)
         latents = [system.denoiser(cond)(x_t, t), z0]
         lr = z0.new_zeros(len(z0), 3, *size)
         if degrade is not None and "tile" in shown:
