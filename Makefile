@@ -1,4 +1,4 @@
-# Two commands: `make demo` runs the main job on real photographs, `make test` passes the tests.
+# Two commands: `make demo` runs the main job on real photos, `make test` passes the tests.
 # Each makes the environment it needs in .venv. PY chooses the interpreter (3.11 or 3.12).
 PY ?= python3
 BIN := .venv/bin

@@ -63,7 +63,7 @@ def tiles_manifest(name: str, images: Manifest, cuts: Sequence[CutShard], config
             totals[key] = totals.get(key, 0) + value
     if not totals.get("tiles"):
         raise InputError(
-            f"No tile of {config.size} pixels was cut from {totals.get('photographs', 0)} training photographs shrunk "
+            f"No tile of {config.size} pixels was cut from {totals.get('photos', 0)} training photos shrunk "
             f"by {config.shrink}; {totals.get('flat', 0)} were below min_detail = {config.min_detail:g}. Lower "
             "tile.size, tile.shrink, tile.min_detail or shard.holdout."
         )

@@ -24,7 +24,7 @@ CHUNK, LONGEST_CHUNK = 16, 64
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What is known of one file. sha256: of its bytes. reason: why it is refused, None for a sound picture, of which
+    """What is known of one file. sha256: of its bytes. reason: why it is refused, None for a sound image, of which
     content, width, height are those of the archived pixels, and ext, bytes, changed those of the archived file. look:
     perceptual hash, where near duplicates are asked for."""
 
@@ -71,7 +71,7 @@ def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: Shar
     """Read and check a chunk of a snapshot's items; remembered in the store, unless a web address may do better another
     time. root: from `source_root`.
 
-    Raises InputError when a file changed since it was listed. Unsound pictures do not raise.
+    Raises InputError when a file changed since it was listed. Unsound images do not raise.
     """
     store = open_store(store_uri)
     web = Fetched(store, config.max_file_bytes)

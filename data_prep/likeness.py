@@ -1,4 +1,4 @@
-"""Near duplicates by a perceptual hash: which held-out pictures look like a training picture.
+"""Near duplicates by a perceptual hash: which held-out images look like a training image.
 
 The hash is the usual one: 32 x 32 grey pixels, the lowest 8 x 8 terms of their discrete cosine transform, one bit a
 term for above the median. All sums are of integers, so that every machine finds the same bits.
@@ -35,10 +35,10 @@ def look_of(image: Image.Image) -> str:
 
 
 def reached(looks: Looks, held: Mask, distance: int) -> Mask:
-    """Which pictures of `held` are near one that is not held, or near a picture that is reached.
+    """Which images of `held` are near one that is not held, or near an image that is reached.
 
-    looks, held [n]: hash, and whether the picture is held out. Near: at most `distance` bits differ. What is left of
-    `held` has no near picture outside.
+    looks, held [n]: hash, and whether the image is held out. Near: at most `distance` bits differ. What is left of
+    `held` has no near image outside.
     """
     found = np.zeros(len(looks), dtype=bool)
     front = ~held

@@ -1,8 +1,8 @@
-"""Which inspected picture goes into which shard, and what is left out.
+"""Which inspected image goes into which shard, and what is left out.
 
-The plan removes duplicates, splits train from held-out photographs and packs, all by source key order and content, so
+The plan removes duplicates, splits train from held-out photos and packs, all by source key order and content, so
 that one source gives the same shards always. `data_prep.grow` lays it over an earlier set. What is known of the files
-stays on disk; a few numbers a picture are in memory.
+stays on disk; a few numbers an image are in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lsr.core.errors import InputError
 
 KEY_DIGITS = 16
 REASONS_SHOWN = 5
-SAME_AS = "The same picture as "
+SAME_AS = "The same image as "
 # What is held of each file: its key and perceptual hash as numbers, whether it is sound, drawn to be held out, has a
 # caption and a label.
 FACTS = np.dtype([("key", "u8"), ("look", "u8"), *((name, "?") for name in ("sound", "held", "caption", "label"))])
@@ -35,7 +35,7 @@ Facts = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One picture of one shard."""
+    """One image of one shard."""
 
     found: Inspected
     split: str
@@ -47,11 +47,11 @@ class Planned:
 
     def description(self) -> bytes:
         """The member `<key>.json`."""
-        picture = {"content": self.found.content, "width": self.found.width, "height": self.found.height}
-        return canonical_json({**picture, "source": self.found.item.key, "split": self.split})
+        image = {"content": self.found.content, "width": self.found.width, "height": self.found.height}
+        return canonical_json({**image, "source": self.found.item.key, "split": self.split})
 
     def texts(self) -> dict[str, bytes]:
-        """The members beside the picture: `json`, and `txt` and `cls` where the source has a caption and a label."""
+        """The members beside the image: `json`, and `txt` and `cls` where the source has a caption and a label."""
         said = {"txt": self.found.item.caption, "cls": self.found.item.label}
         return {"json": self.description(), **{ext: text.encode() for ext, text in said.items() if text is not None}}
 
@@ -61,8 +61,8 @@ class Planned:
         return {self.found.ext: self.found.bytes, **{ext: len(text) for ext, text in self.texts().items()}}
 
 
-class Pictures(Lazy[Planned]):
-    """The pictures of a set. files: all that were inspected. places: which of them, in this order. held [n]: whether
+class Images(Lazy[Planned]):
+    """The images of a set. files: all that were inspected. places: which of them, in this order. held [n]: whether
     each is held out. keys [n]: of each, as a number.
     """
 
@@ -89,10 +89,10 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Which picture goes into which shard, and what is left out. pictures: those of all shards in order. sources:
+    """Which image goes into which shard, and what is left out. images: those of all shards in order. sources:
     digest over every file's name and content."""
 
-    pictures: Pictures
+    images: Images
     shards: tuple[Sequence[Planned], ...]
     left_out: tuple[LeftOut, ...]
     sources: str
@@ -100,13 +100,13 @@ class Plan:
 
 
 def split_of(content: str, config: ShardConfig) -> str:
-    """`train` or `eval`: a function of the picture's content alone, so that a picture never changes sides."""
+    """`train` or `eval`: a function of the image's content alone, so that an image never changes sides."""
     draw = hashlib.sha256(f"{config.holdout_salt}:{content}".encode()).digest()[:8]
     return "eval" if int.from_bytes(draw, "big") < config.holdout * 2**64 else "train"
 
 
 def key_number(key: str) -> int:
-    """A picture's key, KEY_DIGITS hex digits, as a number."""
+    """An image's key, KEY_DIGITS hex digits, as a number."""
     return int(key, 16)
 
 
@@ -124,11 +124,11 @@ def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
     _refuse_too_many(refused, len(files), left_out, config)
     kept = facts[chosen]
     held, moved = _keep_apart(kept, config)
-    pictures = Pictures(files, np.flatnonzero(chosen), held, kept["key"])
+    images = Images(files, np.flatnonzero(chosen), held, kept["key"])
     said = {f"{name}s": int(kept[name].sum()) for name in ("caption", "label")}
     return Plan(
-        pictures=pictures,
-        shards=tuple(pack_images(pictures, config)),
+        images=images,
+        shards=tuple(pack_images(images, config)),
         left_out=left_out,
         sources=_digest_of(files),
         counts={
@@ -168,7 +168,7 @@ def _left_out(files: Sequence[Inspected], place: int, first: int) -> LeftOut:
     twin = files[first]
     if twin.content == file.content:
         return LeftOut(file.item.key, "duplicate", f"{SAME_AS}{twin.item.key}.")
-    return LeftOut(file.item.key, "refused", f"Its key {file.content[:KEY_DIGITS]} is another picture's too.")
+    return LeftOut(file.item.key, "refused", f"Its key {file.content[:KEY_DIGITS]} is another image's too.")
 
 
 def _digest_of(files: Iterable[Inspected]) -> str:
@@ -180,14 +180,14 @@ def _digest_of(files: Iterable[Inspected]) -> str:
 
 
 def pack_images(images: Sequence[Planned], config: ShardConfig) -> Iterator[Sequence[Planned]]:
-    """Runs of pictures that fill a shard each, in the order given."""
+    """Runs of images that fill a shard each, in the order given."""
     sizes = (tar_size(image.sizes.values()) for image in images)
     for run in pack(range(len(images)), sizes, config.max_shard_bytes):
         yield Part(images, range(run[0], run[-1] + 1))
 
 
 def _keep_apart(kept: Facts, config: ShardConfig) -> tuple[NDArray[np.bool_], dict[str, int]]:
-    """[n] Which pictures are held out: of those drawn, the ones that look like no training picture; and how many do."""
+    """[n] Which images are held out: of those drawn, the ones that look like no training image; and how many do."""
     if config.near_duplicates is None:
         return kept["held"], {}
     near = reached(kept["look"], kept["held"], config.near_duplicates)
@@ -199,6 +199,6 @@ def _refuse_too_many(refused: int, files: int, left_out: Sequence[LeftOut], conf
         return
     reasons = [f"{file.source}: {file.reason}" for file in left_out if file.kind == "refused"]
     raise InputError(
-        f"{refused} of {files} pictures are refused, and at most {config.max_refused:g} of them may be (and not all): "
+        f"{refused} of {files} images are refused, and at most {config.max_refused:g} of them may be (and not all): "
         f"{' '.join(reasons[:REASONS_SHOWN])} Mend the source or raise shard.max_refused."
     )

@@ -1,4 +1,4 @@
-"""Stage *shard*: planned pictures -> image shards of sound originals.
+"""Stage *shard*: planned images -> image shards of sound originals.
 
 Files are inspected in chunks anywhere (`data_prep.inspection`), planned once (`data_prep.planning`) and built into
 shards anywhere. Inspection decodes every file once. Building reads the bytes again, compares their digest and decodes
@@ -32,7 +32,7 @@ OTHER_FETCH = "Run the command again, or give source.fetch another name to take 
 def build_image_shard(
     store: Store, root: str, images: Sequence[Planned], config: ShardConfig
 ) -> tuple[bytes, list[IndexRow]]:
-    """The tar of these pictures and its index rows. Members `<key>.<ext>`, `<key>.json` and captions and labels.
+    """The tar of these images and its index rows. Members `<key>.<ext>`, `<key>.json` and captions and labels.
 
     Raises InputError when a file is not what was inspected, IntegrityError when this machine decodes it otherwise.
     """

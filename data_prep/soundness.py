@@ -25,8 +25,8 @@ PPM_HEADER_LINES = 3
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A picture fit for the archive. data: its encoded bytes, the original ones when `changes` is empty. ext: its
-    format. content: sha256 over size and sRGB pixels, equal for equal pictures in different files. look: perceptual
+    """An image fit for the archive. data: its encoded bytes, the original ones when `changes` is empty. ext: its
+    format. content: sha256 over size and sRGB pixels, equal for equal images in different files. look: perceptual
     hash, where near duplicates are asked for."""
 
     data: bytes
@@ -67,8 +67,8 @@ def content_hash(image: Image.Image) -> str:
 
 
 class _Pixels(io.RawIOBase):
-    """A file that takes a picture as PPM and hashes its pixels: so Pillow hands out packed rows, piece by piece and
-    without a copy, which costs half of what cutting the picture into strips does.
+    """A file that takes an image as PPM and hashes its pixels: so Pillow hands out packed rows, piece by piece and
+    without a copy, which costs half of what cutting the image into strips does.
     """
 
     def __init__(self, image: Image.Image) -> None:

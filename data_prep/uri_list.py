@@ -1,4 +1,4 @@
-"""A CSV, JSONL or Parquet file of picture addresses with captions or labels.
+"""A CSV, JSONL or Parquet file of image addresses with captions or labels.
 
 Columns: `uri`, and if wanted `caption` and `label`; others are not read. An address is a path, relative to the list's
 folder or absolute, `file:///path`, `s3://bucket/key`, or where they are asked for `https://...` and `http://...`.

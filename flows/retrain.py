@@ -1,4 +1,4 @@
-"""The flow *retrain*: from raw photographs to a gated, registered model and batch inference.
+"""The flow *retrain*: from raw photos to a gated, registered model and batch inference.
 
 Every task is one stage; its input and output are small references. Runs on a schedule as a deployment
 (infra/prefect), from the command line (`lsr retrain`), or as a plain call.
@@ -76,7 +76,7 @@ def run_infer(recipe: Recipe, ctx: Context, report: Report) -> None:
 
 @task(task_run_name="report", cache_policy=NO_CACHE)
 def run_report(recipe: Recipe, refs: dict[str, Ref], ctx: Context, report: Report) -> None:
-    """The report page, beside the pictures and in MLflow."""
+    """The report page, beside the images and in MLflow."""
     from lsr.tools.page import publish
 
     report.published(publish(recipe, refs, ctx))

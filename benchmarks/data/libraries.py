@@ -23,7 +23,7 @@ def library_of(name: str) -> Any:
 
 def _torchvision() -> None:
     """Put a stand-in for torchvision where it cannot be imported: its wheels want a CUDA build of torch, Streaming
-    imports it for its ready-made picture sets, and shards of bytes need nothing of it."""
+    imports it for its ready-made image sets, and shards of bytes need nothing of it."""
     try:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError):

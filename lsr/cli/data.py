@@ -58,10 +58,10 @@ def show_set(
     what: Annotated[
         str, typer.Argument(help="Manifest path in the store, or a source: folder, s3://, tar:, set:NAME.")
     ],
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the pictures to this file.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the images to this file.")] = None,
     json_: AsJson = False,
 ) -> None:
-    """Count pictures, formats, sizes, splits and refusals of a data set, or of a source before it is sharded."""
+    """Count images, formats, sizes, splits and refusals of a data set, or of a source before it is sharded."""
     from lsr.core.progress import Quiet, RichProgress
     from lsr.core.settings import load_settings
     from lsr.tools.show import describe
@@ -154,7 +154,7 @@ def forget(
 
     settings = load_settings()
     found = find(settings, names, in_)
-    if found["pictures"] and delete_:
+    if found["images"] and delete_:
         found |= delete(settings, names, in_)
     if json_:
         show(found)
@@ -162,7 +162,7 @@ def forget(
         rows = [["holds", f"{h['samples']} samples in {len(h['shards'])} shards", h["path"]] for h in found["holds"]]
         kinds = ("shown", "orphans", "lineage", "versions", "taken_down", "deleted", "remains")
         rows += [[kind.replace("_", " "), "", name] for kind in kinds for name in found.get(kind, ())]
-        table(f"Photos {', '.join(found['pictures'])}", ["what", "how much", "where"], rows)
+        table(f"Photos {', '.join(found['images'])}", ["what", "how much", "where"], rows)
     if found["unknown"]:
         raise NotFoundError(f"No data set of {settings.store} has {', '.join(found['unknown'])}.")
 

@@ -23,12 +23,12 @@ NONE_AT_REFERENCE = frozenset({"scale_ssim", "self_ssim"})
 
 
 def refuse_leakage(held_out: Iterable[str], training: Iterable[str]) -> None:
-    """Raise InputError when a photograph that is measured was also trained on. Both: photograph keys."""
+    """Raise InputError when a photo that is measured was also trained on. Both: photo keys."""
     seen = sorted(set(held_out) & set(training))
     if seen:
         raise InputError(
-            f"{len(seen)} evaluation photograph(s) are in the training set, e.g. {seen[0]}; a verdict on them would be "
-            "void. Evaluate on held-out photographs or train on a set without them."
+            f"{len(seen)} evaluation photo(s) are in the training set, e.g. {seen[0]}; a verdict on them would be "
+            "void. Evaluate on held-out photos or train on a set without them."
         )
 
 
@@ -43,9 +43,9 @@ def judge(
 ) -> Verdict:
     """The verdict on `candidate`, whose rows are those of system `ours` in `evaluation`.
 
-    trained: scales (low, high) that rules call in-range. champion: today's, with its rows on the very same pictures
+    trained: scales (low, high) that rules call in-range. champion: today's, with its rows on the very same images
     in `champion_evaluation`; rules against the champion apply only when there is one. Raises InputError when the two
-    evaluations do not measure the same pictures, ConfigError when only one of the champion's arguments is given.
+    evaluations do not measure the same images, ConfigError when only one of the champion's arguments is given.
     """
     if (champion is None) != (champion_evaluation is None):
         raise ConfigError("The gate needs the champion and its evaluation together, or neither.")
@@ -53,7 +53,7 @@ def judge(
     ours = _subject_rows(evaluation.rows, "candidate's")
     if champion_evaluation:
         _refuse_other_protocol(evaluation, champion_evaluation)
-        _refuse_other_pictures(ours, theirs)
+        _refuse_other_images(ours, theirs)
     rules = [*config.floor, *(config.against_champion if champion else ())]
     lines = []
     for rule in rules:
@@ -89,7 +89,7 @@ def preflight(
     if verdict.decision != "FAIL":
         raise GateRefusedError(
             f"The gate is void: a deliberately degraded copy came out {verdict.decision} instead of FAIL. "
-            "Tighten the rules or evaluate on more photographs; nothing was promoted."
+            "Tighten the rules or evaluate on more photos; nothing was promoted."
         )
     return verdict
 
@@ -110,11 +110,11 @@ def _refuse_other_protocol(ours: Evaluation, theirs: Evaluation) -> None:
         )
 
 
-def _refuse_other_pictures(ours: Sequence[Row], theirs: Sequence[Row]) -> None:
+def _refuse_other_images(ours: Sequence[Row], theirs: Sequence[Row]) -> None:
     mine, other = {row.place for row in ours}, {row.place for row in theirs}
     if mine != other:
         raise InputError(
-            f"Candidate and champion were not measured on the same pictures ({len(mine - other)} only the candidate, "
+            f"Candidate and champion were not measured on the same images ({len(mine - other)} only the candidate, "
             f"{len(other - mine)} only the champion); evaluate both with the same held-out set and scales."
         )
 
@@ -131,7 +131,7 @@ def _warnings(ours: Sequence[Row]) -> list[str]:
     if photos >= FEW_PHOTOS:
         return []
     return [
-        f"{photos} photographs are few: a percentile interval covers less than its name below {FEW_PHOTOS}; "
+        f"{photos} photos are few: a percentile interval covers less than its name below {FEW_PHOTOS}; "
         "raise evaluate.photos before trusting a narrow margin."
     ]
 
@@ -152,7 +152,7 @@ def _in_scope(rule: Rule, rows: Sequence[Row], trained: tuple[float, float]) -> 
 
 
 def _differences(rule: Rule, ours: Sequence[Row], others: Sequence[Row]) -> list[tuple[str, float]]:
-    """(photo, signed difference) of every picture that has the metric on both sides."""
+    """(photo, signed difference) of every image that has the metric on both sides."""
     sign = -1.0 if metric(rule.metric).lower else 1.0
     baseline = {row.place: row.values.get(rule.metric) for row in others}
     out = []
@@ -174,9 +174,9 @@ def _judge_rule(
     lost = len(rows) - len(differences)
     if not differences or (lost and rule.metric not in NONE_AT_REFERENCE):
         how = metric(rule.metric).lacking
-        return _undecided(rule, photos, f"{words}: not computed for {lost} of {len(rows)} pictures. {how}")
+        return _undecided(rule, photos, f"{words}: not computed for {lost} of {len(rows)} images. {how}")
     if photos < 2:
-        return _undecided(rule, photos, f"{words}: one photograph has no interval; evaluate on at least 2.")
+        return _undecided(rule, photos, f"{words}: one photo has no interval; evaluate on at least 2.")
     interval = bootstrap(
         by_photo(differences), confidence=config.confidence, resamples=config.resamples, seed=config.seed
     )
@@ -187,7 +187,7 @@ def _judge_rule(
         decision = "FAIL"
     reason = (
         f"{words}: mean {interval.mean:+.3f}, {config.confidence:.0%} interval {interval.low:+.3f} to "
-        f"{interval.high:+.3f} over {interval.n} photographs: {decision}."
+        f"{interval.high:+.3f} over {interval.n} photos: {decision}."
     )
     return Line(
         rule=words,

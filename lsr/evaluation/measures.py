@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lsr.core.errors import InputError
+from lsr.evaluation.images import AnyImage, Image, Perceptual, as_batch, decibels, resized, similarity
 from lsr.evaluation.metrics import METRICS
-from lsr.evaluation.pictures import Image, Perceptual, Picture, as_batch, decibels, resized, similarity
 from lsr.evaluation.protocols import SSIM_SIDE
 from lsr.metrics.lpips import MIN_SIDE
 
@@ -21,11 +21,11 @@ class View:
     """
 
     scale: float
-    made: Picture
-    truth: Picture
-    output: Picture
+    made: AnyImage
+    truth: AnyImage
+    output: AnyImage
     lr: Image
-    outputs: Mapping[float, Picture]
+    outputs: Mapping[float, AnyImage]
     reference: float
     networks: Mapping[str, Perceptual]
 

@@ -1,4 +1,4 @@
-"""The table of measurements: one row for a picture and a system, the only thing the gate and the report read."""
+"""The table of measurements: one row for an image and a system, the only thing the gate and the report read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lsr.core.errors import IntegrityError, VersionMismatchError
 
 FORMAT = 1
 CEILING_DB = 100.0
-"""PSNR of two equal pictures; infinity has no place in a mean or in JSON."""
+"""PSNR of two equal images; infinity has no place in a mean or in JSON."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """What one system scored on one picture.
+    """What one system scored on one image.
 
-    photo: the photograph (or drawn sample) it comes from, the unit of resampling. crop: region within it. scale:
+    photo: the photo (or drawn sample) it comes from, the unit of resampling. crop: region within it. scale:
     output side / LR side (for generation: side / reference side). values: metric by name, None where not computed.
     """
 
@@ -37,10 +37,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """One number of a system at a scale that is not a mean over pictures: a distance between sets, a pooled PSNR.
+    """One number of a system at a scale that is not a mean over images: a distance between sets, a pooled PSNR.
 
-    system: `real` for real pictures against other real ones, the floor of a distance. value: None where there were too
-    few pictures. photos: how many it was taken from.
+    system: `real` for real images against other real ones, the floor of a distance. value: None where there were too
+    few images. photos: how many it was taken from.
     """
 
     scale: float
@@ -94,7 +94,7 @@ class Evaluation:
 
 
 def photos_of(rows: Iterable[Row]) -> list[str]:
-    """Every photograph in the rows, sorted."""
+    """Every photo in the rows, sorted."""
     return sorted({row.photo for row in rows})
 
 

@@ -77,7 +77,7 @@ class StudyConfig(Config):
     the sampler's of every diffusion system. images_seen: tiles that each system's training sees over all its stages;
     every part must add up to it.
 
-    A learned comparator has converged when it is better than bicubic at `own_scale`, on the mean over photographs and
+    A learned comparator has converged when it is better than bicubic at `own_scale`, on the mean over photos and
     seeds, by margin_psnr dB or by margin_lpips, and, unless floor_psnr is None, not more than floor_psnr dB worse than
     it: noise can have a low LPIPS. Else no win over it is claimed. few_steps, many_steps: our system of
     the first seed is also sampled with so few and so many steps, and the few lose nothing against the many when the

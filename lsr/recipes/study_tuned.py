@@ -1,6 +1,6 @@
-"""`study-2core` once more with every system tuned: first `tuning`, then `study` on photographs nobody has looked at.
+"""`study-2core` once more with every system tuned: first `tuning`, then `study` on photos nobody has looked at.
 
-Each learned system has five levers in `tuning`, one seed, on the photographs of `study-2core`: three, and when those
+Each learned system has five levers in `tuning`, one seed, on the photos of `study-2core`: three, and when those
 had been read a fourth that puts two things together, and then a fifth with that one's learning rate raised. Of a
 system's own row and those five, the one with the lowest mean LPIPS over all scales is what `study` takes: CHOSEN. Ours
 has had nine levers before (`study-levers`), whose findings its five put together; no other system has had those.
@@ -42,10 +42,10 @@ LATENT_STAGES = ("autoencoder", "decoder", "denoise", "joint")
 
 
 def study() -> StudyConfig:
-    """Every system as tuned, three seeds, 16 photographs that no choice was made on, 50 sampler steps.
+    """Every system as tuned, three seeds, 16 photos that no choice was made on, 50 sampler steps.
 
     A system more than 3 dB below bicubic has not converged: in `study-2core` IDM counted as converged by the LPIPS of
-    pictures that are noise.
+    images that are noise.
     """
     whole, levers = base(), {lever.name: lever for lever in tuning().levers}
     parts: dict[str, Any] = {system: levers[row].parts for system, row in CHOSEN.items()}
@@ -114,9 +114,9 @@ def _of_ours(whole: StudyConfig) -> Iterator[Lever]:
     """LPIPS at weight 1 trains the decoder and the joint stage; then with more levers."""
     parts = parts_of(whole.ours)
     loss = parts.joint.loss
-    terms = replace(loss.picture, perceptual=1.0)
-    decoder = replace(parts.decoder, loss=replace(parts.decoder.loss, scales=loss.scales, picture=terms))
-    perceptual = replace(parts, decoder=decoder, joint=replace(parts.joint, loss=replace(loss, picture=terms)))
+    terms = replace(loss.image, perceptual=1.0)
+    decoder = replace(parts.decoder, loss=replace(parts.decoder.loss, scales=loss.scales, image=terms))
+    perceptual = replace(parts, decoder=decoder, joint=replace(parts.joint, loss=replace(loss, image=terms)))
     conv = replace(perceptual, decoder=replace(decoder, renderer=RendererConfig(kind="conv", channels=64)))
     longer = moved(conv, "joint")
     yield Lever(name="ours-perceptual", parts=perceptual)
@@ -144,13 +144,13 @@ def _shared(long: LatentParts) -> Iterator[Lever]:
 
 
 def _near_its_side(parts: LatentParts, *, perceptual: float) -> LatentParts:
-    """Pictures are rendered and compared at 0.85 to 1 of the tile's side only: near x4."""
-    picture = replace(parts.joint.loss.picture, perceptual=perceptual)
+    """Images are rendered and compared at 0.85 to 1 of the tile's side only: near x4."""
+    image = replace(parts.joint.loss.image, perceptual=perceptual)
     near = (0.85, 1.0)
     return replace(
         parts,
-        decoder=replace(parts.decoder, loss=replace(parts.decoder.loss, scales=near, picture=picture)),
-        joint=replace(parts.joint, loss=replace(parts.joint.loss, scales=near, picture=picture)),
+        decoder=replace(parts.decoder, loss=replace(parts.decoder.loss, scales=near, image=image)),
+        joint=replace(parts.joint, loss=replace(parts.joint.loss, scales=near, image=image)),
     )
 
 

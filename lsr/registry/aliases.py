@@ -1,4 +1,4 @@
-"""MLflow's aliases as the picture of the promotion log: `champion`, `previous`, `challenger`; drawn, compared, mended.
+"""MLflow's aliases as the image of the promotion log: `champion`, `previous`, `challenger`; drawn, compared, mended.
 
 An alias is for people and for MLflow's page: nothing is decided by it, and inference refuses one that disagrees with
 the log.
@@ -61,7 +61,7 @@ def drift(store: Store, uri: str, model: str) -> list[Change]:
 
 def reconcile(store: Store, uri: str, model: str) -> list[Change]:
     """Make the aliases agree with the log; what was changed. Reads both again until they agree, so that of racing
-    callers with different views of the log none leaves an old picture. Raises ConflictError if they never settle,
+    callers with different views of the log none leaves an old image. Raises ConflictError if they never settle,
     NotFoundError when the log names a version that MLflow does not have.
     """
     client = connect(uri)

@@ -53,7 +53,7 @@ def gate(
     again: promote it even if it was taken out of production before.
 
     Raises GateRefusedError when the gate is void (a deliberately degraded copy did not fail it), InputError when a
-    held-out photograph was trained on, ConflictError when another promotion won.
+    held-out photo was trained on, ConflictError when another promotion won.
     """
     from lsr.registry.promotion import champion, put_verdict, read_log
     from lsr.registry.versions import get_version, tag_version
@@ -125,7 +125,7 @@ def _judge(recipe: Recipe, refs: dict[str, Ref], ctx: Context, subject: Version,
 
 
 def _champions_rows(recipe: Recipe, refs: dict[str, Ref], ctx: Context, champion: Candidate) -> Evaluation:
-    """The champion measured on the candidate's pictures, with the candidate's protocol."""
+    """The champion measured on the candidate's images, with the candidate's protocol."""
     from lsr.registry.versions import list_versions
 
     found = {v.digest: v.tags for v in list_versions(ctx.settings.mlflow, champion.model)}
@@ -150,7 +150,7 @@ def _degraded(evaluation: Evaluation) -> Evaluation:
 
 
 def _training_keys(store: Store, tiles: Ref) -> set[str]:
-    """Keys of the photographs that tiles were cut from."""
+    """Keys of the photos that tiles were cut from."""
     from lsr.data.manifest import load_manifest
     from lsr.data.shards import index_rows
 

@@ -47,13 +47,13 @@ REASONS_SHOWN = 5
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inferred:
     """One batch inference. counts: `files` of the source, of which `inputs` were asked for; inputs = samples + failed.
-    pictures: a few outputs, written for people.
+    images: a few outputs, written for people.
     """
 
     model: str
     path: str
     counts: dict[str, int]
-    pictures: list[Path]
+    images: list[Path]
     made: bool
 
     @property
@@ -71,7 +71,7 @@ class Inferred:
             "model": self.model,
             "path": self.path,
             "counts": self.counts,
-            "pictures": [str(p) for p in self.pictures],
+            "images": [str(p) for p in self.images],
         }
 
 
@@ -137,11 +137,11 @@ def _upscale_shard(executor: Executor, part: tuple[ShardRow, int], *, store: str
 def _input(sample: dict[str, Any], source: str, target: Target) -> _Input:
     """The decoded image. Raises InputError if its output would be too large."""
     from lsr.core.pixels import decode_rgb
-    from lsr.data.pixels import picture_of
+    from lsr.data.pixels import image_of
 
     key = sample["__key__"]
     members = {ext: data for ext, data in sample.items() if not ext.startswith("__")}
-    image = decode_rgb(picture_of(members, key), key)
+    image = decode_rgb(image_of(members, key), key)
     target.of((image.shape[0], image.shape[1]))
     return _Input(key=key, source=source, image=image)
 
@@ -156,7 +156,7 @@ def _output(one: _Input, result: Image, scale: float) -> Sample:
 
 
 def infer(recipe: Recipe, ctx: Context) -> Inferred:
-    """Upscale every picture of `infer.source` with the version that the alias names now.
+    """Upscale every image of `infer.source` with the version that the alias names now.
 
     Raises ConfigError for a recipe without an infer part, NotFoundError for a missing alias, ConflictError for an
     alias that disagrees with the promotion log, InputError for a request that no image could satisfy, RunFailedError
@@ -178,7 +178,7 @@ def infer(recipe: Recipe, ctx: Context) -> Inferred:
         model=str(version),
         path=outcome.ref.path,
         counts=dict(manifest.counts),
-        pictures=_export(manifest, outcome.ref.digest, recipe, ctx),
+        images=_export(manifest, outcome.ref.digest, recipe, ctx),
         made=outcome.made,
     )
 
@@ -270,7 +270,7 @@ def _left_out(images: Manifest, store: Store) -> Iterator[Missing]:
 
 
 def _first(images: Manifest, limit: int | None) -> list[tuple[ShardRow, int]]:
-    """Each shard with how many of its pictures are among the first `limit` of the set."""
+    """Each shard with how many of its images are among the first `limit` of the set."""
     left = images.counts["samples"] if limit is None else limit
     parts: list[tuple[ShardRow, int]] = []
     for row in images.shards:

@@ -28,7 +28,7 @@ PRETRAINED = "realesrgan"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """One system of one seed, ready to be measured. inputs: what *measure* takes beside the photographs."""
+    """One system of one seed, ready to be measured. inputs: what *measure* takes beside the photos."""
 
     label: str
     seed: int

@@ -1,6 +1,6 @@
 """A takedown request: where a photo is, what was made with it, and its complete removal.
 
-Removed are its shards, the root records that hold or show it with their pictures, blobs that no record names, images
+Removed are its shards, the root records that hold or show it with their images, blobs that no record names, images
 in MLflow, files for people and cached shards. Trained results and model versions stay, because they hold no pixels:
 `find` names them. `takedowns` says what outlives the removal.
 """
@@ -38,7 +38,7 @@ from lsr.tools.takedowns import Takedown, name_digest, takedowns_of, write_taked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Case:
     """All that is known of one request. touched: path, or "" for one that is gone, by digest of every result made with
-    the photos. orphaned: blobs that no record names, with the photos or with unknown pictures. actions: keys of the
+    the photos. orphaned: blobs that no record names, with the photos or with unknown images. actions: keys of the
     runs that worked on them, each with the study that it worked for, if any. versions: MLflow run by version.
     """
 
@@ -54,7 +54,7 @@ def find(settings: Settings, names: Sequence[str], within: str = "") -> dict[str
     """Everything of the store and the registry that has to do with the photos `names`, as plain data.
 
     names: keys of photos or of their tiles, or names of files in their source, looked up in the data set `within` if
-    one is given. pictures: their keys. unknown: names that neither a data set nor an earlier takedown knows. holds:
+    one is given. images: their keys. unknown: names that neither a data set nor an earlier takedown knows. holds:
     data sets with their shards and how many samples are concerned. shown: other results with their pixels. orphans:
     blobs that no record names. lineage: paths of what was made with one of those. versions: model versions that were.
     taken_down: when, by earlier requests. Raises ConfigError without a name, InputError for an ambiguous one.
@@ -64,7 +64,7 @@ def find(settings: Settings, names: Sequence[str], within: str = "") -> dict[str
     removed = set(case.found.removed)
     return {
         "names": list(names),
-        "pictures": sorted(case.found.photos),
+        "images": sorted(case.found.photos),
         "unknown": case.found.unknown,
         "holds": _by_manifest(case.found.holdings),
         "shown": sorted(case.found.shown),
@@ -148,7 +148,7 @@ def _case(store: Store, settings: Settings, names: Sequence[str], within: str) -
         unknown = [name for name in found.unknown if name not in fresh.values() and photo_of(name) not in fresh]
         sources = found.sources | {source for source in fresh.values() if source}
         found = replace(found, photos=found.photos | fresh.keys(), unknown=unknown, sources=sources)
-        # Its tiles and pictures, which do not say the source's name, too.
+        # Its tiles and images, which do not say the source's name, too.
         orphaned = [one for one in orphans(store, found.roots.values()) if _concerns(one, found, names)]
     earlier = takedowns_of(store, names, sorted(found.photos))
     gone = {digest_in(path) for path in found.removed}

@@ -36,7 +36,7 @@ NOT_KNOWN = "not known"
 REPORT = "lsr.report"
 FIGURES = {
     "samples.png": "Samples, each at every size",
-    "before-after.png": "Before and after, by photograph and scale",
+    "before-after.png": "Before and after, by photo and scale",
 }
 
 
@@ -122,7 +122,7 @@ def _page(store: Store, uri: str, refs: Mapping[str, Ref], name: str, version: V
     return page(
         Content(
             title=f"Report: {name}",
-            lead=f"{who}, measured on held-out photographs" if exhibits else who,
+            lead=f"{who}, measured on held-out photos" if exhibits else who,
             evaluation=_without_control(evaluation),
             exhibits=exhibits,
             figures={FIGURES[file]: get_blob(store, record.blobs[file].path) for file in wanted},

@@ -52,7 +52,7 @@ class TrainResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Step:
-    """One finished step. first: this rank's first micro-batch, for the picture."""
+    """One finished step. first: this rank's first micro-batch, for the image."""
 
     metrics: dict[str, float]
     first: Batch
@@ -228,11 +228,11 @@ class _Run:
             )
 
     def report(self, step: _Step, tracker: Tracker) -> None:
-        """Log metrics and a picture where they are due, never twice for one step."""
+        """Log metrics and an image where they are due, never twice for one step."""
         done, every = self.state.step, self.cadence
         due = done % every.log == 0 or done == self.config.steps
-        picture = every.image > 0 and done % every.image == 0
-        if not (due or picture):
+        preview = every.image > 0 and done % every.image == 0
+        if not (due or preview):
             return
         with self.world.together():
             if self.world.rank == 0:
@@ -241,7 +241,7 @@ class _Run:
                     self.metrics = {**step.metrics, **self.meter.read(), "bit_exact": float(exact)}
                 if done <= tracker.last_step():
                     return
-                drawn = self.objective.picture(step.first) if picture else None
+                drawn = self.objective.preview(step.first) if preview else None
                 if drawn is not None:
                     tracker.image(self.stage, done, drawn)
                 if due:

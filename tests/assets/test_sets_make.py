@@ -40,9 +40,9 @@ def test_portraits_lose_the_strip_with_the_watermark(tmp_path: Path) -> None:
     assert (tmp_path / "face-women-0.png").is_file()
 
 
-def test_cifar_rows_become_pictures_with_their_labels(tmp_path: Path) -> None:
-    pictures = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
-    rows = pictures.reshape(6, 1024, 3)
+def test_cifar_rows_become_images_with_their_labels(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
+    rows = images.reshape(6, 1024, 3)
     files = {
         "test_batch.png": encoded(rows[4:]),
         "data_batch_2.png": encoded(rows[2:4]),
@@ -52,9 +52,9 @@ def test_cifar_rows_become_pictures_with_their_labels(tmp_path: Path) -> None:
     }
     assert make.cifar10(members(CIFAR, files), tmp_path) == 6
     names = ["train-00000-6", "train-00001-9", "train-00002-4", "train-00003-1", "test-00000-3", "test-00001-8"]
-    for name, picture in zip(names, pictures, strict=True):
+    for name, image in zip(names, images, strict=True):
         with Image.open(tmp_path / f"{name}.png") as found:
-            np.testing.assert_array_equal(np.asarray(found), picture)
+            np.testing.assert_array_equal(np.asarray(found), image)
 
 
 def flax_pickle(metric: Lpips) -> bytes:

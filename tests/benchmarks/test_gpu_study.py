@@ -61,7 +61,7 @@ def at(home: Path, packed: Path) -> Settings:
 
 
 def measurements(settings: Settings) -> dict[str, str]:
-    """Digest of every measurement's rows and pictures, by label; refuses to make any training again."""
+    """Digest of every measurement's rows and images, by label; refuses to make any training again."""
     study, facts = command.carried(settings)
     ctx, data, found = here(settings, Quiet(), may_make=False), refs_of(facts), {}
     for trained in systems(study, data, ctx):
@@ -73,7 +73,7 @@ def measurements(settings: Settings) -> dict[str, str]:
 
 
 class Stopping(Quiet):
-    """SIGTERM to this process at training steps (STEPS) and at measured photographs (PHOTOS), counted over all runs."""
+    """SIGTERM to this process at training steps (STEPS) and at measured photos (PHOTOS), counted over all runs."""
 
     STEPS = (3, 6)
     PHOTOS = (1, 4)
@@ -189,11 +189,11 @@ def test_training_that_runs_out_of_time_saves_its_state_and_goes_on(packed: Path
     assert 0 < reached[0] < reached[1]
 
 
-def test_the_packed_file_holds_what_is_needed_and_no_training_photograph(packed: Path) -> None:
+def test_the_packed_file_holds_what_is_needed_and_no_training_photo(packed: Path) -> None:
     facts, members = read(packed)
     assert facts["study"] == NAME
     folders = Counter(name.split("/")[1] for name in members if name.startswith("store/"))
-    # A tar and an index each for the tiles and for the measured photographs.
+    # A tar and an index each for the tiles and for the measured photos.
     assert folders == {"datasets": 2, "actions": 2, "blobs": 4}
     assert folders.total() == len(members)
     images = refs_of(facts)["shard"]

@@ -1,4 +1,4 @@
-"""The README's picture: photos in the evaluation's own order, every pixel as it was made."""
+"""The README's image: photos in the evaluation's own order, every pixel as it was made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from benchmarks.strip import GAP, LABEL, PANEL, chosen, strip
 from lsr.core.errors import InputError
-from lsr.evaluation.pictures import Exhibit
+from lsr.evaluation.images import Exhibit
 
 
 def exhibit(photo: str, scale: float, level: int = 0) -> Exhibit:

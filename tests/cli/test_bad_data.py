@@ -1,4 +1,4 @@
-"""Hostile pictures and damaged shards at the command line: named one by one, and never a result that looks whole."""
+"""Hostile images and damaged shards at the command line: named one by one, and never a result that looks whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lsr.core.canonical import sha256_hex
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.store import open_store
 from tests.cli.conftest import Ended, call, recorded
-from tests.data_prep.conftest import encode, hostile, picture
+from tests.data_prep.conftest import encode, hostile, make_image
 
 Lsr = Callable[..., Ended]
 
@@ -65,7 +65,7 @@ def home(made: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.Monke
     return tmp_path / "home"
 
 
-def test_hostile_pictures_are_refused_one_by_one_and_the_rest_goes_on(
+def test_hostile_images_are_refused_one_by_one_and_the_rest_goes_on(
     lsr: Lsr, home: Path, made: tuple[Path, Path, str]
 ) -> None:
     facts = lsr("data", "show", made[2], "--json").json
@@ -90,21 +90,21 @@ def index_of(store: object, path: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("bad", ["all", "most"])
-def test_too_many_bad_pictures_fail_the_stage_and_leave_nothing(
+def test_too_many_bad_images_fail_the_stage_and_leave_nothing(
     lsr: Lsr, made: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str
 ) -> None:
     monkeypatch.setenv("LSR_HOME", str(tmp_path / "home"))
     files = {name: data for name, data in hostile().items() if name in REFUSED}
-    folder = filled(tmp_path / "raw", files if bad == "all" else {**files, "good.png": encode(picture(1))})
+    folder = filled(tmp_path / "raw", files if bad == "all" else {**files, "good.png": encode(make_image(1))})
     ended = lsr("shard", *of(folder))
     assert ended.code == 3
-    for part in (f"{len(REFUSED)} of {len(REFUSED) + (bad == 'most')} pictures are refused", "shard.max_refused"):
+    for part in (f"{len(REFUSED)} of {len(REFUSED) + (bad == 'most')} images are refused", "shard.max_refused"):
         assert part in ended.sentence
     assert recorded(tmp_path / "home" / "store") == []
 
 
 @pytest.mark.parametrize("name", [*REFUSED, *CHANGED])
-def test_one_picture_is_refused_or_taken_before_a_model_is_looked_for(
+def test_one_image_is_refused_or_taken_before_a_model_is_looked_for(
     lsr: Lsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """What can be read gets as far as the registry, which here cannot be opened."""
@@ -195,8 +195,8 @@ def test_a_manifest_and_a_record_with_changed_bytes_are_refused(
 
 
 def test_show_counts_a_source_before_it_is_sharded(lsr: Lsr, tmp_path: Path) -> None:
-    files = {"a.png": encode(picture(1)), "b.png": encode(picture(1)), "z.jpg": b"", "t.txt": b"hello"}
-    folder = filled(tmp_path / "raw", {**files, "c.jpg": encode(picture(2, 40, 90), "JPEG")})
+    files = {"a.png": encode(make_image(1)), "b.png": encode(make_image(1)), "z.jpg": b"", "t.txt": b"hello"}
+    folder = filled(tmp_path / "raw", {**files, "c.jpg": encode(make_image(2, 40, 90), "JPEG")})
     facts = lsr("data", "show", str(folder), "--json").json
     assert facts["counts"] == {"files": 4, "sound": 3, "refused": 1, "duplicates": 1}
     assert facts["formats"]["png"]["files"] == 2
@@ -235,16 +235,16 @@ def test_verify_takes_a_whole_set_and_says_so(lsr: Lsr, home: Path, made: tuple[
     assert isinstance(load_manifest(open_store(f"file://{home / 'store'}"), made[2]), Manifest)
 
 
-def test_a_takedown_request_names_what_holds_the_picture_and_can_delete_it(
+def test_a_takedown_request_names_what_holds_the_image_and_can_delete_it(
     lsr: Lsr, home: Path, made: tuple[Path, Path, str]
 ) -> None:
     found = lsr("data", "forget", "plain.jpg", "--json").json
     assert [entry["path"] for entry in found["holds"]] == [made[2]]
-    assert (found["unknown"], found["versions"], len(found["pictures"])) == ([], [], 1)
+    assert (found["unknown"], found["versions"], len(found["images"])) == ([], [], 1)
     unknown = lsr("data", "forget", "nobody.png")
     assert unknown.code != 0
     assert "nobody.png" in unknown.sentence
-    gone = lsr("data", "forget", found["pictures"][0], "--delete", "--json").json["deleted"]
+    gone = lsr("data", "forget", found["images"][0], "--delete", "--json").json["deleted"]
     assert made[2] in gone
     assert not [key for key in gone if (home / "store" / key).exists()]
     assert lsr("data", "list", "--json").json == []

@@ -63,7 +63,7 @@ def test_a_scale_that_is_no_scale_is_refused_before_a_model_is_looked_for(scale:
     assert not (tmp_path / "o.png").exists()
 
 
-def test_an_empty_folder_and_a_folder_without_pictures_are_named(tmp_path: Path) -> None:
+def test_an_empty_folder_and_a_folder_without_images_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("hello")

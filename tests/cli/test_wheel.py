@@ -1,4 +1,4 @@
-"""The built wheel, installed elsewhere, is the whole product: command, recipes, photographs, credits."""
+"""The built wheel, installed elsewhere, is the whole product: command, recipes, photos, credits."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_command_works_outside_the_checkout(installed: Path, tmp_path: Path)
     assert {row["part"] for row in findings} >= {"packages", "store", "tracking"}
 
 
-def test_recipes_and_photographs_came_with_it(installed: Path, tmp_path: Path) -> None:
+def test_recipes_and_photos_came_with_it(installed: Path, tmp_path: Path) -> None:
     sets = document(run([str(installed / "lsr"), "data", "sets", "--json"], tmp_path))
     assert {"photos", "thumbnails"} <= {row["name"] for row in sets}
     for name, count in (("photos", 19), ("thumbnails", 5)):

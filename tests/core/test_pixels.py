@@ -16,7 +16,7 @@ from lsr.core.depth import rounded
 from lsr.core.headers import MOST_SCANS, jpeg_scans
 from lsr.core.pixels import Rules, UnreadableImageError, decode
 from tests.core.awkward import HEIGHT, WIDTH, Awkward, awkward, icc_chunk, ramp, tiff, with_chunks
-from tests.data_prep.conftest import deep_png, encode, icc_profile, picture, png_chunk
+from tests.data_prep.conftest import deep_png, encode, icc_profile, make_image, png_chunk
 
 FILES = awkward()
 
@@ -69,8 +69,8 @@ def test_an_interlaced_16_bit_png_is_read_too() -> None:
     [
         (b"", "The file is empty."),
         (b"no image at all", "The file is not an image of a known format (avif, bmp, gif, jpg, png, ppm, tif, webp)."),
-        (encode(picture()).replace(b"IHDR", b"IHDX"), "begins like a file of format PNG, and its header is damaged"),
-        (encode(picture())[:900], "The file does not decode: "),
+        (encode(make_image()).replace(b"IHDR", b"IHDX"), "begins like a file of format PNG, and its header is damaged"),
+        (encode(make_image())[:900], "The file does not decode: "),
         (tiff(ramp().astype(np.float32)), "floating-point pixels without a defined range"),
         (tiff(ramp().astype(np.int16)), "signed or 32-bit whole numbers (I;16S) without a defined range"),
         (tiff(ramp().astype(np.uint32)), "signed or 32-bit whole numbers (I;32N) without a defined range"),
@@ -79,10 +79,10 @@ def test_an_interlaced_16_bit_png_is_read_too() -> None:
             "16-bit channels in separate planes",
         ),
         (
-            with_chunks(encode(picture()), (b"cICP", b"\x09\x10\0\1")),
+            with_chunks(encode(make_image()), (b"cICP", b"\x09\x10\0\1")),
             "not converted (primaries 9, transfer 16 of H.273)",
         ),
-        (with_chunks(encode(picture()), (b"cICP", b"\x01\x0d\1\1")), "does not stand for RGB in full range"),
+        (with_chunks(encode(make_image()), (b"cICP", b"\x01\x0d\1\1")), "does not stand for RGB in full range"),
     ],
 )
 def test_what_is_not_read_right_is_refused_with_the_reason(data: bytes, says: str) -> None:
@@ -129,7 +129,7 @@ def bmp_of_runs(width: int, height: int, code: bytes) -> bytes:
 
 
 def test_bombs_of_work_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = encode(picture(1, 64, 64), "JPEG", progressive=True)
+    many = encode(make_image(1, 64, 64), "JPEG", progressive=True)
     scan = many[many.rindex(b"\xff\xda") : -2]
     scans = many[:-2] + scan * MOST_SCANS + b"\xff\xd9"
     short = bmp_of_runs(6000, 1980, b"\0\0" * 1980 + b"\0\1")
@@ -141,10 +141,10 @@ def test_bombs_of_work_are_refused_before_they_are_decoded(monkeypatch: pytest.M
 
 
 def test_scans_are_counted_in_the_image_and_not_in_what_lies_beside_it() -> None:
-    progressive = encode(picture(1, 64, 64), "JPEG", progressive=True)
-    assert jpeg_scans(encode(picture(1, 64, 64), "JPEG")) == 1
+    progressive = encode(make_image(1, 64, 64), "JPEG", progressive=True)
+    assert jpeg_scans(encode(make_image(1, 64, 64), "JPEG")) == 1
     assert jpeg_scans(progressive) == 10
-    inside = encode(picture(1, 64, 64), "JPEG", exif=b"Exif\0\0" + b"\xff\xda\0\2" * 100)
+    inside = encode(make_image(1, 64, 64), "JPEG", exif=b"Exif\0\0" + b"\xff\xda\0\2" * 100)
     assert jpeg_scans(inside) == 1
     assert jpeg_scans(progressive + b"\xff\xda\0\2" * 100) == 10
     assert decode(progressive + progressive).changes == ()
@@ -156,7 +156,7 @@ def test_an_ordinary_run_length_bmp_is_read() -> None:
 
 
 def test_the_limits_are_exact_and_threads_do_not_see_each_others() -> None:
-    data = encode(picture(1, 40, 50))
+    data = encode(make_image(1, 40, 50))
 
     def one(limit: int) -> bool:
         try:
@@ -183,7 +183,7 @@ def test_transparency_and_frames_can_be_refused() -> None:
     assert "transparent pixels" in refused(FILES["alpha"].data, rules)
     assert "transparent pixels" in refused(FILES["grey16-key"].data, rules)
     assert "several frames" in refused(FILES["animated-GIF"].data, rules)
-    assert decode(encode(np.dstack([picture(), np.full((48, 64), 255, np.uint8)])), rules).changes == ("mode RGBA",)
+    assert decode(encode(np.dstack([make_image(), np.full((48, 64), 255, np.uint8)])), rules).changes == ("mode RGBA",)
 
 
 def test_transparency_may_lie_on_black() -> None:

@@ -185,9 +185,9 @@ BROKEN_LATENTS = {
 }
 
 
-@pytest.mark.parametrize("broken", ["not a picture", "another size", *BROKEN_LATENTS])
+@pytest.mark.parametrize("broken", ["not an image", "another size", *BROKEN_LATENTS])
 def test_a_sample_that_cannot_be_used_is_named(sets: Sets, broken: str) -> None:
-    bad = {"not a picture": b"text", "another size": png(0, 9)}.get(broken, png(0))
+    bad = {"not an image": b"text", "another size": png(0, 9)}.get(broken, png(0))
     shard = [sample("good", {"png": png(1)}), sample("bad", {"png": bad})]
     manifest = make_set(sets.store, "tiles", [shard], {}, {})
     reader: SampleReader = SampleReader(sets.store, manifest)

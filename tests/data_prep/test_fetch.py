@@ -166,14 +166,14 @@ def test_this_machine_is_not_asked_whatever_its_name(web: Web, monkeypatch: pyte
     answers, real = [], socket.getaddrinfo
 
     def rebinding(host: Any, port: Any, *args: Any, **named: Any) -> Any:
-        if host != "pictures.example":
+        if host != "images.example":
             return real(host, port, *args, **named)
         answers.append(host)
         return real("127.0.0.1", port, *args, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     web.pages["/p"] = lambda handler: handler.reply(BODY)
-    url = web.url("/p", "pictures.example").replace("http", scheme, 1)
+    url = web.url("/p", "images.example").replace("http", scheme, 1)
     monkeypatch.delenv("LSR_FETCH_PRIVATE")
     assert "It leads to 127.0.0.1, which is not public" in str(refused(url))
     assert answers
@@ -235,7 +235,7 @@ def test_public_addresses(address: str, public: bool) -> None:
 
 
 @pytest.mark.parametrize("said", ["noai", "NoAI, noindex", "otherbot: noimageai"])
-def test_pictures_that_ask_not_to_be_used_are_left_alone(web: Web, said: str) -> None:
+def test_images_that_ask_not_to_be_used_are_left_alone(web: Web, said: str) -> None:
     web.pages["/mine"] = lambda handler: handler.reply(BODY, X_Robots_Tag=said)
     assert "asks not to use it for AI" in str(refused(web.url("/mine")))
     web.pages["/mine"] = lambda handler: handler.reply(BODY, X_Robots_Tag="noindex")

@@ -17,7 +17,7 @@ from data_prep.config import ShardConfig
 from data_prep.soundness import content_hash
 from lsr.core.pixels import decode_rgb
 from lsr.data.manifest import load_manifest
-from lsr.data.pixels import picture_of
+from lsr.data.pixels import image_of
 from lsr.data.shards import SampleReader
 from lsr.data.verify import verify
 from lsr.store import open_store
@@ -83,7 +83,7 @@ def check(count: int, seed: int, tmp_path: Path) -> dict[str, int]:
     assert verify(store, manifest) == []
     for i in range(len(reader)):
         members, where = reader.read(i), reader.describe(i)
-        pixels = decode_rgb(picture_of(members, where), where)
+        pixels = decode_rgb(image_of(members, where), where)
         assert pixels.shape == (reader.row(i).height, reader.row(i).width, 3)
         assert content_hash(Image.fromarray(pixels)) == json.loads(members["json"])["content"], where
     again = outcome(f"file://{tmp_path / 'again'}", root)

@@ -26,8 +26,8 @@ from lsr.data.verify import verify
 from lsr.data.whitening import Whitening
 from lsr.store import open_store
 
-from .conftest import encode as encode_picture
-from .conftest import picture
+from .conftest import encode as encode_image
+from .conftest import make_image
 from .test_shard import make
 from .test_tile import tiles_of
 
@@ -49,7 +49,7 @@ def gaussian(x: Tensor) -> tuple[Tensor, Tensor | None]:
 @pytest.fixture
 def tiles(store_uri, folder) -> Manifest:
     config = ShardConfig(holdout=0.0, max_shard_bytes=40_000)
-    images, _ = make(store_uri, folder({f"{n}.png": encode_picture(picture(n, 64, 96)) for n in range(6)}), config)
+    images, _ = make(store_uri, folder({f"{n}.png": encode_image(make_image(n, 64, 96)) for n in range(6)}), config)
     return tiles_of(store_uri, images, TileConfig(size=32, stride=32))
 
 

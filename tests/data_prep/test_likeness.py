@@ -22,7 +22,7 @@ from .test_shard import inspected
 from .test_sources import listed
 
 
-def photographs(tmp_path) -> list[Image.Image]:
+def photos(tmp_path) -> list[Image.Image]:
     root = source_root("set:photos", tmp_path)
     items = list_source(SourceConfig(uri="set:photos", name="p"), tmp_path).items
     return [Image.open(f"{root}/{item.key}").convert("RGB") for item in items]
@@ -35,7 +35,7 @@ def bits_apart(a: str, b: str) -> int:
 def test_the_bits_are_those_of_a_float64_cosine_transform(tmp_path) -> None:
     from scipy.fft import dctn
 
-    for image in photographs(tmp_path)[:6]:
+    for image in photos(tmp_path)[:6]:
         small = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BOX), dtype=float)
         terms = dctn(small, type=2)[:8, :8].ravel()
         # scipy's unnormalised terms are twice the sum along each axis, the same for all.
@@ -45,8 +45,8 @@ def test_the_bits_are_those_of_a_float64_cosine_transform(tmp_path) -> None:
         assert (int(look_of(image), 16) ^ expected).bit_count() <= 1
 
 
-def test_copies_of_a_photograph_are_near_and_other_photographs_are_not(tmp_path) -> None:
-    images = photographs(tmp_path)
+def test_copies_of_a_photo_are_near_and_other_photos_are_not(tmp_path) -> None:
+    images = photos(tmp_path)
     looks = [look_of(image) for image in images]
     for image, look in zip(images, looks):
         out = io.BytesIO()
@@ -96,7 +96,7 @@ def test_many_equal_hashes_are_compared_in_bounded_pieces(monkeypatch) -> None:
 
 
 def test_near_duplicates_go_to_training_and_the_rest_stays(folder, store_uri, tmp_path) -> None:
-    images = photographs(tmp_path)[:8]
+    images = photos(tmp_path)[:8]
     files = {}
     for number, image in enumerate(images):
         for quality in (40, 90):

@@ -1,4 +1,4 @@
-"""Raw pictures to image shards: everything accounted for, the same bytes every time, safe to do again."""
+"""Raw images to image shards: everything accounted for, the same bytes every time, safe to do again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from lsr.data.verify import verify
 from lsr.store import open_store
 from lsr.store.content import get_blob
 
-from .conftest import encode, hostile, picture
+from .conftest import encode, hostile, make_image
 
 CONFIG = ShardConfig(max_shard_bytes=40_000)
 
@@ -72,13 +72,13 @@ def test_a_hostile_folder_is_accounted_for_file_by_file(store_uri, folder) -> No
     assert all(row["reason"] for row in refused)
     duplicate = next(row for row in refused if row["kind"] == "duplicate")
     assert duplicate["source"] == "some folder/ä plain.png"
-    assert duplicate["reason"] == "The same picture as copy of plain.png."
+    assert duplicate["reason"] == "The same image as copy of plain.png."
     assert manifest.counts["train"] + manifest.counts["eval"] == len(reader)
     assert verify(open_store(store_uri), manifest) == []
 
 
 def test_samples_are_original_bytes_with_a_description(store_uri, folder) -> None:
-    files = {f"{n}.jpg": encode(picture(n), "JPEG") for n in range(6)}
+    files = {f"{n}.jpg": encode(make_image(n), "JPEG") for n in range(6)}
     manifest, _ = make(store_uri, folder(files))
     reader = SampleReader(open_store(store_uri), manifest)
     for i in range(len(reader)):
@@ -91,8 +91,8 @@ def test_samples_are_original_bytes_with_a_description(store_uri, folder) -> Non
 
 
 def test_shards_are_packed_to_the_target_size(store_uri, folder) -> None:
-    files = {f"{n}.bmp": encode(picture(n), "BMP") for n in range(12)} | {
-        "9-big.bmp": encode(picture(99, 200, 200), "BMP")
+    files = {f"{n}.bmp": encode(make_image(n), "BMP") for n in range(12)} | {
+        "9-big.bmp": encode(make_image(99, 200, 200), "BMP")
     }
     manifest, planned = make(store_uri, folder(files))
     assert [row.samples for row in manifest.shards] == [len(shard) for shard in planned.shards]
@@ -124,7 +124,7 @@ def test_bytes_do_not_change_without_a_new_version(store_uri, folder) -> None:
 
 
 def test_moved_and_touched_files_give_the_same_data_set(tmp_path, store_uri, folder) -> None:
-    files = {f"{n}.png": encode(picture(n)) for n in range(3)}
+    files = {f"{n}.png": encode(make_image(n)) for n in range(3)}
     first, _ = make(store_uri, folder(files))
     for name, data in files.items():
         (tmp_path / "moved").mkdir(exist_ok=True)
@@ -132,8 +132,8 @@ def test_moved_and_touched_files_give_the_same_data_set(tmp_path, store_uri, fol
     assert make(store_uri, tmp_path / "moved")[0].digest == first.digest
 
 
-def test_a_second_run_reads_no_picture(store_uri, folder, monkeypatch) -> None:
-    root = folder({f"{n}.png": encode(picture(n)) for n in range(6)})
+def test_a_second_run_reads_no_image(store_uri, folder, monkeypatch) -> None:
+    root = folder({f"{n}.png": encode(make_image(n)) for n in range(6)})
     first, _ = make(store_uri, root)
 
     def never(*_: object) -> bytes:
@@ -146,7 +146,7 @@ def test_a_second_run_reads_no_picture(store_uri, folder, monkeypatch) -> None:
 
 @pytest.mark.parametrize("lost", ["path", "index"])
 def test_a_lost_blob_is_built_again(store_uri, folder, lost) -> None:
-    root = folder({f"{n}.png": encode(picture(n)) for n in range(6)})
+    root = folder({f"{n}.png": encode(make_image(n)) for n in range(6)})
     first, _ = make(store_uri, root)
     store = open_store(store_uri)
     store.delete(getattr(first.shards[0], lost))
@@ -155,7 +155,7 @@ def test_a_lost_blob_is_built_again(store_uri, folder, lost) -> None:
 
 
 def test_a_file_that_changes_between_inspection_and_building_is_refused(store_uri, folder) -> None:
-    root = folder({"a.png": encode(picture(1)), "b.png": encode(picture(2))})
+    root = folder({"a.png": encode(make_image(1)), "b.png": encode(make_image(2))})
     items = list_source(SourceConfig(uri=str(root), name="demo"), root).items
     inspected = inspect_items(store_uri, str(root), items, CONFIG)
     lied = [replace(inspected[0], sha256="0" * 64), inspected[1]]
@@ -164,7 +164,7 @@ def test_a_file_that_changes_between_inspection_and_building_is_refused(store_ur
 
 
 def test_a_machine_that_decodes_otherwise_is_found_out(store_uri, folder) -> None:
-    root = folder({"a.png": encode(Image.fromarray(picture(1)).quantize(8))})
+    root = folder({"a.png": encode(Image.fromarray(make_image(1)).quantize(8))})
     items = list_source(SourceConfig(uri=str(root), name="demo"), root).items
     (found,) = inspect_items(store_uri, str(root), items, CONFIG)
     with pytest.raises(IntegrityError, match="same versions of Pillow"):
@@ -211,7 +211,7 @@ def test_a_plan_pins_the_name_and_content_of_every_file_refused_or_not(names) ->
 
 
 @given(contents, st.floats(0, 1))
-def test_a_picture_never_changes_sides(content, holdout) -> None:
+def test_an_image_never_changes_sides(content, holdout) -> None:
     config = ShardConfig(holdout=holdout)
     assert split_of(content, config) == split_of(content, replace(config, max_refused=0.1, min_side=3))
     if split_of(content, config) == "eval":
@@ -234,15 +234,15 @@ def test_too_many_refusals_fail_the_stage_with_numbers_and_reasons() -> None:
     files = [inspected(f"{n}.png", f"{n}" * 64) for n in range(4)]
     bad = [inspected(f"x{n}.png", "", "It is empty.") for n in range(2)]
     assert plan(files + bad, ShardConfig(max_refused=1 / 3)).counts["refused"] == 2
-    with pytest.raises(InputError, match=r"2 of 6 pictures are refused, .* 0.33 of them .*x0\.png: It is empty\."):
+    with pytest.raises(InputError, match=r"2 of 6 images are refused, .* 0.33 of them .*x0\.png: It is empty\."):
         plan(files + bad, ShardConfig(max_refused=0.33))
-    with pytest.raises(InputError, match="2 of 2 pictures are refused"):
+    with pytest.raises(InputError, match="2 of 2 images are refused"):
         plan(bad, ShardConfig(max_refused=1.0))
     with pytest.raises(InputError, match="0 of 0"):
         plan([], ShardConfig())
 
 
-def test_two_pictures_with_one_key_do_not_overwrite_each_other() -> None:
+def test_two_images_with_one_key_do_not_overwrite_each_other() -> None:
     planned = plan([inspected("a.png", "a" * 64), inspected("b.png", "a" * 16 + "b" * 48)], ShardConfig())
     assert [(file.source, file.kind) for file in planned.left_out] == [("b.png", "refused")]
 

@@ -83,10 +83,10 @@ def test_links_are_followed_and_loops_end(folder, tmp_path) -> None:
     ("files", "says"),
     [({}, "found no files at all"), (dict.fromkeys(["a.txt", "b.txt", "c"], b""), "1 of suffix none, 2 of suffix txt")],
 )
-def test_a_source_without_pictures_is_an_error_that_counts_what_is_there(folder, tmp_path, files, says) -> None:
+def test_a_source_without_images_is_an_error_that_counts_what_is_there(folder, tmp_path, files, says) -> None:
     (tmp_path / "raw").mkdir()
     root = folder(files)
-    with pytest.raises(InputError, match=f"{root} holds no pictures .*{says}"):
+    with pytest.raises(InputError, match=f"{root} holds no images .*{says}"):
         listed(root)
 
 

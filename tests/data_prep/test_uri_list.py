@@ -29,7 +29,7 @@ from lsr.store import Store, open_store
 from lsr.store.content import get_blob
 from lsr.store.s3 import S3Store
 
-from .conftest import encode, picture
+from .conftest import encode, make_image
 from .test_shard import left_out, make
 from .test_sources import listed, tar_of
 
@@ -58,11 +58,11 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 
 @pytest.fixture
 def root(folder) -> Path:
-    return folder({row["uri"]: encode(picture(n)) for n, row in enumerate(ROWS)} | {"not listed.png": b"x"})
+    return folder({row["uri"]: encode(make_image(n)) for n, row in enumerate(ROWS)} | {"not listed.png": b"x"})
 
 
 @pytest.mark.parametrize("name", ["l.csv", "l.jsonl", "l.parquet"])
-def test_three_formats_name_the_same_pictures(root: Path, name: str) -> None:
+def test_three_formats_name_the_same_images(root: Path, name: str) -> None:
     found = listed(write(root / name, ROWS))
     assert [(i.key, i.caption, i.label) for i in found.items] == sorted(
         (row["uri"], row["caption"], None if row["label"] is None else str(row["label"])) for row in ROWS

@@ -219,7 +219,7 @@ def test_samplers_without_noise_do_not_depend_on_the_batch(sampler: SamplerName)
 @pytest.mark.parametrize("kind", ["eps", "x0", "v"])
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++", "heun", "euler"])
 def test_samplers_serve_every_prediction(sampler: SamplerName, kind: Kind) -> None:
-    """The same exact network, seen through each parameterisation, gives the same picture."""
+    """The same exact network, seen through each parameterisation, gives the same image."""
 
     def through(x_t: Tensor, t: Tensor) -> Tensor:
         abar = SCHEDULE.abar(t)

@@ -82,7 +82,7 @@ def test_killed_and_started_again_it_ends(home: Path) -> None:
     assert {f"{folder.name}/" for folder in (home / "store").iterdir() if folder.name[0] != "."} <= FOLDERS.keys()
     assert {"shard", "tile"} <= set(stages(report, made=False))
     assert {row["system"] for row in report["metrics"]} == {"bicubic", "ours"}
-    assert all(Path(picture).is_file() for picture in report["pictures"])
+    assert all(Path(image).is_file() for image in report["images"])
     page = Path(report["page"]["path"]).read_bytes()
     assert page.startswith(b"<!doctype html>")
     kept = Path(report["page"]["link"].removeprefix("file://"))

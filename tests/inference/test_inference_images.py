@@ -43,7 +43,7 @@ def test_transparency_lies_over_white() -> None:
     assert load_image(encoded(image)).tolist() == [[[255, 255, 255], [10, 20, 30]]]
 
 
-def test_a_turned_photograph_stands_upright() -> None:
+def test_a_turned_photo_stands_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     out = load_image(encoded(Image.new("RGB", (20, 10)), "JPEG", exif=exif))
@@ -55,8 +55,8 @@ def test_a_bomb_is_refused_by_its_header() -> None:
         load_image(encoded(Image.new("1", (30, 40))), max_pixels=1000)
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", encoded(Image.new("RGB", (64, 64), "red"))[:60]])
-def test_what_is_no_whole_picture_is_refused(data: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [b"", b"not an image", encoded(Image.new("RGB", (64, 64), "red"))[:60]])
+def test_what_is_no_whole_image_is_refused(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"The image (is empty|is not an image|does not decode)"):
         load_image(data)
     (tmp_path / "broken.png").write_bytes(data)

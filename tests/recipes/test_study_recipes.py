@@ -18,7 +18,7 @@ from lsr.models.config import SystemConfig
 from lsr.models.system import LatentSystem
 from lsr.recipes.study import BASELINES, BUILT_IN, StudyConfig, load_study
 from lsr.recipes.study_tuned import CHOSEN, FURTHER
-from lsr.training.config import DecoderLoss, PictureTerms
+from lsr.training.config import DecoderLoss, ImageTerms
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
@@ -46,10 +46,10 @@ def test_a_lever_must_be_sound_and_have_a_name_of_its_own() -> None:
     lever = study.levers[0]
     assert replace(study, levers=(lever, lever)).faults() == ["lever no-perceptual has the name of another row."]
     assert replace(study, levers=(replace(lever, name="ours"),)).faults() == ["lever ours has the name of another row."]
-    wide = DecoderLoss(scales=(0.25, 1.0), picture=PictureTerms(perceptual=1.0))
+    wide = DecoderLoss(scales=(0.25, 1.0), image=ImageTerms(perceptual=1.0))
     torn = replace(lever, parts=replace(lever.parts, decoder=replace(lever.parts.decoder, loss=wide)))
     (fault,) = replace(study, levers=(torn,)).faults()
-    assert fault.startswith("no-perceptual: decoder.loss.picture compares pictures of at least 32 pixels, found 12")
+    assert fault.startswith("no-perceptual: decoder.loss.image compares images of at least 32 pixels, found 12")
 
 
 def test_a_lever_is_of_a_row_of_its_kind() -> None:
@@ -76,7 +76,7 @@ def test_tuning_gives_every_learned_system_five_levers_and_two_of_them_more() ->
         assert as_plain(rows[lever.name]) != as_plain(rows[lever.of]), f"{lever.name} changes nothing"
 
 
-def test_the_tuned_study_takes_the_chosen_rows_and_photographs_that_were_not_looked_at() -> None:
+def test_the_tuned_study_takes_the_chosen_rows_and_photos_that_were_not_looked_at() -> None:
     tuning, tuned, base = (load_study(name) for name in ("study-tuning", "study-tuned", "study-2core"))
     rows = {lever.name: (lever.of, as_plain(lever.parts)) for lever in tuning.levers}
     found = dict(tuned.baselines()) | {"published": tuned.published}

@@ -1,4 +1,4 @@
-"""MLflow's aliases are a picture of the log: drawn, compared, mended; inference trusts the log."""
+"""MLflow's aliases are an image of the log: drawn, compared, mended; inference trusts the log."""
 
 from __future__ import annotations
 

@@ -220,12 +220,12 @@ def test_params_are_flat_long_ones_are_artifacts_and_changed_ones_tags(uri: str)
     assert run.data.params["long"] == "see artifact params/long.txt"
 
 
-def test_pictures_texts_and_inputs_reach_the_run(uri: str, tmp_path: Path) -> None:
+def test_images_texts_and_inputs_reach_the_run(uri: str, tmp_path: Path) -> None:
     run_id = open_run(uri, **REQUEST)
     tracker = MlflowTracker(uri, run_id)
-    picture = np.zeros((8, 8, 3), np.uint8)
-    tracker.image("sample", 20, picture)
-    tracker.image("sample", 20, picture)
+    image = np.zeros((8, 8, 3), np.uint8)
+    tracker.image("sample", 20, image)
+    tracker.image("sample", 20, image)
     tracker.text("report.md", "# hi")
     ref = Ref(kind="tiles", key="k" * 64, digest="d" * 64, path=f"datasets/photos/{'d' * 64}.json")
     tracker.inputs({"tile": ref}, "file:///store")

@@ -1,4 +1,4 @@
-"""A study's arithmetic against hand-made rows: pairing by photograph, seeds averaged first, honest words."""
+"""A study's arithmetic against hand-made rows: pairing by photo, seeds averaged first, honest words."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_cell_averages_seeds_first_and_shows_their_spread() -> None:
     one = cell(MEASURED, "edsr", 4.0, "psnr", HOW)
     assert one is not None
     assert one.interval.mean == pytest.approx(np.mean(list(BASE.values())) + 1.0)
-    assert one.interval.n == len(PHOTOS), "photographs are the unit, not photographs times seeds"
+    assert one.interval.n == len(PHOTOS), "photos are the unit, not photos times seeds"
     assert one.spread == pytest.approx(np.std([0.5, 1.5], ddof=1))
     alone = cell(MEASURED, "ours", 4.0, "psnr", HOW)
     assert alone is not None
@@ -65,15 +65,15 @@ def test_a_cell_averages_seeds_first_and_shows_their_spread() -> None:
 def test_a_difference_is_paired_and_signed_so_that_more_is_better() -> None:
     gain = difference(MEASURED, "edsr", "bicubic", "psnr", [2.0, 4.0], HOW)
     assert gain is not None
-    assert (gain.low, gain.mean, gain.high) == pytest.approx((1.0, 1.0, 1.0)), "every photograph gains the same"
+    assert (gain.low, gain.mean, gain.high) == pytest.approx((1.0, 1.0, 1.0)), "every photo gains the same"
     nearer = difference(MEASURED, "ours", "bicubic", "lpips", [4.0], HOW)
     assert nearer is not None
     assert nearer.mean == pytest.approx(0.2)
 
 
-def test_two_systems_on_different_photographs_are_not_compared() -> None:
+def test_two_systems_on_different_photos_are_not_compared() -> None:
     torn = {**MEASURED, "liif": [evaluation("liif", 1.0, photos=PHOTOS[:2])]}
-    with pytest.raises(InputError, match="different photographs"):
+    with pytest.raises(InputError, match="different photos"):
         difference(torn, "liif", "edsr", "psnr", [4.0], HOW)
     with pytest.raises(InputError, match="no system 'gan'"):
         cell(MEASURED, "gan", 4.0, "psnr", HOW)

@@ -1,6 +1,6 @@
 """The gate with real weights: what was trained passes the committed floor, and what was spoilt does not.
 
-A small system is trained on the bundled photographs by the line's own stages, in this process and without Ray. Each
+A small system is trained on the bundled photos by the line's own stages, in this process and without Ray. Each
 spoilt system is a registered version of its own, measured and judged as any other.
 """
 
@@ -51,7 +51,7 @@ Weights = dict[str, torch.Tensor]
 def small() -> Recipe:
     """`demo` with smaller networks and fewer steps; its floor is the committed one.
 
-    Scale 2 is not measured: there bicubic loses little of a smooth photograph, and a decoder of this size more. Two
+    Scale 2 is not measured: there bicubic loses little of a smooth photo, and a decoder of this size more. Two
     sampler steps: the errors of so short a training add up over more, by an amount that hangs on the sample order.
     """
     base = demo()
@@ -179,8 +179,8 @@ def test_spoilt_weights_are_refused_and_nothing_is_promoted(
     assert "champion" not in (result.alias or "")
 
 
-def test_a_system_that_is_given_another_pictures_condition_is_refused(line: tuple[Line, Context]) -> None:
-    """The same weights, each low-resolution picture answered with another one's: what a model that ignores its
+def test_a_system_that_is_given_another_images_condition_is_refused(line: tuple[Line, Context]) -> None:
+    """The same weights, each low-resolution image answered with another one's: what a model that ignores its
     condition would score.
     """
     trained, ctx = line

@@ -38,7 +38,7 @@ def few(train: TrainConfig, share: int = 1) -> TrainConfig:
 
 
 def tiny() -> StudyConfig:
-    """Bundled photographs, one system of each kind; no LPIPS, whose weights come from the network."""
+    """Bundled photos, one system of each kind; no LPIPS, whose weights come from the network."""
     full = full_study()
 
     def quarters(parts: Any) -> Any:

@@ -200,7 +200,7 @@ def test_after_a_takedown_nothing_decodes_to_a_held_out_photo(line: Line) -> Non
     assert [text for text in told["remains"] if "MLflow" in text] == []
     # Shards without it stay, and what is left of the others can still be seen.
     assert any(shown_in(line.home, other) for other in range(PHOTOS) if other != number)
-    assert key in find(load_settings(), [key])["pictures"]
+    assert key in find(load_settings(), [key])["images"]
 
 
 def test_after_a_takedown_nothing_decodes_to_a_photo_that_was_trained_on(line: Line) -> None:
