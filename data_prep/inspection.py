@@ -13,7 +13,7 @@ from data_prep.fetch import UnfetchedError
 from data_prep.fetched import Fetched, is_web
 from data_prep.items import ABSENT, ITEM, Item, plain_item, read_item
 from data_prep.parts import once
-from data_prep.soundness import Refused, inspect
+from data_prep.soundness import Rejected, inspect
 from data_prep.spool import Code, Part
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
@@ -24,7 +24,7 @@ CHUNK, LONGEST_CHUNK = 16, 64
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What is known of one file. sha256: of its bytes. reason: why it is refused, None for a sound image, of which
+    """What is known of one file. sha256: of its bytes. reason: why it is rejected, None for a sound image, of which
     content, width, height are those of the archived pixels, and ext, bytes, changed those of the archived file. look:
     perceptual hash, where near duplicates are asked for."""
 
@@ -106,7 +106,7 @@ def _of_one_file(config: ShardConfig) -> ShardConfig:
 
 def inspect_item(root: str, item: Item, config: ShardConfig) -> Inspected:
     """Read and check one file, which is not at a web address. One that is too large, or that a list names in vain, is
-    refused unread.
+    rejected unread.
     """
     if item.pin == ABSENT:
         return _unread(item, "The list names it, and it is not there.")
@@ -121,7 +121,7 @@ def _unread(item: Item, reason: str) -> Inspected:
 
 def _inspected(item: Item, data: bytes, config: ShardConfig) -> Inspected:
     found = inspect(data, config)
-    if isinstance(found, Refused):
+    if isinstance(found, Rejected):
         return Inspected(item, sha256_hex(data), found.reason)
     size, changed = len(found.data), bool(found.changes)
     about = (found.content, found.width, found.height, found.ext, size, changed, found.look)

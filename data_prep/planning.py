@@ -79,8 +79,8 @@ class Images(Lazy[Planned]):
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """One file that is in no shard. kind: `refused` or `duplicate`."""
+class Skipped:
+    """One file that is in no shard. kind: `rejected` or `duplicate`."""
 
     source: str
     kind: str
@@ -94,7 +94,7 @@ class Plan:
 
     images: Images
     shards: tuple[Sequence[Planned], ...]
-    left_out: tuple[LeftOut, ...]
+    skipped: tuple[Skipped, ...]
     sources: str
     counts: dict[str, int]
 
@@ -113,15 +113,15 @@ def key_number(key: str) -> int:
 def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
     """Deduplicate by content (first by source key wins), split, keep near duplicates on one side and pack.
 
-    Raises InputError when more than `max_refused` of the files are refused, or all are.
+    Raises InputError when more than `max_rejected` of the files are rejected, or all are.
     """
     files = Spool(inspected, INSPECTED, by=lambda found: (found.item.key, found.item.path, str(found.item.offset)))
     facts = np.fromiter((_facts(found, config) for found in files), FACTS, count=len(files))
     first = _first_places(facts)
     chosen = first == np.arange(len(files))
-    left_out = tuple(_left_out(files, int(place), int(first[place])) for place in np.flatnonzero(~chosen))
-    refused = sum(file.kind == "refused" for file in left_out)
-    _refuse_too_many(refused, len(files), left_out, config)
+    skipped = tuple(_skipped(files, int(place), int(first[place])) for place in np.flatnonzero(~chosen))
+    rejected = sum(file.kind == "rejected" for file in skipped)
+    _reject_too_many(rejected, len(files), skipped, config)
     kept = facts[chosen]
     held, moved = _keep_apart(kept, config)
     images = Images(files, np.flatnonzero(chosen), held, kept["key"])
@@ -129,15 +129,15 @@ def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
     return Plan(
         images=images,
         shards=tuple(pack_images(images, config)),
-        left_out=left_out,
+        skipped=skipped,
         sources=_digest_of(files),
         counts={
             "samples": len(kept),
             "train": len(kept) - int(held.sum()),
             "eval": int(held.sum()),
             "files": len(files),
-            "refused": refused,
-            "duplicates": len(left_out) - refused,
+            "rejected": rejected,
+            "duplicates": len(skipped) - rejected,
             **moved,
             **{name: count for name, count in said.items() if count},
         },
@@ -153,7 +153,7 @@ def _facts(found: Inspected, config: ShardConfig) -> tuple[int, int, bool, bool,
 
 
 def _first_places(facts: Facts) -> NDArray[np.int64]:
-    """[n] For each sound file the place of the first with its key, itself for most; -1 for a refused one."""
+    """[n] For each sound file the place of the first with its key, itself for most; -1 for a rejected one."""
     places = np.flatnonzero(facts["sound"])
     _, first, which = np.unique(facts["key"][places], return_index=True, return_inverse=True)
     found = np.full(len(facts), -1, dtype=np.int64)
@@ -161,14 +161,14 @@ def _first_places(facts: Facts) -> NDArray[np.int64]:
     return found
 
 
-def _left_out(files: Sequence[Inspected], place: int, first: int) -> LeftOut:
+def _skipped(files: Sequence[Inspected], place: int, first: int) -> Skipped:
     file = files[place]
     if file.reason is not None:
-        return LeftOut(file.item.key, "refused", file.reason)
-    twin = files[first]
-    if twin.content == file.content:
-        return LeftOut(file.item.key, "duplicate", f"{SAME_AS}{twin.item.key}.")
-    return LeftOut(file.item.key, "refused", f"Its key {file.content[:KEY_DIGITS]} is another image's too.")
+        return Skipped(file.item.key, "rejected", file.reason)
+    original = files[first]
+    if original.content == file.content:
+        return Skipped(file.item.key, "duplicate", f"{SAME_AS}{original.item.key}.")
+    return Skipped(file.item.key, "rejected", f"Its key {file.content[:KEY_DIGITS]} is another image's too.")
 
 
 def _digest_of(files: Iterable[Inspected]) -> str:
@@ -194,11 +194,11 @@ def _keep_apart(kept: Facts, config: ShardConfig) -> tuple[NDArray[np.bool_], di
     return kept["held"] & ~near, {"near_duplicates": int(near.sum())}
 
 
-def _refuse_too_many(refused: int, files: int, left_out: Sequence[LeftOut], config: ShardConfig) -> None:
-    if files and refused < files and refused <= config.max_refused * files:
+def _reject_too_many(rejected: int, files: int, skipped: Sequence[Skipped], config: ShardConfig) -> None:
+    if files and rejected < files and rejected <= config.max_rejected * files:
         return
-    reasons = [f"{file.source}: {file.reason}" for file in left_out if file.kind == "refused"]
+    reasons = [f"{file.source}: {file.reason}" for file in skipped if file.kind == "rejected"]
     raise InputError(
-        f"{refused} of {files} images are refused, and at most {config.max_refused:g} of them may be (and not all): "
-        f"{' '.join(reasons[:REASONS_SHOWN])} Mend the source or raise shard.max_refused."
+        f"{rejected} of {files} images are rejected, and at most {config.max_rejected:g} of them may be (and not all): "
+        f"{' '.join(reasons[:REASONS_SHOWN])} Fix the source or raise shard.max_rejected."
     )

@@ -17,7 +17,7 @@ from data_prep.fetched import Fetched, is_web
 from data_prep.items import Item, read_item
 from data_prep.parts import once
 from data_prep.planning import Planned
-from data_prep.soundness import Refused, inspect
+from data_prep.soundness import Rejected, inspect
 from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
@@ -63,7 +63,7 @@ def _archived(root: str, image: Planned, config: ShardConfig, web: Fetched) -> b
     if not found.changed:
         return data
     sound = inspect(data, config)
-    if isinstance(sound, Refused) or sound.content != found.content:
+    if isinstance(sound, Rejected) or sound.content != found.content:
         raise IntegrityError(
             f"{found.item.key} in {root} decodes to other pixels here than where it was inspected; "
             "install the same versions of Pillow on all machines."

@@ -1,7 +1,7 @@
 """Is this file a valid image, and what must change before it is archived?
 
 Original bytes are kept where an sRGB reader would see the right 8-bit pixels; everything else is re-encoded without
-loss as PNG. Hostile bytes never raise: each file is either Sound or Refused with a reason, the same on every run.
+loss as PNG. Hostile bytes never raise: each file is either Sound or Rejected with a reason, the same on every run.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Rejected:
     """A file that is left out, and why."""
 
     reason: str
 
 
-def inspect(data: bytes, config: ShardConfig) -> Sound | Refused:
+def inspect(data: bytes, config: ShardConfig) -> Sound | Rejected:
     """Check one file whole: header, every pixel, orientation, colour space, depth, transparency, frames, size."""
     rules = Rules(max_pixels=config.max_pixels, min_side=config.min_side, alpha=config.alpha, animated=config.animated)
     try:
         found = decode(data, rules)
     except UnreadableImageError as error:
-        return Refused(str(error))
+        return Rejected(str(error))
     image, ext = found.image, FORMATS[found.format]
     if found.changes:
         data, ext = png(np.asarray(image)), "png"

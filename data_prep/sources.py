@@ -1,7 +1,7 @@
 """Listing raw images into a snapshot.
 
 A snapshot pins what was there: key, size, and etag or mtime_ns (sha256 for a packaged set, so that its snapshot is
-the same on every machine). What changed since then is refused when it is read. Web addresses of a list are not looked
+the same on every machine). What changed since then is rejected when it is read. Web addresses of a list are not looked
 at here: `data_prep.fetched` pins them when they are read.
 """
 
@@ -181,7 +181,7 @@ def _list_folder(root: str) -> Iterator[Item]:
     base, seen = os.fsencode(root), set()
 
     def unreadable(error: OSError) -> None:
-        raise InputError(f"The folder {error.filename!r} cannot be listed: {error.strerror}; mend its rights.")
+        raise InputError(f"The folder {error.filename!r} cannot be listed: {error.strerror}; fix its permissions.")
 
     for folder, folders, names in os.walk(base, onerror=unreadable, followlinks=True):
         status = os.stat(folder)

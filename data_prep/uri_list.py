@@ -62,8 +62,8 @@ def list_rows(place: str, fetch: str = "") -> tuple[Sequence[Item], int]:
     """The items of the list, ordered by address and each address once, and how many rows repeat an address; the first
     one's caption and label stay.
 
-    fetch: name of the fetch, without which web addresses are refused; nothing is fetched here. A file that is not there
-    is an item all the same, with the pin ABSENT. Raises InputError naming the row that holds no address or one of an
+    fetch: name of the fetch, without which web addresses are rejected; nothing is fetched here. A file that is not
+    there is an item all the same, with the pin ABSENT. Raises InputError naming the row that holds no address or one of an
     unknown kind.
     """
     root, rows = root_of(place), Spool(_rows(place), ROW, by=lambda row: (row.uri,))
@@ -125,7 +125,7 @@ def _check_web(row: Row, place: str, fetch: str) -> None:
     except ValueError:
         named = False
     if not named:
-        raise InputError(f"Row {row.number} of {place} has the address {row.uri!r}, which names no host; mend the row.")
+        raise InputError(f"Row {row.number} of {place} has the address {row.uri!r}, which names no host; fix the row.")
     if "@" in parts.netloc:
         raise InputError(
             f"Row {row.number} of {place} has an address with a user's name in it, and manifests keep addresses; fetch "

@@ -15,7 +15,7 @@ def library_of(name: str) -> Any:
         _torchvision()
     library = importlib.import_module(name)
     if name == "litdata":
-        # Its S3 client refuses plain HTTP, which a server of this machine speaks, and has no public option for it.
+        # Its S3 client rejects plain HTTP, which a server of this machine speaks, and has no public option for it.
         options = importlib.import_module("litdata.streaming.downloader")._OBSTORE_CLIENT_OPTIONS
         options["allow_http"] = True
     return library

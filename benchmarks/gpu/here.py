@@ -54,7 +54,7 @@ class Untracked(MlflowTracker):
 
 
 class Here(Context):
-    """Maps and trains in this process. may_make: False refuses to make what is not recorded yet."""
+    """Maps and trains in this process. may_make: False raises for what is not recorded yet."""
 
     may_make: bool = True
 

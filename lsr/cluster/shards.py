@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from lsr.cluster.capacity import Patience, holds, refuse_unless_held
+from lsr.cluster.capacity import Patience, holds, reject_unless_held
 from lsr.cluster.faults import WorkerError, fault_of, rebuild
 from lsr.cluster.session import current
 from lsr.core.errors import ConfigError, LsrError, RunFailedError
@@ -56,7 +56,7 @@ def map_shards(
     if session is None:
         raise ConfigError("map_shards with tasks > 0 needs Ray: open lsr.cluster.session.ray_session around it.")
     needs = worker or Resources()
-    refuse_unless_held(session, needs, 1, "A map over shards")
+    reject_unless_held(session, needs, 1, "A map over shards")
     return _spread(_Pool(_actors(fn, setup, needs), needs, tasks, start_within), items, retries, label)
 
 

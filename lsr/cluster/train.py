@@ -63,7 +63,7 @@ def fit(
 
     Raises ConfigError where a local Ray can never hold the group, RunFailedError where a cluster did not in time; the
     worker's own error, if typed, or RunFailedError with the first cause. A typed error that trying again
-    cannot mend (a bad config, bad input) ends the run at once. Ctrl-C and SIGTERM end the group before they go on.
+    cannot fix (a bad config, bad input) ends the run at once. Ctrl-C and SIGTERM end the group before they go on.
     """
     if workers == 0:
         return _in_process(worker, config, name)

@@ -26,25 +26,25 @@ def remembered(upscaler: Upscaler) -> Upscaler:
     return answer
 
 
-def spoil(images: Sequence[Image], *, seed: int, brightness: float = 0.6, noise: float = 0.08) -> list[Image]:
+def corrupt(images: Sequence[Image], *, seed: int, brightness: float = 0.6, noise: float = 0.08) -> list[Image]:
     """The images at `brightness`, with Gaussian noise (std in [0, 1] grey levels), drawn anew for each of them.
 
     Darkening breaks agreement with the truth, with LR and with real tiles; the noise breaks texture and consistency
-    between sizes: a gate that guards any one of them must refuse these images (the preflight).
+    between sizes: a gate that guards any one of them must reject these images (the preflight).
     """
     out = []
     for index, image in enumerate(images):
-        rng = np.random.Generator(np.random.Philox(derive_seed(seed, "spoil", index)))
+        rng = np.random.Generator(np.random.Philox(derive_seed(seed, "corrupt", index)))
         shaken = image * brightness + 255 * noise * rng.standard_normal(image.shape)
         out.append(np.clip(np.rint(shaken), 0, 255).astype(np.uint8))
     return out
 
 
 def degraded(upscaler: Upscaler, *, seed: int = 0) -> Upscaler:
-    """A deliberately worse copy of an upscaler: its images, spoilt."""
+    """A deliberately worse copy of an upscaler: its images, corrupted."""
 
     def worse(lr: Image, sizes: Sequence[Size]) -> list[Image]:
-        return spoil(
+        return corrupt(
             [rounded(image) for image in upscaler(lr, sizes)], seed=derive_seed(seed, "degraded", int(lr.sum()))
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lsr.core.config import as_plain
-from lsr.core.errors import ConfigError, GateRefusedError, InputError
+from lsr.core.errors import ConfigError, GateRejectedError, InputError
 from lsr.evaluation.bootstrap import bootstrap, by_photo
 from lsr.evaluation.config import GateConfig, Rule
 from lsr.evaluation.metrics import metric
@@ -22,7 +22,7 @@ NONE_AT_REFERENCE = frozenset({"scale_ssim", "self_ssim"})
 """Metrics that compare with a reference size and so have no value there."""
 
 
-def refuse_leakage(held_out: Iterable[str], training: Iterable[str]) -> None:
+def reject_leakage(held_out: Iterable[str], training: Iterable[str]) -> None:
     """Raise InputError when a photo that is measured was also trained on. Both: photo keys."""
     seen = sorted(set(held_out) & set(training))
     if seen:
@@ -52,8 +52,8 @@ def judge(
     theirs = _subject_rows(champion_evaluation.rows, "champion's") if champion_evaluation else []
     ours = _subject_rows(evaluation.rows, "candidate's")
     if champion_evaluation:
-        _refuse_other_protocol(evaluation, champion_evaluation)
-        _refuse_other_images(ours, theirs)
+        _reject_other_protocol(evaluation, champion_evaluation)
+        _reject_other_images(ours, theirs)
     rules = [*config.floor, *(config.against_champion if champion else ())]
     lines = []
     for rule in rules:
@@ -80,14 +80,14 @@ def preflight(
     champion: Candidate | None = None,
     champion_evaluation: Evaluation | None = None,
 ) -> Verdict:
-    """Prove that this gate can refuse: `degraded` holds the rows of a deliberately worse copy of the candidate, which
-    must FAIL. Returns that verdict. Raises GateRefusedError otherwise: the gate is void and may promote nothing.
+    """Prove that this gate can reject: `degraded` holds the rows of a deliberately worse copy of the candidate, which
+    must FAIL. Returns that verdict. Raises GateRejectedError otherwise: the gate is void and may promote nothing.
     """
     verdict = judge(
         degraded, config, candidate, trained=trained, champion=champion, champion_evaluation=champion_evaluation
     )
     if verdict.decision != "FAIL":
-        raise GateRefusedError(
+        raise GateRejectedError(
             f"The gate is void: a deliberately degraded copy came out {verdict.decision} instead of FAIL. "
             "Tighten the rules or evaluate on more photos; nothing was promoted."
         )
@@ -101,7 +101,7 @@ def _subject_rows(rows: Sequence[Row], whose: str) -> list[Row]:
     return found
 
 
-def _refuse_other_protocol(ours: Evaluation, theirs: Evaluation) -> None:
+def _reject_other_protocol(ours: Evaluation, theirs: Evaluation) -> None:
     mine, other = ((e.protocol, e.version) for e in (ours, theirs))
     if mine != other:
         raise InputError(
@@ -110,7 +110,7 @@ def _refuse_other_protocol(ours: Evaluation, theirs: Evaluation) -> None:
         )
 
 
-def _refuse_other_images(ours: Sequence[Row], theirs: Sequence[Row]) -> None:
+def _reject_other_images(ours: Sequence[Row], theirs: Sequence[Row]) -> None:
     mine, other = {row.place for row in ours}, {row.place for row in theirs}
     if mine != other:
         raise InputError(

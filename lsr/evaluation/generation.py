@@ -7,7 +7,7 @@ Three questions, each one number a sample, so that the same paired bootstrap and
   Asymmetric like `scale_ssim` and None at the reference size.
 * `tile_distance`: do its colours, contrast and texture energies look like a real tile's? Mahalanobis distance of
   eleven plain statistics from their distribution over real tiles, divided by sqrt(11), so that real tiles lie near 1
-  and decoded noise far above. It refuses noise and flat images; it does not know what a face is.
+  and decoded noise far above. It rejects noise and flat images; it does not know what a face is.
 * with `matrix`, `ssim_at_HxW` of each size against each (images.size_matrix): the whole of the published table.
 * with extractors, KID, FD, precision and recall of the samples against the real tiles, resized to each size.
 * `diversity`: mean RMS distance of a sample from the others, divided by that among real tiles; 0 when all samples

@@ -83,7 +83,7 @@ def _detailed(key: str, photo: Image, config: EvaluateConfig, notes: list[str]) 
     wanted = round(config.lr_side * max(config.scales))
     for number, region in enumerate(choose_regions(photo, crops=config.crops, side=wanted)):
         if region.side < config.lr_side:
-            notes.append(f"{key}: its short side {region.side} is below lr_side {config.lr_side}; left out.")
+            notes.append(f"{key}: its short side {region.side} is below lr_side {config.lr_side}; skipped.")
             continue
         pixels = region.cut(photo)
         sides = {s: round(config.lr_side * s) for s in config.scales}
@@ -117,6 +117,6 @@ def _whole(key: str, photo: Image, config: EvaluateConfig, notes: list[str]) -> 
         height, width = (math.floor(side / scale + 1e-9) for side in photo.shape[:2])
         truth = photo[: round(height * scale), : round(width * scale)]
         if min(height, width) < 1 or min(truth.shape[:2]) - 2 * margin(scale) < SSIM_SIDE:
-            notes.append(f"{key}: {photo.shape[1]} x {photo.shape[0]} pixels are too few at x{scale:g}; left out.")
+            notes.append(f"{key}: {photo.shape[1]} x {photo.shape[0]} pixels are too few at x{scale:g}; skipped.")
             continue
         yield 0, resize(truth, (height, width)), {scale: truth}

@@ -40,7 +40,7 @@ GENERATION_FLOOR = (
 )
 GENERATION_AGAINST_CHAMPION = (Rule(metric="tile_distance", reference="champion", above=-0.5),)
 # What 20 steps a stage can promise: an image not far from bicubic, which darkened noise is. The preflight proves that
-# even this refuses.
+# even this rejects.
 SHORT_FLOOR = (Rule(metric="psnr", reference="bicubic", above=-6.0),)
 SHORT_GENERATION_FLOOR = (Rule(metric="self_ssim", reference="none", above=0.3),)
 

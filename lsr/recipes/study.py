@@ -27,7 +27,7 @@ BASELINES = ("edsr", "liif", "esrgan", "sr3", "idm")
 BUILT_IN = {
     "study-2core": "lsr.recipes.study_2core:study",
     "study-gpu": "lsr.recipes.study_gpu:study",
-    "study-levers": "lsr.recipes.study_levers:study",
+    "study-ablation": "lsr.recipes.study_ablation:study",
     "study-tuning": "lsr.recipes.study_tuned:tuning",
     "study-tuned": "lsr.recipes.study_tuned:study",
 }
@@ -56,7 +56,7 @@ class LatentParts(Config):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lever(Config):
+class Variant(Config):
     """A system with one thing changed: a row of its own, called `name` and held against the row called `of`.
 
     parts: the whole training of it; of a comparator's kind where `of` is a comparator.
@@ -72,7 +72,7 @@ class StudyConfig(Config):
     """What is compared, fixed before anything runs.
 
     ours: a whole recipe, whose source, shard and tile stages all systems share. published: System A as published, at
-    the same size. levers: rows with one thing changed in each. edsr ... idm: comparators, None leaves one out.
+    the same size. variants: rows with one thing changed in each. edsr ... idm: comparators, None leaves one out.
     realesrgan: a row of the packaged weights, trained elsewhere on other images. evaluate: the protocol; its steps are
     the sampler's of every diffusion system. images_seen: tiles that each system's training sees over all its stages;
     every part must add up to it.
@@ -95,7 +95,7 @@ class StudyConfig(Config):
     realesrgan: bool
     evaluate: EvaluateConfig
     images_seen: int
-    levers: tuple[Lever, ...] = ()
+    variants: tuple[Variant, ...] = ()
     seeds: tuple[int, ...] = (1, 2, 3)
     own_scale: float = 4.0
     margin_psnr: float = 0.1
@@ -109,25 +109,25 @@ class StudyConfig(Config):
     resamples: int = 4000
 
     def baselines(self) -> Iterator[tuple[str, BaselineStage]]:
-        """Name and stage of each comparator that takes part, and of each lever of one."""
+        """Name and stage of each comparator that takes part, and of each variant of one."""
         for name in BASELINES:
             stage: BaselineStage | None = getattr(self, name)
             if stage is not None:
                 yield name, stage
-        for lever in self.levers:
-            if isinstance(lever.parts, BaselineStage):
-                yield lever.name, lever.parts
+        for variant in self.variants:
+            if isinstance(variant.parts, BaselineStage):
+                yield variant.name, variant.parts
 
     def latent_systems(self) -> Iterator[tuple[str, Recipe]]:
         """Name and recipe of each latent system."""
         yield "published", self.published.of(self.ours)
         yield "ours", self.ours
-        for lever in self.levers:
-            if isinstance(lever.parts, LatentParts):
-                yield lever.name, lever.parts.of(self.ours)
+        for variant in self.variants:
+            if isinstance(variant.parts, LatentParts):
+                yield variant.name, variant.parts.of(self.ours)
 
-    def twins(self) -> list[str]:
-        """Latent systems that are trained without alignment too; a lever is held against its system alone."""
+    def aligned(self) -> list[str]:
+        """Latent systems that are trained without alignment too; a variant is not."""
         return ["published", "ours"]
 
     def faults(self) -> list[str]:
@@ -141,7 +141,7 @@ class StudyConfig(Config):
             out.append(f"seeds must be given and differ, found {self.seeds}.")
         if self.own_scale not in self.evaluate.scales:
             out.append(f"own_scale must be one of evaluate.scales {self.evaluate.scales}, found {self.own_scale:g}.")
-        out += self._lever_faults()
+        out += self._variant_faults()
         out += [
             f"{name}: {fault}" for name, recipe in self.latent_systems() if name != "ours" for fault in recipe.faults()
         ]
@@ -155,16 +155,18 @@ class StudyConfig(Config):
             if count != self.images_seen
         ]
 
-    def _lever_faults(self) -> list[str]:
-        names = ["published", "ours", *BASELINES, *(lever.name for lever in self.levers)]
-        out = [f"lever {name} has the name of another row." for name in names if names.count(name) > 1][:1]
+    def _variant_faults(self) -> list[str]:
+        names = ["published", "ours", *BASELINES, *(variant.name for variant in self.variants)]
+        out = [f"variant {name} has the name of another row." for name in names if names.count(name) > 1][:1]
         kinds: dict[str, type] = {"published": LatentParts, "ours": LatentParts}
         kinds |= {name: BaselineStage for name in BASELINES if getattr(self, name) is not None}
-        for lever in self.levers:
-            if lever.of not in kinds:
-                out.append(f"lever {lever.name} is held against {lever.of!r}; rows are {', '.join(kinds)}.")
-            elif not isinstance(lever.parts, kinds[lever.of]):
-                out.append(f"lever {lever.name} is of {lever.of} and needs parts of kind {kinds[lever.of].__name__}.")
+        for variant in self.variants:
+            if variant.of not in kinds:
+                out.append(f"variant {variant.name} is held against {variant.of!r}; rows are {', '.join(kinds)}.")
+            elif not isinstance(variant.parts, kinds[variant.of]):
+                out.append(
+                    f"variant {variant.name} is of {variant.of} and needs parts of kind {kinds[variant.of].__name__}."
+                )
         return out
 
 

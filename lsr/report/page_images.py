@@ -58,7 +58,7 @@ def gallery(exhibits: Sequence[Exhibit], evaluation: Evaluation, *, budget: int)
     """
     exact = _encoded(exhibits, lossless=True)
     lossless = sum(map(_length, exact)) <= budget
-    fitting, left_out = _fitting(exact if lossless else _encoded(exhibits, lossless=False), budget)
+    fitting, dropped = _fitting(exact if lossless else _encoded(exhibits, lossless=False), budget)
     scores = _scores(evaluation)
     regions: dict[tuple[str, int], list[AtScale]] = {}
     low: dict[tuple[str, int], str] = {}
@@ -69,8 +69,8 @@ def gallery(exhibits: Sequence[Exhibit], evaluation: Evaluation, *, budget: int)
         regions.setdefault(place, []).append(AtScale(scale=exhibit.scale, panels=panels))
     photos = tuple((_name(n, *place), tuple(scales)) for n, (place, scales) in enumerate(regions.items(), start=1))
     said = "Images are lossless." if lossless else f"Images are WebP of quality {QUALITY}, not exact."
-    if left_out:
-        said += f" {left_out} of {len(exhibits)} image sets did not fit on this page."
+    if dropped:
+        said += f" {dropped} of {len(exhibits)} image sets did not fit on this page."
     return Gallery(photos=photos, html=_html(photos, said))
 
 

@@ -159,14 +159,14 @@ def _measure_upscaling(
 def _measure_samples(
     executor: Executor, tiles: Ref, config: EvaluateConfig, ctx: Context
 ) -> tuple[Evaluation, list[list[Image]]]:
-    from lsr.evaluation.controls import spoil
+    from lsr.evaluation.controls import corrupt
     from lsr.evaluation.generation import evaluate_samples
 
     real = real_tiles(ctx.store, tiles, ctx.settings.cache)
     # Square images of one seed share their latent, whatever their side.
     by_size = [executor.generate((side, side), config.samples, config.sampler) for side in config.sizes]
     samples = [[images[number] for images in by_size] for number in range(config.samples)]
-    worse = [spoil(images, seed=number) for number, images in enumerate(samples)]
+    worse = [corrupt(images, seed=number) for number, images in enumerate(samples)]
     matrix = "size_matrix" in config.metrics
     extractors = metrics_of(config, ctx.settings.cache, executor.device).extractors
     controls = {DEGRADED: worse}

@@ -59,7 +59,7 @@ class Inferred:
     @property
     def text(self) -> str:
         verb, counts = "made" if self.made else "reused", self.counts
-        double, unread = counts["duplicates"], counts["refused"]
+        double, unread = counts["duplicates"], counts["rejected"]
         return (
             f"infer: {verb} {self.path} with {self.model}: {counts['inputs']} in, {counts['samples']} out, "
             f"{counts['failed']} failed"
@@ -77,7 +77,7 @@ class Inferred:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Missing:
-    """One file without an output. kind: `failed`, `duplicate` or `refused`."""
+    """One file without an output. kind: `failed`, `duplicate` or `rejected`."""
 
     source: str
     kind: str
@@ -234,7 +234,7 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
     shards = tuple(one.shard for one in done if one.shard is not None)
     if failed and not shards:
         raise RunFailedError(_all_failed(images.name, failed))
-    missing = sorted([*failed, *_left_out(images, ctx.store)], key=lambda one: one.source)
+    missing = sorted([*failed, *_skipped(images, ctx.store)], key=lambda one: one.source)
     return Manifest(
         kind="outputs",
         name=f"{images.name}-x{config.scale:g}",
@@ -245,9 +245,9 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
             "samples": sum(shard.samples for shard in shards),
             "inputs": sum(one.inputs for one in done),
             "failed": len(failed),
-            **{name: images.counts[name] for name in ("files", "duplicates", "refused")},
+            **{name: images.counts[name] for name in ("files", "duplicates", "rejected")},
         },
-        refusals=put_blob(ctx.store, canonical_json([asdict(one) for one in missing]), "json") if missing else None,
+        skipped=put_blob(ctx.store, canonical_json([asdict(one) for one in missing]), "json") if missing else None,
         extra={"model": version.name, "model_version": version.number},
     )
 
@@ -258,14 +258,14 @@ def _all_failed(name: str, failed: Sequence[Missing]) -> str:
     return f"None of the {len(failed)} images of {name} has an output, so nothing is recorded. {shown}{more}"
 
 
-def _left_out(images: Manifest, store: Store) -> Iterator[Missing]:
+def _skipped(images: Manifest, store: Store) -> Iterator[Missing]:
     """The files of the source that are in no image shard: duplicates, and those that cannot be used."""
-    if images.refusals is None:
+    if images.skipped is None:
         return
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for row in pq.read_table(pa.BufferReader(get_blob(store, images.refusals.path))).to_pylist():
+    for row in pq.read_table(pa.BufferReader(get_blob(store, images.skipped.path))).to_pylist():
         yield Missing(source=row["source"], kind=row["kind"], reason=row["reason"])
 
 

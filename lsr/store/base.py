@@ -35,7 +35,7 @@ class ObjectInfo:
 class Store(Protocol):
     """Objects by key. Keys are relative, `/`-separated, and no key is a folder of another.
 
-    Every method raises StoreError when the store cannot be reached, refuses the credentials or cannot be written,
+    Every method raises StoreError when the store cannot be reached, rejects the credentials or cannot be written,
     and InputError for a key that breaks the rules of `check_key`.
     """
 

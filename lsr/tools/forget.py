@@ -18,7 +18,7 @@ from data_prep.fetched import copies
 from lsr.core.errors import ConflictError, NotFoundError
 from lsr.core.settings import Settings
 from lsr.data.cache import shards_in
-from lsr.data.manifest import REFUSALS
+from lsr.data.manifest import SKIPPED
 from lsr.engine.table import MEASURE
 from lsr.registry.images import delete_images, images_of
 from lsr.stages.register import REFS
@@ -54,7 +54,7 @@ def find(settings: Settings, names: Sequence[str], within: str = "") -> dict[str
     """Everything of the store and the registry that has to do with the photos `names`, as plain data.
 
     names: keys of photos or of their tiles, or names of files in their source, looked up in the data set `within` if
-    one is given. images: their keys. unknown: names that neither a data set nor an earlier takedown knows. holds:
+    one is given. photos: their keys. unknown: names that neither a data set nor an earlier takedown knows. holds:
     data sets with their shards and how many samples are concerned. shown: other results with their pixels. orphans:
     blobs that no record names. lineage: paths of what was made with one of those. versions: model versions that were.
     taken_down: when, by earlier requests. Raises ConfigError without a name, InputError for an ambiguous one.
@@ -64,7 +64,7 @@ def find(settings: Settings, names: Sequence[str], within: str = "") -> dict[str
     removed = set(case.found.removed)
     return {
         "names": list(names),
-        "images": sorted(case.found.photos),
+        "photos": sorted(case.found.photos),
         "unknown": case.found.unknown,
         "holds": _by_manifest(case.found.holdings),
         "shown": sorted(case.found.shown),
@@ -85,7 +85,7 @@ def delete(settings: Settings, names: Sequence[str], within: str = "") -> dict[s
     case = _case(store, settings, names, within)
     if not case.found.photos:
         raise NotFoundError(f"No data set of {store.uri} holds {', '.join(names)}; nothing was deleted.")
-    _refuse_working_runs(store, case)
+    _reject_working_runs(store, case)
     write_takedown(
         store,
         photos=sorted(case.found.photos),
@@ -220,7 +220,7 @@ def _versions(settings: Settings, digests: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _refuse_working_runs(store: Store, case: _Case) -> None:
+def _reject_working_runs(store: Store, case: _Case) -> None:
     living = {lease.split("/")[1] for lease in living_leases(store, time.time())}
     busy = sorted(living & case.actions.keys())
     if busy:
@@ -248,7 +248,7 @@ def _blobs(case: _Case, busy: bool) -> tuple[list[str], list[str]]:
     found = case.found
     stay = _staying(found)
     shards = {path for holding in found.holdings for path in (holding.row.path, holding.row.index)}
-    lists = {found.roots[path].blobs.get(REFUSALS) for path in found.removed}
+    lists = {found.roots[path].blobs.get(SKIPPED) for path in found.removed}
     others = {blob.path for path in found.shown for blob in found.roots[path].blobs.values()}
     others |= {blob.path for blob in lists if blob is not None}
     unsaid = {orphan.path for orphan in case.orphaned if orphan.photos is None}

@@ -54,7 +54,7 @@ def collect(
             "a run that starts now may be about to name it. Give a longer time."
         )
     store = open_store(settings.store)
-    found = _settled(store, settings, grace, checkpoints_older_than)
+    found = _stable_map(store, settings, grace, checkpoints_older_than)
     left = list(store.leftovers(found.before))
     gone = _delete(store, found, left) if delete else [*found.unreached.values()]
     if delete:
@@ -68,7 +68,7 @@ def collect(
     }
 
 
-def _settled(store: Store, settings: Settings, grace: float, retire: float | None) -> Map:
+def _stable_map(store: Store, settings: Settings, grace: float, retire: float | None) -> Map:
     """A map during whose making no run began."""
     for _ in range(ROUNDS):
         now = time.time()

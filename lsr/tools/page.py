@@ -134,7 +134,7 @@ def _page(store: Store, uri: str, refs: Mapping[str, Ref], name: str, version: V
 
 
 def _without_control(evaluation: Evaluation) -> Evaluation:
-    """The rows without the copy that was spoilt on purpose: it proves the gate and is nobody's result."""
+    """The rows without the copy that was corrupted on purpose: it proves the gate and is nobody's result."""
     return replace(evaluation, rows=tuple(row for row in evaluation.rows if row.system != DEGRADED))
 
 

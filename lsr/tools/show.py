@@ -1,4 +1,4 @@
-"""What a data set or a raw source holds: counts, sizes, formats, splits, refusals, and a sheet of its images."""
+"""What a data set or a raw source holds: counts, sizes, formats, splits, skipped files, and a sheet of its images."""
 
 from __future__ import annotations
 
@@ -68,26 +68,26 @@ def _of_manifest(store: Store, manifest: Manifest, path: str) -> dict[str, Any]:
         "formats": _by_format(members),
         "splits": dict(sorted(Counter(row.split for row in rows).items())),
         "sides": _sides([(row.width, row.height) for row in rows]),
-        "left_out": _grouped(_left_out(store, manifest)),
+        "skipped": _grouped(_skipped(store, manifest)),
         "ignored": {},
     }
 
 
 def _of_source(uri: str, found: Sequence[Inspected], ignored: dict[str, int]) -> dict[str, Any]:
     sound = [one for one in found if one.reason is None]
-    refused = [("refused", one.reason) for one in found if one.reason is not None]
+    rejected = [("rejected", one.reason) for one in found if one.reason is not None]
     copies = len(sound) - len({one.content for one in sound})
     return {
         "what": uri,
         "kind": "source",
         "name": "",
-        "counts": {"files": len(found), "sound": len(sound), "refused": len(refused), "duplicates": copies},
+        "counts": {"files": len(found), "sound": len(sound), "rejected": len(rejected), "duplicates": copies},
         "shards": 0,
         "bytes": sum(one.item.size for one in found),
         "formats": _by_format([(_suffix(one.item), one.item.size) for one in found]),
         "splits": {},
         "sides": _sides([(one.width, one.height) for one in sound]),
-        "left_out": _grouped(refused),
+        "skipped": _grouped(rejected),
         "ignored": ignored,
     }
 
@@ -124,20 +124,20 @@ def _sides(sizes: Sequence[tuple[int, int]]) -> dict[str, dict[str, float]]:
     }
 
 
-def _left_out(store: Store, manifest: Manifest) -> list[tuple[str, str]]:
+def _skipped(store: Store, manifest: Manifest) -> list[tuple[str, str]]:
     """(kind, reason) of everything that the manifest says it left out."""
-    if manifest.refusals is None:
+    if manifest.skipped is None:
         return []
-    data = get_blob(store, manifest.refusals.path)
-    if manifest.refusals.path.endswith(".json"):
+    data = get_blob(store, manifest.skipped.path)
+    if manifest.skipped.path.endswith(".json"):
         return [("failed", str(row["reason"])) for row in json.loads(data)]
     import pyarrow.parquet as pq
 
     return [(row["kind"], row["reason"]) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
 
 
-def _grouped(left_out: Sequence[tuple[str, str | None]]) -> list[dict[str, Any]]:
-    counted = Counter(left_out).most_common()
+def _grouped(skipped: Sequence[tuple[str, str | None]]) -> list[dict[str, Any]]:
+    counted = Counter(skipped).most_common()
     return [{"kind": kind, "reason": reason, "count": count} for (kind, reason), count in counted]
 
 

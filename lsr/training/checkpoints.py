@@ -133,7 +133,7 @@ class Checkpoints:
 
     def finish(self, *, keep: bool) -> None:
         """Delete the checkpoints of a run whose result is recorded, but for the last one that a longer run can go on
-        from if `keep`; the pointer stays and goes on to refuse a zombie.
+        from if `keep`; the pointer stays and goes on to reject a zombie.
 
         Failing costs space, not the result, and is logged.
         """

@@ -72,7 +72,7 @@ def test_a_set_made_from_other_pins_is_made_again(
     assert (folder / "toy-a.png").read_bytes() != b"from an older release"
 
 
-def test_other_bytes_than_the_pinned_ones_are_refused_naming_the_package(
+def test_other_bytes_than_the_pinned_ones_are_rejected_naming_the_package(
     tmp_path: Path, toy_set: NamedSet, fake_npm: FakeNpm
 ) -> None:
     fake_npm("echo replaced > toy-images-1.0.0.tgz")

@@ -85,7 +85,7 @@ def test_lpips_weights_arrive_where_the_metric_looks_for_them(tmp_path: Path) ->
         assert torch.equal(found.state_dict()[name], value), name
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_network_are_rejected(tmp_path: Path) -> None:
     odd = pickle.dumps({"ResNet_0": {"Conv_0": {"kernel": np.zeros((1, 1, 1, 1), np.float32)}}}, protocol=3)
     with pytest.raises(IntegrityError, match="ResNet_0/Conv_0/kernel, which no LPIPS network has"):
         make.lpips(members(LPIPS, {"alexnet.ckpt": odd}), tmp_path)
@@ -141,7 +141,7 @@ class Payload:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_a_checkpoint_with_code_in_it_is_rejected_and_not_run(tmp_path: Path) -> None:
     proof = tmp_path / "ran"
     for data in (saved({"alpha": Payload(proof)}), b"not a checkpoint", saved({"alpha": [1, 2]})):
         with pytest.raises(IntegrityError, match=r"DISTS-pytorch 0\.1: weights\.pt must be a torch checkpoint"):

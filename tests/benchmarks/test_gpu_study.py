@@ -61,7 +61,7 @@ def at(home: Path, packed: Path) -> Settings:
 
 
 def measurements(settings: Settings) -> dict[str, str]:
-    """Digest of every measurement's rows and images, by label; refuses to make any training again."""
+    """Digest of every measurement's rows and images, by label; raises if a training is made again."""
     study, facts = command.carried(settings)
     ctx, data, found = here(settings, Quiet(), may_make=False), refs_of(facts), {}
     for trained in systems(study, data, ctx):
@@ -202,7 +202,7 @@ def test_the_packed_file_holds_what_is_needed_and_no_training_photo(packed: Path
     assert [row.split for row in index] == ["eval"] * small().evaluate.photos
 
 
-def test_more_than_fits_is_refused(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_fits_is_rejected(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "IN_BYTES", 20_000)
     settings = load_settings({"LSR_HOME": str(packed.parent / "again")})
     with pytest.raises(InputError, match=r"Lower tile\.max_per_image or evaluate\.photos"):

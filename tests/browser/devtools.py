@@ -22,7 +22,7 @@ START_SECONDS = 60.0
 
 
 class Tab:
-    """One page. problems: every exception, console error and refused resource since it was opened."""
+    """One page. problems: every exception, console error and rejected resource since it was opened."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket

@@ -222,7 +222,7 @@ def test_without_a_script_images_and_table_are_there(tab: Tab, report: str) -> N
         tab.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
-def test_the_policy_refuses_a_script_that_was_put_in(tab: Tab, report: str) -> None:
+def test_the_policy_rejects_a_script_that_was_put_in(tab: Tab, report: str) -> None:
     tab.open(report, width=800, height=900)
     tab.run("(() => { const s = document.createElement('script'); s.textContent = 'window.reached = true';"
             " document.body.append(s); })()")  # fmt: skip

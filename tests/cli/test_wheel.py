@@ -84,7 +84,7 @@ def test_recipes_and_photos_came_with_it(installed: Path, tmp_path: Path) -> Non
     assert {"photos", "thumbnails"} <= {row["name"] for row in sets}
     for name, count in (("photos", 19), ("thumbnails", 5)):
         facts = document(run([str(installed / "lsr"), "data", "show", f"set:{name}", "--json"], tmp_path))
-        assert facts["counts"] == {"files": count, "sound": count, "refused": 0, "duplicates": 0}
+        assert facts["counts"] == {"files": count, "sound": count, "rejected": 0, "duplicates": 0}
     for recipe in ("demo", "short-generate"):
         asked = run([str(installed / "lsr"), "tile", "--recipe", recipe], tmp_path)
         assert asked.returncode == 4

@@ -93,7 +93,7 @@ def test_an_open_shard_can_be_read_on_after_it_was_removed(
     assert len(list(tmp_path.glob("*.tar"))) == 1
 
 
-def test_a_flipped_byte_in_the_cache_is_mended_and_one_in_the_store_is_named(
+def test_a_flipped_byte_in_the_cache_is_repaired_and_one_in_the_store_is_named(
     sets: Sets, far: Any, tmp_path: Path
 ) -> None:
     row = sets.tiles.shards[0]

@@ -245,7 +245,7 @@ def test_a_grown_plan_holds_exactly_what_is_wanted(olds, news) -> None:
     assert [part.sha256 for part in grown if isinstance(part, ShardRow)] == untouched
 
 
-def test_the_config_refuses_what_is_no_manifest() -> None:
+def test_the_config_rejects_what_is_no_manifest() -> None:
     from lsr.core.config import from_plain
 
     assert from_plain(ShardConfig, {"base": ""}) == ShardConfig()

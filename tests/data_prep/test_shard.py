@@ -50,10 +50,10 @@ def make(store_uri: str, root: Path, config: ShardConfig = CONFIG, chunk: int = 
     return manifest, planned
 
 
-def left_out(store_uri: str, manifest: Manifest) -> list[dict[str, Any]]:
-    assert manifest.refusals is not None
+def skipped(store_uri: str, manifest: Manifest) -> list[dict[str, Any]]:
+    assert manifest.skipped is not None
     found: list[dict[str, Any]] = pq.read_table(
-        io.BytesIO(get_blob(open_store(store_uri), manifest.refusals.path))
+        io.BytesIO(get_blob(open_store(store_uri), manifest.skipped.path))
     ).to_pylist()
     return found
 
@@ -62,15 +62,15 @@ def test_a_hostile_folder_is_accounted_for_file_by_file(store_uri, folder) -> No
     files = {f"some folder/ä {name}": data for name, data in hostile().items()}
     files["copy of plain.png"] = files["some folder/ä plain.png"]
     manifest, _ = make(store_uri, folder(files))
-    refused = left_out(store_uri, manifest)
+    rejected = skipped(store_uri, manifest)
     reader = SampleReader(open_store(store_uri), manifest)
     sources = [reader.row(i).source for i in range(len(reader))]
-    assert sorted(sources + [row["source"] for row in refused]) == sorted(files)
+    assert sorted(sources + [row["source"] for row in rejected]) == sorted(files)
     assert manifest.counts["files"] == len(files)
-    assert manifest.counts["refused"] == 7
+    assert manifest.counts["rejected"] == 7
     assert manifest.counts["duplicates"] == 1
-    assert all(row["reason"] for row in refused)
-    duplicate = next(row for row in refused if row["kind"] == "duplicate")
+    assert all(row["reason"] for row in rejected)
+    duplicate = next(row for row in rejected if row["kind"] == "duplicate")
     assert duplicate["source"] == "some folder/ä plain.png"
     assert duplicate["reason"] == "The same image as copy of plain.png."
     assert manifest.counts["train"] + manifest.counts["eval"] == len(reader)
@@ -154,7 +154,7 @@ def test_a_lost_blob_is_built_again(store_uri, folder, lost) -> None:
     assert verify(store, first) == []
 
 
-def test_a_file_that_changes_between_inspection_and_building_is_refused(store_uri, folder) -> None:
+def test_a_file_that_changes_between_inspection_and_building_is_rejected(store_uri, folder) -> None:
     root = folder({"a.png": encode(make_image(1)), "b.png": encode(make_image(2))})
     items = list_source(SourceConfig(uri=str(root), name="demo"), root).items
     inspected = inspect_items(store_uri, str(root), items, CONFIG)
@@ -188,7 +188,7 @@ def test_the_plan_does_not_depend_on_the_order_of_inspection(digests, random) ->
     assert planned == plan(files, config)
     placed = [image for shard in planned.shards for image in shard]
     assert {image.found.content for image in placed} == {file.content for file in files}
-    assert len(placed) + len(planned.left_out) == len(files)
+    assert len(placed) + len(planned.skipped) == len(files)
     assert [image.found.item.key for image in placed] == sorted(image.found.item.key for image in placed)
 
 
@@ -204,16 +204,16 @@ def test_names_that_are_spelled_alike_are_told_apart_by_their_paths(order) -> No
 
 
 @given(st.sets(st.text(min_size=1, max_size=9), min_size=1, max_size=9))
-def test_a_plan_pins_the_name_and_content_of_every_file_refused_or_not(names) -> None:
+def test_a_plan_pins_the_name_and_content_of_every_file_rejected_or_not(names) -> None:
     files = [inspected(name, "a" * 64, None if n % 2 == 0 else "Broken.") for n, name in enumerate(names)]
     pairs = sorted([file.item.key, file.sha256] for file in files)
-    assert plan(files, ShardConfig(max_refused=1.0)).sources == sha256_hex(canonical_json(pairs))
+    assert plan(files, ShardConfig(max_rejected=1.0)).sources == sha256_hex(canonical_json(pairs))
 
 
 @given(contents, st.floats(0, 1))
 def test_an_image_never_changes_sides(content, holdout) -> None:
     config = ShardConfig(holdout=holdout)
-    assert split_of(content, config) == split_of(content, replace(config, max_refused=0.1, min_side=3))
+    assert split_of(content, config) == split_of(content, replace(config, max_rejected=0.1, min_side=3))
     if split_of(content, config) == "eval":
         assert split_of(content, replace(config, holdout=min(1.0, holdout + 0.1))) == "eval"
 
@@ -230,21 +230,21 @@ def test_the_held_out_fraction_is_as_asked_and_salted() -> None:
     assert {digit: split_of(digit * 64, config) for digit in pinned} == pinned
 
 
-def test_too_many_refusals_fail_the_stage_with_numbers_and_reasons() -> None:
+def test_too_many_rejections_fail_the_stage_with_numbers_and_reasons() -> None:
     files = [inspected(f"{n}.png", f"{n}" * 64) for n in range(4)]
     bad = [inspected(f"x{n}.png", "", "It is empty.") for n in range(2)]
-    assert plan(files + bad, ShardConfig(max_refused=1 / 3)).counts["refused"] == 2
-    with pytest.raises(InputError, match=r"2 of 6 images are refused, .* 0.33 of them .*x0\.png: It is empty\."):
-        plan(files + bad, ShardConfig(max_refused=0.33))
-    with pytest.raises(InputError, match="2 of 2 images are refused"):
-        plan(bad, ShardConfig(max_refused=1.0))
+    assert plan(files + bad, ShardConfig(max_rejected=1 / 3)).counts["rejected"] == 2
+    with pytest.raises(InputError, match=r"2 of 6 images are rejected, .* 0.33 of them .*x0\.png: It is empty\."):
+        plan(files + bad, ShardConfig(max_rejected=0.33))
+    with pytest.raises(InputError, match="2 of 2 images are rejected"):
+        plan(bad, ShardConfig(max_rejected=1.0))
     with pytest.raises(InputError, match="0 of 0"):
         plan([], ShardConfig())
 
 
 def test_two_images_with_one_key_do_not_overwrite_each_other() -> None:
     planned = plan([inspected("a.png", "a" * 64), inspected("b.png", "a" * 16 + "b" * 48)], ShardConfig())
-    assert [(file.source, file.kind) for file in planned.left_out] == [("b.png", "refused")]
+    assert [(file.source, file.kind) for file in planned.skipped] == [("b.png", "rejected")]
 
 
 def test_a_manifest_must_account_for_every_file(store_uri) -> None:

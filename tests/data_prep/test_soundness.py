@@ -1,4 +1,4 @@
-"""Every file is either sound, with the right sRGB pixels, or refused with a reason."""
+"""Every file is either sound, with the right sRGB pixels, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from data_prep.config import ShardConfig
-from data_prep.soundness import Refused, Sound, content_hash, inspect
+from data_prep.soundness import Rejected, Sound, content_hash, inspect
 
 from .conftest import WIDE, deep_png, encode, hostile, icc_profile, make_image, raw_png
 
 CONFIG = ShardConfig()
 FILES = hostile()
 KEPT = {"plain.png", "plain.jpg", "grey.png", "lossy.webp", "flat.bmp", "flat.ppm", "strip.tif", "damaged-profile.png"}
-REFUSED = {
+REJECTED = {
     "truncated.jpg": "does not decode: OSError: image file is truncated",
     "truncated.png": "does not decode",
     "zero.jpg": "empty",
@@ -60,7 +60,7 @@ def pixels(data: bytes) -> np.ndarray:
 
 
 def test_every_hostile_file_is_accounted_for() -> None:
-    assert {*KEPT, *REFUSED, *CHANGED} == set(FILES)
+    assert {*KEPT, *REJECTED, *CHANGED} == set(FILES)
 
 
 @pytest.mark.parametrize("name", sorted(KEPT))
@@ -71,11 +71,11 @@ def test_sound_originals_are_kept_to_the_byte(name: str) -> None:
     assert (found.height, found.width) == pixels(found.data).shape[:2]
 
 
-@pytest.mark.parametrize("name", sorted(REFUSED))
-def test_unsound_files_are_refused_with_a_reason(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(REJECTED))
+def test_unsound_files_are_rejected_with_a_reason(name: str) -> None:
     found = inspect(FILES[name], CONFIG)
-    assert isinstance(found, Refused)
-    assert REFUSED[name] in found.reason
+    assert isinstance(found, Rejected)
+    assert REJECTED[name] in found.reason
 
 
 @pytest.mark.parametrize("name", sorted(CHANGED))
@@ -120,11 +120,11 @@ def test_transparency_is_replaced_by_the_named_colour(rule: str, level: int) -> 
     assert np.array_equal(found[:, 32:], rgb[:, 32:])
 
 
-def test_rules_can_refuse_transparency_and_frames() -> None:
-    config = ShardConfig(alpha="refuse", animated="refuse")
+def test_rules_can_reject_transparency_and_frames() -> None:
+    config = ShardConfig(alpha="reject", animated="reject")
     for name, says in (("alpha.png", "transparent"), ("animated.gif", "several frames"), ("animated.webp", "frames")):
         found = inspect(FILES[name], config)
-        assert isinstance(found, Refused)
+        assert isinstance(found, Rejected)
         assert says in found.reason
     assert sound(FILES["opaque.png"], config).changes == ("mode RGBA",)
 
@@ -136,7 +136,7 @@ def test_the_first_frame_is_taken() -> None:
 def test_a_phone_image_with_a_second_view_is_one_sound_image() -> None:
     views = [Image.fromarray(make_image(s)) for s in (1, 2)]
     data = encode(views[0], "MPO", save_all=True, append_images=views[1:])
-    found = sound(data, ShardConfig(animated="refuse"))
+    found = sound(data, ShardConfig(animated="reject"))
     assert (found.data, found.ext, found.changes) == (data, "jpg", ())
 
 
@@ -192,8 +192,8 @@ def test_content_is_the_digest_of_size_and_pixels(size: tuple[int, int], mode: s
 def test_the_limit_is_exact_and_holds_before_decoding() -> None:
     config = ShardConfig(max_pixels=48 * 64)
     assert isinstance(inspect(encode(make_image(1)), config), Sound)
-    assert isinstance(inspect(encode(make_image(1, 48, 65)), config), Refused)
-    assert isinstance(inspect(raw_png(4000, 4000, 8, 2, b""), config), Refused)
+    assert isinstance(inspect(encode(make_image(1, 48, 65)), config), Rejected)
+    assert isinstance(inspect(raw_png(4000, 4000, 8, 2, b""), config), Rejected)
     assert Image.MAX_IMAGE_PIXELS == 89478485
 
 
@@ -204,7 +204,7 @@ def test_damaged_bytes_never_raise_and_always_get_the_same_answer(name, where, f
     data[where % len(data)] ^= flip
     first = inspect(bytes(data), CONFIG)
     assert inspect(bytes(data), CONFIG) == first
-    if isinstance(first, Refused):
+    if isinstance(first, Rejected):
         assert not re.search("0x[0-9a-f]+|<_io", first.reason)
 
 

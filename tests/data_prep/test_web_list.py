@@ -1,4 +1,4 @@
-"""Lists of web addresses from the row to the shard: fetched once, refused one by one, the same ever after."""
+"""Lists of web addresses from the row to the shard: fetched once, rejected one by one, the same ever after."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lsr.data.shards import SampleReader
 from lsr.store import open_store
 
 from .conftest import encode, make_image
-from .test_shard import left_out
+from .test_shard import skipped
 from .web import Handler, Page, Web, serving
 
 RULES = ShardConfig(max_file_bytes=20_000)
@@ -90,7 +90,7 @@ def test_a_list_of_web_addresses_becomes_shards_and_each_is_asked_once(
         "here.png": IMAGES[2],
     }
     assert found[web.url("/a.png")]["txt"] == b"of /a.png"
-    reasons = {row["source"]: row["reason"] for row in left_out(store_uri, manifest)}
+    reasons = {row["source"]: row["reason"] for row in skipped(store_uri, manifest)}
     assert reasons[web.url("/gone.png")] == "It answers 404."
     assert reasons[web.url("/large.png")] == "It has more bytes than max_file_bytes = 20000."
     assert "not an image of a known format" in reasons[web.url("/text")]
@@ -133,7 +133,7 @@ def test_of_two_who_fetch_at_the_same_time_both_take_the_first_ones_bytes(
 
 
 @pytest.mark.parametrize("page", [giving(IMAGES[1]), lambda handler: handler.reply(status=404)])
-def test_without_its_copy_a_changed_address_is_refused_in_words(
+def test_without_its_copy_a_changed_address_is_rejected_in_words(
     web: Web, tmp_path: Path, store_uri: str, page: Page
 ) -> None:
     web.pages = {"/a.png": giving(IMAGES[0])}
@@ -154,8 +154,8 @@ def test_a_server_that_was_down_is_asked_again_and_the_others_are_not(web: Web, 
 
     web.pages = {"/a.png": giving(IMAGES[1]), "/b.png": page, "/c.png": lambda handler: handler.reply(status=404)}
     snapshot = listed(tmp_path, [{"uri": web.url(path)} for path in web.pages])
-    with pytest.raises(InputError, match=r"2 of 3 images are refused.*It answers 503\..*It answers 404\."):
-        plan(inspected(store_uri, snapshot), replace(RULES, max_refused=0.5))
+    with pytest.raises(InputError, match=r"2 of 3 images are rejected.*It answers 503\..*It answers 404\."):
+        plan(inspected(store_uri, snapshot), replace(RULES, max_rejected=0.5))
     down[0] = False
     assert [found.reason for found in inspected(store_uri, snapshot)] == [None, None, "It answers 404."]
     assert dict(web.asked) == {"/a.png": 1, "/b.png": 4, "/c.png": 2}

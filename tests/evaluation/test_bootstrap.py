@@ -63,7 +63,7 @@ def test_seeds_are_averaged_first_and_their_numbers_may_differ() -> None:
     assert interval(a) == found
 
 
-def test_other_photos_are_refused() -> None:
+def test_other_photos_are_rejected() -> None:
     with pytest.raises(InputError, match="found 1 only in the first and 2 only in the second"):
         paired_difference([("x", 1.0), ("y", 2.0)], [("x", 1.0), ("z", 2.0), ("w", 1.0)])
     with pytest.raises(InputError, match="needs finite values"):

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lsr.core.config import check
-from lsr.core.errors import ConfigError, GateRefusedError, InputError, IntegrityError
+from lsr.core.errors import ConfigError, GateRejectedError, InputError, IntegrityError
 from lsr.evaluation.bootstrap import bootstrap, by_photo
 from lsr.evaluation.config import GateConfig, Rule
-from lsr.evaluation.gate import in_words, judge, preflight, refuse_leakage
+from lsr.evaluation.gate import in_words, judge, preflight, reject_leakage
 from lsr.evaluation.rows import Evaluation, Row
 from lsr.evaluation.verdict import Candidate, Verdict
 
@@ -143,15 +143,15 @@ def test_champion_and_candidate_must_have_seen_the_same_images() -> None:
 
 
 def test_photos_that_were_trained_on_make_no_verdict() -> None:
-    refuse_leakage(["a", "b"], ["c"])
+    reject_leakage(["a", "b"], ["c"])
     with pytest.raises(InputError, match=r"1 evaluation photo\(s\) are in the training set, e.g. b"):
-        refuse_leakage(["a", "b"], iter(["b", "c"]))
+        reject_leakage(["a", "b"], iter(["b", "c"]))
 
 
-def test_a_gate_that_cannot_refuse_is_void() -> None:
+def test_a_gate_that_cannot_reject_is_void() -> None:
     assert preflight(evaluation(-3.0), gate(BEATS_BICUBIC), NEW, trained=TRAINED).decision == "FAIL"
     lax = Rule(metric="psnr", reference="none", above=-1000.0)
-    with pytest.raises(GateRefusedError, match="came out PASS instead of FAIL"):
+    with pytest.raises(GateRejectedError, match="came out PASS instead of FAIL"):
         preflight(evaluation(-3.0), gate(lax), NEW, trained=TRAINED)
 
 
@@ -176,7 +176,7 @@ def test_a_verdict_reads_back_and_explains_itself() -> None:
         Verdict.from_bytes(b"{}"[:1], "here")
 
 
-def test_impossible_gates_are_refused() -> None:
+def test_impossible_gates_are_rejected() -> None:
     with pytest.raises(ConfigError, match="confidence"):
         check(GateConfig(floor=(), confidence=1.0))
 
@@ -215,7 +215,7 @@ def test_images_of_one_photo_are_one_observation() -> None:
     assert by_photo(crops).tolist() == [4.5, 100.0]
 
 
-def test_a_bootstrap_of_nothing_is_refused() -> None:
+def test_a_bootstrap_of_nothing_is_rejected() -> None:
     with pytest.raises(InputError, match="found 0"):
         bootstrap(np.array([]), confidence=0.95, resamples=10, seed=0)
     with pytest.raises(InputError, match="finite"):

@@ -10,7 +10,7 @@ import torch
 
 from lsr.core.errors import InputError
 from lsr.evaluation.config import GateConfig, Rule
-from lsr.evaluation.controls import spoil
+from lsr.evaluation.controls import corrupt
 from lsr.evaluation.gate import judge
 from lsr.evaluation.generation import evaluate_samples, spread, statistics
 from lsr.evaluation.images import Image, resize, similarity
@@ -71,15 +71,15 @@ def test_what_an_untrained_model_draws_fails(tiles: list[Image], kind: str) -> N
     assert decision(evaluation) == "FAIL"
 
 
-def test_a_spoilt_copy_fails_the_same_gate(tiles: list[Image]) -> None:
+def test_a_corrupted_copy_fails_the_same_gate(tiles: list[Image]) -> None:
     samples = at_sizes([make_photo(500 + i, 64, 64) for i in range(12)])
-    spoilt = [spoil(sample, seed=i) for i, sample in enumerate(samples)]
-    evaluation = evaluate_samples(samples, tiles, {"degraded": spoilt})
+    corrupted = [corrupt(sample, seed=i) for i, sample in enumerate(samples)]
+    evaluation = evaluate_samples(samples, tiles, {"degraded": corrupted})
     renamed = [replace(r, system="ours") for r in evaluation.rows if r.system == "degraded"]
     assert decision(evaluation) == "PASS"
     assert decision(replace(evaluation, rows=tuple(renamed))) == "FAIL"
     with pytest.raises(InputError, match="other sizes"):
-        evaluate_samples(samples, tiles, {"degraded": [s[:2] for s in spoilt]})
+        evaluate_samples(samples, tiles, {"degraded": [s[:2] for s in corrupted]})
 
 
 def test_one_image_drawn_many_times_fails_on_diversity(tiles: list[Image]) -> None:
@@ -101,7 +101,7 @@ def test_spread_is_the_mean_distance_from_the_others() -> None:
     assert statistics(grey)[:3] == pytest.approx([0.2] * 3)
 
 
-def test_unusable_samples_are_refused(tiles: list[Image]) -> None:
+def test_unusable_samples_are_rejected(tiles: list[Image]) -> None:
     with pytest.raises(InputError, match="at least 16 real tiles, found 3"):
         evaluate_samples(at_sizes(tiles[:2]), tiles[:3])
     for samples in ([], [[tiles[0]], [tiles[0], tiles[1]]], [[tiles[0][:32]]]):
@@ -135,7 +135,7 @@ def test_distances_of_samples_from_tiles_name_their_extractor_and_have_a_floor(t
         return torch.cat([batch.mean((2, 3)), batch.std((2, 3))], 1)
 
     good = at_sizes([make_photo(800 + i, 64, 64) for i in range(24)])
-    controls = {"degraded": [spoil(sample, seed=i) for i, sample in enumerate(good)]}
+    controls = {"degraded": [corrupt(sample, seed=i) for i, sample in enumerate(good)]}
     evaluation = evaluate_samples(good, tiles, controls, extractors={"mobilenetv2": look})
     found = {(c.scale, c.system, c.metric): c.value for c in evaluation.cells}
     assert len(found) == 3 * 3 * 4

@@ -182,7 +182,7 @@ def test_regions_are_the_detailed_ones_and_do_not_overlap() -> None:
         choose_regions(photo.astype(np.float32), crops=1, side=8)
 
 
-def test_rows_that_cannot_be_read_are_refused() -> None:
+def test_rows_that_cannot_be_read_are_rejected() -> None:
     row = Row(photo="p", crop=0, scale=2.0, system="ours", values={"psnr": 20.0})
     data = Evaluation(protocol="per-image", facts={}, rows=(row,)).to_bytes()
     with pytest.raises(VersionMismatchError, match="format 1"):
@@ -191,7 +191,7 @@ def test_rows_that_cannot_be_read_are_refused() -> None:
         Evaluation.from_bytes(data[:-5], "here")
 
 
-def test_impossible_evaluations_are_refused_before_they_start() -> None:
+def test_impossible_evaluations_are_rejected_before_they_start() -> None:
     with pytest.raises(ConfigError, match=r"at least 32 pixels.* found 31 at scale 1.94; raise lr_side"):
         check(EvaluateConfig(lr_side=16, scales=(1.94, 4.0)))
     check(EvaluateConfig(lr_side=16, scales=(MIN_SIDE / 16,)))

@@ -84,7 +84,7 @@ def test_seed_a_makes_a_new_lr_for_every_scale(many: Photos, config: EvaluateCon
 
 
 def test_rounding_is_part_of_the_protocol(many: Photos, config: EvaluateConfig) -> None:
-    """One system, exact and rounded: other numbers under seed-a; per-image refuses what is not rounded."""
+    """One system, exact and rounded: other numbers under seed-a; per-image rejects what is not rounded."""
 
     def in_levels(lr: Image, sizes: Sequence[Size]) -> list[Image]:
         return [rounded(image) for image in exact(lr, sizes)]
@@ -134,7 +134,7 @@ def test_name_version_and_rules_are_recorded(many: Photos, config: EvaluateConfi
     assert Evaluation(protocol="per-image", facts={}, rows=()).version == 1
 
 
-def test_the_gate_refuses_two_protocols(photos: Photos, config: EvaluateConfig) -> None:
+def test_the_gate_rejects_two_protocols(photos: Photos, config: EvaluateConfig) -> None:
     ours = evaluate(photos, {"ours": bicubic}, config)
     theirs = replace(ours, facts={**ours.facts, "protocol": {"version": 2}})
     gate = GateConfig(floor=(Rule(metric="psnr", reference="none", above=1.0),))

@@ -61,7 +61,7 @@ def test_values_that_are_not_finite_never_reach_the_model(system: LatentSystem) 
         upscale(system, np.full((4, 4, 3), np.nan), scale=2.0)  # type: ignore[arg-type]
 
 
-def test_config_and_weights_of_two_models_are_refused(system: LatentSystem) -> None:
+def test_config_and_weights_of_two_models_are_rejected(system: LatentSystem) -> None:
     config, _ = save_system(system.state_dict(), system.config)
     other = tiny_system(conditional=False)
     _, weights = save_system(other.state_dict(), other.config)

@@ -1,4 +1,4 @@
-"""Comparators at work: any size, the same answer for the same seed, in any batch, and clear refusals."""
+"""Comparators at work: any size, the same answer for the same seed, in any batch, and clear rejections."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_the_model_is_asked_in_eval_mode() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["edsr", "liif", "idm"])
-def test_what_is_no_image_or_no_size_is_refused(
+def test_what_is_no_image_or_no_size_is_rejected(
     kind: str, image: np.ndarray, sizes: list[tuple[int, int]], named: str
 ) -> None:
     with pytest.raises(InputError, match=named):

@@ -76,6 +76,6 @@ def test_a_super_resolution_model_does_not_generate() -> None:
 
 
 @pytest.mark.parametrize("options", [{"size": (0, 3)}, {"count": 0}, {"steps": 0}, {"eta": 2.0}])
-def test_impossible_requests_are_refused(system: LatentSystem, options: dict[str, Any]) -> None:
+def test_impossible_requests_are_rejected(system: LatentSystem, options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         generate(system, **{"size": (4, 4), **options})

@@ -199,7 +199,7 @@ def test_large_images_get_windows_by_themselves(system: LatentSystem, windows: C
     assert not np.array_equal(automatic, upscale(system, image, scale=1.0, steps=1))
 
 
-# Refusals
+# Rejections
 
 
 @pytest.mark.parametrize("scale", [0, -1.0, math.nan, math.inf, -math.inf, True, "2"])
@@ -221,7 +221,7 @@ def test_exactly_one_of_scale_and_size(system: LatentSystem) -> None:
         upscale(system, make_image(2, 2), scale=2.0, size=(4, 4))
 
 
-def test_an_absurd_output_is_refused_before_any_work(system: LatentSystem) -> None:
+def test_an_absurd_output_is_rejected_before_any_work(system: LatentSystem) -> None:
     with pytest.raises(InputError, match="An output may have at most 1073741824 pixels, found 2000000 x 2000000"):
         upscale(system, make_image(2, 2), size=(2_000_000, 2_000_000))
     with pytest.raises(InputError, match="found 1000000 x 1000000"):
@@ -256,7 +256,7 @@ def test_a_generating_model_does_not_upscale() -> None:
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 101}, {"eta": -0.1}, {"eta": 1.5}])
-def test_impossible_sampling_is_refused(system: LatentSystem, options: dict[str, Any]) -> None:
+def test_impossible_sampling_is_rejected(system: LatentSystem, options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         upscale(system, make_image(2, 2), scale=2.0, **options)
 

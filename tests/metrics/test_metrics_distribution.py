@@ -143,7 +143,7 @@ def test_halves_keep_photos_whole() -> None:
 
 
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance, precision_recall])
-def test_sets_that_cannot_be_compared_are_refused(distance: object) -> None:
+def test_sets_that_cannot_be_compared_are_rejected(distance: object) -> None:
     good = features(8, 3, 0)
     with pytest.raises(InputError, match=r"\[n, d\] and \[m, d\] with at least"):
         distance(good, features(8, 4, 0))

@@ -108,13 +108,13 @@ def test_gradients_reach_the_images_only(metric: Dists) -> None:
     assert not any(parameter.requires_grad for parameter in metric.parameters())
 
 
-def test_images_below_32_pixels_are_refused(metric: Dists) -> None:
+def test_images_below_32_pixels_are_rejected(metric: Dists) -> None:
     small = torch.zeros(1, 3, 64, 31)
     with pytest.raises(InputError, match="DISTS needs images of at least 32 x 32 pixels, found 64 x 31"):
         metric(small, small)
 
 
-def test_weights_are_found_in_the_cache_and_others_refused(metric: Dists, tmp_path: Path) -> None:
+def test_weights_are_found_in_the_cache_and_others_rejected(metric: Dists, tmp_path: Path) -> None:
     assert find_dists(tmp_path) is None
     path = tmp_path / "sets" / "dists" / "dists.safetensors"
     path.parent.mkdir(parents=True)

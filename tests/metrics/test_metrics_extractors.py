@@ -86,7 +86,7 @@ def test_mobilenet_has_the_published_number_of_parameters() -> None:
     assert module.classifier(module(torch.rand(1, 3, 32, 32))).shape == (1, 1000)
 
 
-def test_weights_are_found_in_the_cache_and_others_refused(tmp_path: Path) -> None:
+def test_weights_are_found_in_the_cache_and_others_rejected(tmp_path: Path) -> None:
     assert find_extractors(tmp_path) == {}
     folder = tmp_path / "sets" / "extractors"
     folder.mkdir(parents=True)
@@ -112,6 +112,6 @@ def test_features_do_not_hang_on_the_batch() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[], [(32, 32), (32, 33)], [(31, 40)]])
-def test_images_of_other_sizes_are_refused(sizes: list[tuple[int, int]]) -> None:
+def test_images_of_other_sizes_are_rejected(sizes: list[tuple[int, int]]) -> None:
     with pytest.raises(InputError, match="one size of at least 32 x 32"):
         extract(lambda x: x.mean((2, 3)), [np.zeros((*size, 3), np.uint8) for size in sizes])

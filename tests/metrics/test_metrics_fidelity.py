@@ -94,7 +94,7 @@ def test_more_noise_is_worse() -> None:
     assert (ssim(a, worse) < ssim(a, b)).all()
 
 
-def test_ssim_refuses_images_smaller_than_its_window() -> None:
+def test_ssim_rejects_images_smaller_than_its_window() -> None:
     a, b = images(6, 1, 10, 40)
     with pytest.raises(InputError, match=r"at least 11 x 11 pixels, found 10 x 40"):
         ssim(a, b)
@@ -114,7 +114,7 @@ def test_shapes_must_be_equal_batches_of_colour_images(a: torch.Tensor, b: torch
             metric(a, b)
 
 
-def test_eight_bit_images_are_refused_rather_than_scored_on_the_wrong_scale() -> None:
+def test_eight_bit_images_are_rejected_rather_than_scored_on_the_wrong_scale() -> None:
     image = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
     with pytest.raises(InputError, match="divide 8-bit images by 255"):
         psnr(image, image)

@@ -98,7 +98,7 @@ def test_gradients_reach_the_images_only_and_stay_finite_where_features_are_dead
     assert not any(parameter.requires_grad for parameter in metric.parameters())
 
 
-def test_images_below_32_pixels_are_refused() -> None:
+def test_images_below_32_pixels_are_rejected() -> None:
     small = torch.zeros(1, 3, 64, 31)
     with pytest.raises(InputError, match="LPIPS-alex needs images of at least 32 x 32 pixels, found 64 x 31"):
         Lpips("alex")(small, small)
@@ -122,7 +122,7 @@ def test_weights_travel_through_safetensors_and_are_found_in_the_cache(tmp_path:
     assert find_lpips(tmp_path, "vgg") is None
 
 
-def test_files_that_are_not_these_weights_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_these_weights_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "lpips-alex.safetensors"
     path.write_bytes(b"not safetensors")
     with pytest.raises(IntegrityError, match="cannot be read as safetensors"):

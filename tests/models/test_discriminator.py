@@ -37,7 +37,7 @@ def test_a_verdict_sees_its_patch(layers: int, field: int) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_the_smallest_image_has_one_verdict_and_a_smaller_one_is_refused(layers: int) -> None:
+def test_the_smallest_image_has_one_verdict_and_a_smaller_one_is_rejected(layers: int) -> None:
     config = DiscriminatorConfig(channels=4, layers=layers)
     net = Discriminator(config)
     assert net(torch.zeros(2, 3, config.min_side, config.min_side)).shape == (2, 1, 1, 1)
@@ -65,6 +65,6 @@ def test_a_frozen_judge_gives_gradients_to_the_image_only() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"channels": 6}, {"channels": 0}, {"layers": 0}, {"layers": 7}])
-def test_impossible_discriminators_are_refused(changes: dict[str, int]) -> None:
+def test_impossible_discriminators_are_rejected(changes: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="must be"):
         check(DiscriminatorConfig(**changes))

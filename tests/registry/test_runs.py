@@ -248,7 +248,7 @@ def test_nothing_appears_in_the_working_directory(uri: str, tmp_path: Path, monk
     assert list(work.iterdir()) == []
 
 
-def test_addresses_that_cannot_work_are_refused(uri: str) -> None:
+def test_addresses_that_cannot_work_are_rejected(uri: str) -> None:
     with pytest.raises(ConfigError, match="absolute path"):
         connect("sqlite:///mlflow.db")
     with pytest.raises(ConfigError, match="must be a database or a server"):

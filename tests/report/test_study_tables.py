@@ -41,7 +41,7 @@ ASKED = Asked(
     floor=None,
     trained=(1.0, 4.0),
     aligned=[("ours", "ours-unaligned")],
-    levers=[],
+    variants=[],
     few="ours",
     many="ours-200",
     lossless={"psnr": 0.1, "lpips": 0.01},
@@ -114,18 +114,18 @@ def test_a_floor_keeps_noise_with_a_low_lpips_from_counting_as_converged() -> No
     assert converged(measured, "noise", 4.0, ASKED.margins, HOW, floor=6.5)
 
 
-def test_a_lever_is_held_against_ours_in_and_out_of_range_and_ours_against_no_lever() -> None:
+def test_a_variant_is_held_against_ours_in_and_out_of_range_and_ours_against_no_variant() -> None:
     measured = {**MEASURED, "no-residual": [evaluation("no-residual", -0.8, lpips=0.25)]}
-    asked = replace(ASKED, levers=[("no-residual", "ours")], learned=[*ASKED.learned, "no-residual"])
+    asked = replace(ASKED, variants=[("no-residual", "ours")], learned=[*ASKED.learned, "no-residual"])
     said = answers(measured, asked, HOW)
-    assert "Lever (no-residual against ours), psnr in range: -1.00 [-1.0000, -1.0000]." in said
-    assert "Lever (no-residual against ours), lpips out of range: -0.0500 [-0.0500, -0.0500]." in said
+    assert "Variant (no-residual against ours), psnr in range: -1.00 [-1.0000, -1.0000]." in said
+    assert "Variant (no-residual against ours), lpips out of range: -0.0500 [-0.0500, -0.0500]." in said
     assert not any(line.startswith("ours against no-residual") for line in said)
 
 
-def test_of_a_system_and_its_levers_the_lowest_lpips_over_all_scales_is_named() -> None:
+def test_of_a_system_and_its_variants_the_lowest_lpips_over_all_scales_is_named() -> None:
     better = [evaluation("edsr-fast", 0.4, lpips=0.21), evaluation("edsr-fast", 0.4, lpips=0.19)]
-    asked = replace(ASKED, levers=[("edsr-fast", "edsr")], learned=[*ASKED.learned, "edsr-fast"])
+    asked = replace(ASKED, variants=[("edsr-fast", "edsr")], learned=[*ASKED.learned, "edsr-fast"])
     (line,) = [one for one in answers({**MEASURED, "edsr-fast": better}, asked, HOW) if one.startswith("Of ")]
     assert line == "Of edsr, lowest lpips over all scales: edsr-fast (edsr 0.3000, edsr-fast 0.2000)."
 

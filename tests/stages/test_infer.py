@@ -92,8 +92,8 @@ def folder(tmp_path: Path) -> Path:
 
 def rows(ctx: Context, manifest: Manifest) -> dict[str, tuple[str, str]]:
     """(kind, reason) by file, of those without an output."""
-    assert manifest.refusals is not None
-    found = json.loads(get_blob(ctx.store, manifest.refusals.path))
+    assert manifest.skipped is not None
+    found = json.loads(get_blob(ctx.store, manifest.skipped.path))
     return {row["source"]: (row["kind"], row["reason"]) for row in found}
 
 
@@ -119,7 +119,7 @@ def test_every_file_has_an_output_or_a_row_that_says_why_not(
     assert {name: kind for name, (kind, _) in missing.items()} == {
         "b/one.png": "duplicate",
         "c/one.png": "duplicate",
-        "text.png": "refused",
+        "text.png": "rejected",
         "wide.png": "failed",
     }
     assert "a/one.png" in missing["b/one.png"][1]

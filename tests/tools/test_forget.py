@@ -73,7 +73,7 @@ def test_what_is_kept_of_a_web_address_goes_with_its_image(
 ) -> None:
     """Also what is kept of a second address with the same image; not that of other images."""
     images = {f"https://h/{number}.png": (folder / f"p{number}.png").read_bytes() for number in range(3)}
-    images["https://h/twin.png"] = images["https://h/1.png"]
+    images["https://h/copy.png"] = images["https://h/1.png"]
     monkeypatch.setattr("data_prep.fetched.fetch", lambda address, limit: images[address])
     rows = folder.parent / "l.jsonl"
     rows.write_text("\n".join(json.dumps({"uri": uri}) for uri in images))
@@ -81,7 +81,7 @@ def test_what_is_kept_of_a_web_address_goes_with_its_image(
     store = open_store(settings.store)
     kept = {uri: copies(store, uri) for uri in images}
     assert [len(found) for found in kept.values()] == [1, 1, 1, 1]
-    gone = {*kept["https://h/1.png"], *kept["https://h/twin.png"]}
+    gone = {*kept["https://h/1.png"], *kept["https://h/copy.png"]}
     assert gone <= set(delete(settings, ["https://h/1.png"])["deleted"])
     assert {uri: bool(copies(store, uri)) for uri in images} == {
         uri: uri in ("https://h/0.png", "https://h/2.png") for uri in images
@@ -224,7 +224,7 @@ def test_while_a_run_works_with_the_photo_nothing_is_deleted(
     assert images in delete(settings, [row.key])["deleted"]
 
 
-def test_a_changed_takedown_record_is_refused(settings: Settings, folder: Path, versions: list[Version]) -> None:
+def test_a_changed_takedown_record_is_rejected(settings: Settings, folder: Path, versions: list[Version]) -> None:
     store = open_store(settings.store)
     images = sharded(settings, folder)
     row = next(iter(index_rows(store, load_manifest(store, images))))

@@ -185,7 +185,7 @@ def test_what_cannot_be_drawn_is_said(line: tuple[Recipe, dict[str, Ref], Contex
         write_version_page(ctx.settings, f"{MODEL}/9", tmp_path / "report.html")
 
 
-def test_a_changed_lineage_is_refused(line: tuple[Recipe, dict[str, Ref], Context, Version]) -> None:
+def test_a_changed_lineage_is_rejected(line: tuple[Recipe, dict[str, Ref], Context, Version]) -> None:
     _, _, ctx, version = line
     assert read_lineage(ctx.settings.mlflow, version)["seed"] == 7
     (kept,) = (ctx.settings.home / "mlflow-artifacts").rglob("lineage.json")

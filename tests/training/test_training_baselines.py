@@ -252,7 +252,7 @@ def test_a_perceptual_distance_is_weighed_in_on_images_in_zero_to_one() -> None:
 # All
 
 
-def test_a_loss_or_a_factor_that_does_not_fit_is_refused() -> None:
+def test_a_loss_or_a_factor_that_does_not_fit_is_rejected() -> None:
     with pytest.raises(ConfigError, match="The loss of edsr must be a RegressionLoss, found PixelDiffusionLoss"):
         made("edsr", PixelDiffusionLoss())
     with pytest.raises(ConfigError, match="edsr: factor must be the degradation's factor, found 4 and 2"):

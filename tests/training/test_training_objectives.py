@@ -431,11 +431,11 @@ def test_without_alignment_the_weights_are_others_and_the_decoder_is_not_run(
 ) -> None:
     with_alignment = fit(joint(image_weight=1.0), key="on", source=LatentBatches(), config=TRAIN)
 
-    def refuse(*args: object, **kwargs: object) -> Tensor:
+    def reject(*args: object, **kwargs: object) -> Tensor:
         raise AssertionError("the decoder must not run")
 
-    monkeypatch.setattr(NeuralDecoder, "features", refuse)
-    monkeypatch.setattr(NeuralDecoder, "render", refuse)
+    monkeypatch.setattr(NeuralDecoder, "features", reject)
+    monkeypatch.setattr(NeuralDecoder, "render", reject)
     without = fit(joint(image_weight=0.0), key="off", source=LatentBatches(), config=TRAIN)
     assert with_alignment.ema.sha256 != without.ema.sha256
 

@@ -219,12 +219,12 @@ def test_perceptual_weights_come_from_the_cache(tmp_path: Path) -> None:
         ({"l1": 0.0, "adversarial": 1.0}, "knows no truth"),
     ],
 )
-def test_impossible_terms_are_refused(changes: dict[str, float], named: str) -> None:
+def test_impossible_terms_are_rejected(changes: dict[str, float], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         check(ImageTerms(**changes))  # type: ignore[arg-type]
 
 
-def test_a_recipe_with_images_too_small_for_its_terms_is_refused() -> None:
+def test_a_recipe_with_images_too_small_for_its_terms_is_rejected() -> None:
     assert (ImageTerms().min_side, ImageTerms(perceptual=1.0).min_side, GAME.min_side) == (1, 32, 6)
     load_recipe("demo", {"autoencoder.loss.image.perceptual": "0.1"})
     with pytest.raises(ConfigError, match=r"decoder\.loss\.image compares images of at least 32 pixels, found 12"):

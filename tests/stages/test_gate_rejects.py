@@ -1,7 +1,7 @@
-"""The gate with real weights: what was trained passes the committed floor, and what was spoilt does not.
+"""The gate with real weights: what was trained passes the committed floor, and what was corrupted does not.
 
 A small system is trained on the bundled photos by the line's own stages, in this process and without Ray. Each
-spoilt system is a registered version of its own, measured and judged as any other.
+corrupted system is a registered version of its own, measured and judged as any other.
 """
 
 from __future__ import annotations
@@ -116,10 +116,10 @@ def line(trained: Line, tmp_path: Path) -> Iterator[tuple[Line, Context]]:
         yield replace(trained, home=home), ctx
 
 
-def spoilt(line: Line, ctx: Context, spoil: Callable[[str, torch.Tensor], torch.Tensor]) -> dict[str, Ref]:
+def corrupted(line: Line, ctx: Context, corrupt: Callable[[str, torch.Tensor], torch.Tensor]) -> dict[str, Ref]:
     """The line's results with the U-Net's weights changed, measured anew."""
     whole = read_trained(ctx.store, line.refs["joint"])
-    weights = {name: spoil(name, value) for name, value in sorted(weights_of(ctx.store, whole).items())}
+    weights = {name: corrupt(name, value) for name, value in sorted(weights_of(ctx.store, whole).items())}
     blob = put_blob(ctx.store, save(weights), "safetensors")
     joint = commit(ctx.store, "5" * 64, replace(whole, weights={**whole.weights, "ema": blob}).record())
     refs = {**line.refs, "joint": joint}
@@ -139,11 +139,11 @@ def noisy(line: Line, ctx: Context) -> Callable[[str, torch.Tensor], torch.Tenso
     """Every weight with Gaussian noise of the standard deviation of its tensor."""
     draw = torch.Generator().manual_seed(2)
 
-    def spoil(name: str, value: torch.Tensor) -> torch.Tensor:
+    def corrupt(name: str, value: torch.Tensor) -> torch.Tensor:
         spread = float(value.std()) if value.numel() > 1 else 0.0
         return value + spread * torch.randn(value.shape, generator=draw)
 
-    return spoil
+    return corrupt
 
 
 def judged(line: Line, ctx: Context, refs: dict[str, Ref]) -> Judged:
@@ -158,28 +158,28 @@ def test_the_trained_system_passes_the_committed_floor_and_is_promoted(line: tup
     assert trained.recipe.gate.floor == DEMO_FLOOR
     result = judged(*line, trained.refs)
     assert (result.decision, result.alias) == ("PASS", "champion")
-    seat = champion(read_log(ctx.store, "lsr-small"))
-    assert seat is not None
-    assert seat.version == result.version
+    held = champion(read_log(ctx.store, "lsr-small"))
+    assert held is not None
+    assert held.version == result.version
 
 
 @pytest.mark.parametrize("way", [untrained, noisy])
-@pytest.mark.parametrize("seated", [False, True], ids=["no champion", "beside a champion"])
-def test_spoilt_weights_are_refused_and_nothing_is_promoted(
-    line: tuple[Line, Context], way: Callable[..., Any], seated: bool
+@pytest.mark.parametrize("beside_champion", [False, True], ids=["no champion", "beside a champion"])
+def test_corrupted_weights_are_rejected_and_nothing_is_promoted(
+    line: tuple[Line, Context], way: Callable[..., Any], beside_champion: bool
 ) -> None:
     trained, ctx = line
-    if seated:
+    if beside_champion:
         assert judged(*line, trained.refs).decision == "PASS"
     before = read_log(ctx.store, "lsr-small")
-    result = judged(*line, spoilt(trained, ctx, way(trained, ctx)))
-    assert result.version == 1 + seated
+    result = judged(*line, corrupted(trained, ctx, way(trained, ctx)))
+    assert result.version == 1 + beside_champion
     assert result.decision in ("FAIL", "INCONCLUSIVE")
     assert read_log(ctx.store, "lsr-small") == before
     assert "champion" not in (result.alias or "")
 
 
-def test_a_system_that_is_given_another_images_condition_is_refused(line: tuple[Line, Context]) -> None:
+def test_a_system_that_is_given_another_images_condition_is_rejected(line: tuple[Line, Context]) -> None:
     """The same weights, each low-resolution image answered with another one's: what a model that ignores its
     condition would score.
     """

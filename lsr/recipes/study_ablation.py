@@ -1,4 +1,4 @@
-"""Which lever moves our system: `study-2core`'s, one thing changed in each row, the budget of tiles seen kept.
+"""Which change moves our system: `study-2core`'s, one thing changed in each row, the budget of tiles seen kept.
 
 Exploratory: rows are held against ours on the photos of the study itself, so the best of them is flattered by
 having been picked; a claim for it needs photos that were not looked at. Records of `study-2core` are reused.
@@ -11,7 +11,7 @@ from typing import Literal
 
 from lsr.models.config import DiscriminatorConfig, RendererConfig
 from lsr.recipes.schema import Recipe
-from lsr.recipes.study import LatentParts, Lever, StudyConfig
+from lsr.recipes.study import LatentParts, StudyConfig, Variant
 from lsr.recipes.study_2core import study as base
 from lsr.training.config import ImageTerms
 
@@ -20,17 +20,17 @@ CRITIC = DiscriminatorConfig(channels=16, layers=2)
 
 
 def study() -> StudyConfig:
-    """Our system, nine levers, EDSR and ESRGAN beside them; the first seed of `study-2core`."""
+    """Our system, nine variants, EDSR and ESRGAN beside them; the first seed of `study-2core`."""
     whole = base()
     return replace(
         whole,
-        name="study-levers",
+        name="study-ablation",
         liif=None,
         sr3=None,
         idm=None,
         realesrgan=False,
         seeds=whole.seeds[:1],
-        levers=tuple(Lever(name=name, parts=parts) for name, parts in _levers(whole.ours).items()),
+        variants=tuple(Variant(name=name, parts=parts) for name, parts in _variants(whole.ours).items()),
     )
 
 
@@ -45,7 +45,7 @@ def parts_of(recipe: Recipe) -> LatentParts:
     )
 
 
-def _levers(ours: Recipe) -> dict[str, LatentParts]:
+def _variants(ours: Recipe) -> dict[str, LatentParts]:
     parts = parts_of(ours)
     terms = ours.joint.loss.image
     strong = replace(terms, perceptual=1.0)
