@@ -14,7 +14,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,services]'
 	touch $@
 
-demo: .venv/.done ## super-resolution, the whole line, sized for 2 cores
+demo: .venv/.done ## super-resolution, the whole pipeline, sized for 2 cores
 	-$(BIN)/lsr data get lpips
 	$(BIN)/lsr retrain --recipe demo
 

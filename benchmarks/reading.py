@@ -61,7 +61,7 @@ def decode_latents(samples: list[dict[str, bytes]]) -> list[Tensor]:
 
 @dataclass(kw_only=True)
 class Bench:
-    """Both sides over one data set. step: the next global batch; passes go on through the endless order."""
+    """Both sides over one data set. step: the next global batch; passes continue through the endless order."""
 
     source: TileSource | LatentSource
     reader: SampleReader

@@ -48,15 +48,15 @@ CAUSE = (
     "so the target is out of reach for *tile* however it is run; the last figure holds the stages against that work. "
     "*shard* hashes every pixel to find duplicates: SHA-256 alone, on processors that have instructions for it, takes "
     "a fifth of the decoding of a large photo and half of that of an 800 x 600 JPEG. Faster compression (zlib "
-    "level 1 is about three times faster at 192 px and no larger) was left out: its tiles take an eighth longer to "
+    "level 1 is about three times faster at 192 px and no larger) was excluded: its tiles take an eighth longer to "
     "decode, and a tile is read far more often than it is written."
 )
 
 
-def _bring(job: tuple[str, str], look: Callable[[bytes], object]) -> None:
+def _bring(job: tuple[str, str], check: Callable[[bytes], object]) -> None:
     source, target = job
     data = Path(source).read_bytes()
-    look(data)
+    check(data)
     Path(target).write_bytes(data)
 
 
@@ -114,12 +114,12 @@ class Bench:
         """Seconds for one image decoded and copied."""
         return self.copied(_decode)
 
-    def copied(self, look: Callable[[bytes], object]) -> float:
-        """Seconds for one image that is read, looked at by `look` and written to a fresh folder."""
+    def copied(self, check: Callable[[bytes], object]) -> float:
+        """Seconds for one image that is read, checked by `check` and written to a fresh folder."""
         target = self._fresh("copy")
         target.mkdir()
         jobs = [(str(path), str(target / f"{number}.jpg")) for number, path in enumerate(self.images)]
-        seconds = self._mapped(partial(_bring, look=look), jobs)
+        seconds = self._mapped(partial(_bring, check=check), jobs)
         shutil.rmtree(target)
         return seconds
 

@@ -70,8 +70,8 @@ def memory_line(before: Sequence[Record]) -> tuple[float, float]:
 
 
 def skipped(before: Sequence[Record], side: int, limit_gib: float) -> Record | None:
-    """What is recorded in place of a measurement that would need more than the limit, by the line or because a smaller
-    one already failed; None where it fits.
+    """What is recorded in place of a measurement that would need more than the limit, by the fitted line or because a
+    smaller one already failed; None where it fits.
     """
     failed = next((r["side"] for r in before if "failed" in r), None)
     if failed is not None:

@@ -1,7 +1,7 @@
 """The README's image, crops of held-out photos from the record of a run: `python -m benchmarks.strip HOME OUT.png`.
 
 HOME is the LSR_HOME of a run. One line per scale: LR, bicubic, every system of the evaluation, truth, with the PSNR of
-the crop. Nothing is chosen by how it looks: line i shows photo i in the evaluation's own order, going round.
+the crop. Nothing is chosen by its appearance: line i shows photo i in the evaluation's own order, going round.
 """
 
 from __future__ import annotations

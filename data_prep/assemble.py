@@ -1,4 +1,4 @@
-"""Per-shard results into the manifests of whole data sets, with a list of what was left out."""
+"""Per-shard results into the manifests of whole data sets, with a list of what was skipped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_skipped(skipped: Sequence[Skipped]) -> bytes:
 
 def images_manifest(store: Store, name: str, plan: Plan, rows: Sequence[ShardRow], config: ShardConfig) -> Manifest:
     """The manifest of image shards; rows in the order of the plan's shards, or of those `grow` made of them. Puts the
-    list of what was left out.
+    list of what was skipped.
 
     Raises IntegrityError when a file of the source is not accounted for.
     """

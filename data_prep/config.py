@@ -14,7 +14,7 @@ from lsr.data.config import DegradationConfig
 MIB = 1 << 20
 
 # Raised when a stage's output changes for equal input: part of the stage's key and of those of its shards.
-SHARD_VERSION = 4
+SHARD_VERSION = 5
 TILE_VERSION = 2
 LATENTS_VERSION = 2
 
@@ -104,7 +104,7 @@ class TileConfig(Config):
     shrink: Positive = 1
     """Integer box reduction before cutting, which weakens JPEG blocking."""
     min_detail: NonNegative = 0.0
-    """Tiles with a lower mean |dx|+|dy| (8-bit grey levels) are left out."""
+    """Tiles with a lower mean |dx|+|dy| (8-bit grey levels) are skipped."""
     max_per_image: Positive | None = None
     """Keep at most this many tiles per photo, the most detailed first; null keeps all."""
     flips: bool = False

@@ -25,7 +25,7 @@ CHUNK, LONGEST_CHUNK = 16, 64
 @dataclass(frozen=True, slots=True)
 class Inspected:
     """What is known of one file. sha256: of its bytes. reason: why it is rejected, None for a sound image, of which
-    content, width, height are those of the archived pixels, and ext, bytes, changed those of the archived file. look:
+    content, width, height are those of the archived pixels, and ext, bytes, changed those of the archived file. phash:
     perceptual hash, where near duplicates are asked for."""
 
     item: Item
@@ -37,12 +37,12 @@ class Inspected:
     ext: str = ""
     bytes: int = 0
     changed: bool = False
-    look: str = ""
+    phash: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Plain JSON data for requests; what is not known is left out."""
         fields = asdict(self)
-        return {n: v for n, v in {**fields, "item": plain_item(fields["item"])}.items() if n != "look" or v}
+        return {n: v for n, v in {**fields, "item": plain_item(fields["item"])}.items() if n != "phash" or v}
 
 
 def _packed(found: Inspected) -> list[Any]:
@@ -124,5 +124,5 @@ def _inspected(item: Item, data: bytes, config: ShardConfig) -> Inspected:
     if isinstance(found, Rejected):
         return Inspected(item, sha256_hex(data), found.reason)
     size, changed = len(found.data), bool(found.changes)
-    about = (found.content, found.width, found.height, found.ext, size, changed, found.look)
+    about = (found.content, found.width, found.height, found.ext, size, changed, found.phash)
     return Inspected(item, sha256_hex(data), None, *about)

@@ -1,4 +1,4 @@
-"""Which inspected image goes into which shard, and what is left out.
+"""Which inspected image goes into which shard, and what is skipped.
 
 The plan removes duplicates, splits train from held-out photos and packs, all by source key order and content, so
 that one source gives the same shards always. `data_prep.grow` lays it over an earlier set. What is known of the files
@@ -28,7 +28,7 @@ REASONS_SHOWN = 5
 SAME_AS = "The same image as "
 # What is held of each file: its key and perceptual hash as numbers, whether it is sound, drawn to be held out, has a
 # caption and a label.
-FACTS = np.dtype([("key", "u8"), ("look", "u8"), *((name, "?") for name in ("sound", "held", "caption", "label"))])
+FACTS = np.dtype([("key", "u8"), ("phash", "u8"), *((name, "?") for name in ("sound", "held", "caption", "label"))])
 
 Facts = NDArray[Any]
 
@@ -89,7 +89,7 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Which image goes into which shard, and what is left out. images: those of all shards in order. sources:
+    """Which image goes into which shard, and what is skipped. images: those of all shards in order. sources:
     digest over every file's name and content."""
 
     images: Images
@@ -149,7 +149,7 @@ def _facts(found: Inspected, config: ShardConfig) -> tuple[int, int, bool, bool,
     if found.reason is not None:
         return (0, 0, False, False, *said)
     held = split_of(found.content, config) == "eval"
-    return (key_number(found.content[:KEY_DIGITS]), int(found.look or "0", 16), True, held, *said)
+    return (key_number(found.content[:KEY_DIGITS]), int(found.phash or "0", 16), True, held, *said)
 
 
 def _first_places(facts: Facts) -> NDArray[np.int64]:
@@ -190,7 +190,7 @@ def _keep_apart(kept: Facts, config: ShardConfig) -> tuple[NDArray[np.bool_], di
     """[n] Which images are held out: of those drawn, the ones that look like no training image; and how many do."""
     if config.near_duplicates is None:
         return kept["held"], {}
-    near = reached(kept["look"], kept["held"], config.near_duplicates)
+    near = reached(kept["phash"], kept["held"], config.near_duplicates)
     return kept["held"] & ~near, {"near_duplicates": int(near.sum())}
 
 

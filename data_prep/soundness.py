@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.config import ShardConfig
-from data_prep.likeness import look_of
+from data_prep.likeness import phash_of
 from lsr.core.encoding import png
 from lsr.core.headers import FORMATS
 from lsr.core.pixels import Rules, UnreadableImageError, decode
@@ -26,7 +26,7 @@ PPM_HEADER_LINES = 3
 @dataclass(frozen=True, slots=True)
 class Sound:
     """An image fit for the archive. data: its encoded bytes, the original ones when `changes` is empty. ext: its
-    format. content: sha256 over size and sRGB pixels, equal for equal images in different files. look: perceptual
+    format. content: sha256 over size and sRGB pixels, equal for equal images in different files. phash: perceptual
     hash, where near duplicates are asked for."""
 
     data: bytes
@@ -35,12 +35,12 @@ class Sound:
     height: int
     content: str
     changes: tuple[str, ...]
-    look: str = ""
+    phash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A file that is left out, and why."""
+    """A file that is skipped, and why."""
 
     reason: str
 
@@ -55,8 +55,8 @@ def inspect(data: bytes, config: ShardConfig) -> Sound | Rejected:
     image, ext = found.image, FORMATS[found.format]
     if found.changes:
         data, ext = png(np.asarray(image)), "png"
-    look = "" if config.near_duplicates is None else look_of(image)
-    return Sound(data, ext, image.width, image.height, content_hash(image), found.changes, look)
+    phash = "" if config.near_duplicates is None else phash_of(image)
+    return Sound(data, ext, image.width, image.height, content_hash(image), found.changes, phash)
 
 
 def content_hash(image: Image.Image) -> str:

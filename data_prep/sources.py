@@ -37,7 +37,7 @@ FORMAT = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """What a source held when it was listed. ignored: files left out for their suffix or a hidden name, by suffix.
+    """What a source held when it was listed. ignored: files skipped for their suffix or a hidden name, by suffix.
 
     Stored as lines of canonical JSON, a head and one an item, so that millions are written and read one at a time.
     """

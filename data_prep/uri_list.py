@@ -28,7 +28,7 @@ from lsr.core.errors import InputError, NotFoundError
 
 FORMATS = ("csv", "jsonl", "parquet")
 COLUMNS = ("uri", "caption", "label")
-_LOOKERS, _ROWS = 16, 4096
+_THREADS, _ROWS = 16, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ def list_rows(place: str, fetch: str = "") -> tuple[Sequence[Item], int]:
     one's caption and label stay.
 
     fetch: name of the fetch, without which web addresses are rejected; nothing is fetched here. A file that is not
-    there is an item all the same, with the pin ABSENT. Raises InputError naming the row that holds no address or one of an
-    unknown kind.
+    there is an item all the same, with the pin ABSENT. Raises InputError naming the row that holds no address or one
+    of an unknown kind.
     """
     root, rows = root_of(place), Spool(_rows(place), ROW, by=lambda row: (row.uri,))
     found = Spool(_items(root, rows, place, fetch), ITEM)
@@ -74,7 +74,7 @@ def list_rows(place: str, fetch: str = "") -> tuple[Sequence[Item], int]:
 def _items(root: str, rows: Iterable[Row], place: str, fetch: str) -> Iterator[Item]:
     """Of rows that are ordered by address: what each different one names."""
     fresh = (next(same) for _, same in groupby(rows, key=lambda row: row.uri))
-    with ThreadPoolExecutor(_LOOKERS) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         while part := list(islice(fresh, _ROWS)):
             yield from pool.map(lambda row: _item(root, row, place, fetch), part)
 

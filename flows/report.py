@@ -1,4 +1,4 @@
-"""The report of one run of the line: what was made or reused, how long it took, the version, the verdict, the metrics.
+"""The report of one run of the pipeline: what was made or reused, durations, the version, the verdict, the metrics.
 
 As a terminal page, as markdown for the Prefect artifact, and as plain data for scripts.
 """
@@ -37,7 +37,7 @@ class Entry:
 
 
 class Report:
-    """Filled while the line runs; `show`, `markdown` and `as_dict` at its end."""
+    """Filled while the pipeline runs; `show`, `markdown` and `as_dict` at its end."""
 
     def __init__(self, recipe: Recipe, settings: Settings) -> None:
         self.recipe = recipe
@@ -65,7 +65,7 @@ class Report:
         return self.verdict is not None and "champion" in (self.verdict.alias or "").split(", ")
 
     def stage(self, outcome: Outcome) -> None:
-        """Add a stage of the line."""
+        """Add a stage of the pipeline."""
         self._add(outcome.stage, outcome.made, outcome.seconds, outcome.ref.path)
 
     def evaluated(self, ref: Ref, ctx: Context) -> None:

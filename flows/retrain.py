@@ -47,7 +47,7 @@ _AGAIN: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 5, "retry_conditi
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, **_AGAIN)
 def run_stage(stage: str, recipe: Recipe, inputs: dict[str, Ref], ctx: Context) -> Outcome:
-    """One stage of the line: reused, made here, or made by a Ray job."""
+    """One stage of the pipeline: reused, made here, or made by a Ray job."""
     outcome = launch(request_of(PIPELINE[stage], recipe, ctx.run, inputs), ctx)
     get_run_logger().info("%s %s: %s", stage, "made" if outcome.made else "reused", outcome.ref.path)
     return outcome
@@ -103,7 +103,7 @@ def retrain(
     provenance = {"prefect_flow_run": str(flow_run.flow_run.id)} if flow_run and flow_run.flow_run else {}
     progress = Quiet() if quiet else RichProgress()
     report = Report(chosen, settings)
-    with open_context(settings, how, line=chosen.name, progress=progress, provenance=provenance) as ctx:
+    with open_context(settings, how, pipeline=chosen.name, progress=progress, provenance=provenance) as ctx:
         refs: dict[str, Ref] = {"snapshot": snapshot(chosen.source, ctx)}
         for name, step in PIPELINE.items():
             outcome = run_stage(name, chosen, {key: refs[key] for key in step.inputs}, ctx)

@@ -1,7 +1,7 @@
 """What there is: packages pinned by version and sha256, and which of their files make which set.
 
 Data only; standard library only. The photos of `web-photos` were picked by eye: renders, crops of other files
-and images with no detail are left out.
+and images with no detail are excluded.
 """
 
 from __future__ import annotations

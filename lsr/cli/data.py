@@ -92,7 +92,7 @@ def _facts(facts: dict[str, Any]) -> list[list[Any]]:
 def verify(
     manifest: Manifest,
     threads: Annotated[int, typer.Option(help="Shards read at a time; 0 for one a core.", min=0)] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted verification stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume where an interrupted verification stopped.")] = False,
     json_: AsJson = False,
 ) -> None:
     """Check every byte of a data set against its manifest."""
@@ -211,4 +211,4 @@ def urls(manifest: Manifest) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.add_typer(data, name="data", rich_help_panel="Looking around")
+    app.add_typer(data, name="data", rich_help_panel="Inspection")

@@ -94,5 +94,5 @@ def reconcile(name: Name, json_: AsJson = False) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.command("runs", rich_help_panel="Looking around")(runs)
-    app.add_typer(models, name="models", rich_help_panel="Looking around")
+    app.command("runs", rich_help_panel="Inspection")(runs)
+    app.add_typer(models, name="models", rich_help_panel="Inspection")

@@ -39,4 +39,4 @@ def report(
 
 def add_to(app: typer.Typer) -> None:
     """Add this command to the application."""
-    app.command("report", rich_help_panel="Looking around")(report)
+    app.command("report", rich_help_panel="Inspection")(report)

@@ -87,7 +87,7 @@ def wait_for_room(session: Session, worker: Resources, count: int, *, within: fl
     from ray.util.placement_group import placement_group, remove_placement_group
 
     patience = Patience(worker, count, what, within)
-    # Ray's own reservation, not a look at what is free: a cluster that grows on demand sees it as demand.
+    # Ray's own reservation, not a check of what is free: a cluster that grows on demand sees it as demand.
     group = placement_group([asked] * count)
     try:
         # In slices, because an interrupt is not heard during the call.

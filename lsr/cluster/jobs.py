@@ -43,7 +43,7 @@ class JobState:
 class JobServer:
     """The job server at `address` (`http://host:8265`).
 
-    patience: seconds for which an unreachable server is asked again. poll: seconds between two looks at a job.
+    patience: seconds for which an unreachable server is asked again. poll: seconds between two polls of a job.
     client: makes Ray's client (replaced in tests). Every method raises RunFailedError when the server stays
     unreachable or rejects the token.
     """
@@ -103,7 +103,7 @@ class JobServer:
         _reject_secrets(env)
 
         def send(client: Any) -> bool:
-            # A request whose reply was lost may have been carried out, so each try looks first.
+            # A request whose reply was lost may have been carried out, so each try checks first.
             if self._known(client, submission_id):
                 return False
             try:
@@ -189,7 +189,7 @@ class JobServer:
             if time.monotonic() > until:
                 raise RunFailedError(
                     f"Ray job {submission_id} at {self.address} is still {state.status} {within:g} s after it was told "
-                    "to stop; look at it in the Ray dashboard."
+                    "to stop; see it in the Ray dashboard."
                 )
             self._ask(lambda client: client.stop_job(submission_id))
             time.sleep(self._poll)
@@ -230,7 +230,7 @@ class JobServer:
                 if time.monotonic() > until:
                     raise RunFailedError(
                         f"The Ray cluster at {self.address} did not answer for {self._patience:g} s ({error}); check "
-                        "LSR_RAY_JOBS_ADDRESS and that the cluster runs. Jobs already submitted go on."
+                        "LSR_RAY_JOBS_ADDRESS and that the cluster runs. Jobs already submitted continue."
                     ) from error
                 time.sleep(min(self._poll, 1.0))
 

@@ -71,7 +71,7 @@ class LeaseLostError(RunFailedError):
 
 
 class TrainingStoppedError(RunFailedError):
-    """A stop was asked for; the run saved a checkpoint and goes on from it when the same command is run again."""
+    """A stop was asked for; the run saved a checkpoint and resumes from it when the same command is run again."""
 
     # EX_TEMPFAIL of sysexits.h: try again.
     exit_code = 75

@@ -219,7 +219,7 @@ def decode_rgb(data: bytes, where: str) -> Pixels:
 def decode_reduced(data: bytes, where: str, side: int) -> Pixels:
     """uint8 [h, w, 3] of an image file, reduced to fit a square of `side` pixels, never enlarged.
 
-    For looking at, not for measuring: a JPEG is decoded at a part of its size, the smallest that still leaves twice the
+    For viewing, not for measuring: a JPEG is decoded at a part of its size, the smallest that still leaves twice the
     pixels per side that are wanted, and differs from the whole one reduced (docs/data.md has by how much). Raises
     IntegrityError naming `where` when it does not decode.
     """

@@ -30,7 +30,7 @@ class Fault:
 
 
 class Journal:
-    """What a verification has found whole so far, in a local file, so that one that was interrupted can go on.
+    """What a verification has found whole so far, in a local file, so that one that was interrupted can resume.
 
     A shard counts while its tar and its index have the size and etag that they had when they were read. A line that was
     cut short by the end of a process counts for nothing.
@@ -75,7 +75,7 @@ def verify(
     journal: Journal | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Fault]:
-    """Faults of the data set, none if it is whole: the root's own digest, every tar, every index, the list of skipped files.
+    """Faults of the data set, none if it is whole: the root's own digest, every tar and index, the skipped files' list.
 
     Reads every byte once, of `threads` shards at a time, and calls `advance` after each. With a journal, shards that it
     knows to be whole are not read again, only their indices are. Raises nothing for broken data; StoreError when the
@@ -122,7 +122,7 @@ def verify_root(store: Store, manifest: Manifest) -> list[Fault]:
 def verify_blobs(
     store: Store, blobs: Iterable[Blob], *, threads: int = 1, advance: Callable[[], None] = lambda: None
 ) -> list[Fault]:
-    """Faults of blobs whose content is not looked at: digest and size. `advance` is called after each."""
+    """Faults of blobs whose content is not read: digest and size. `advance` is called after each."""
 
     def whole(blob: Blob) -> list[Fault]:
         def read() -> None:

@@ -5,7 +5,7 @@ Three questions, each one number a sample, so that the same paired bootstrap and
 * `self_ssim`: is one latent the same image at every output size? SSIM of the output, resized (Pillow bicubic) to
   the reference size, with the output at that size; latent and sampler noise are fixed (method.md gotcha 19).
   Asymmetric like `scale_ssim` and None at the reference size.
-* `tile_distance`: do its colours, contrast and texture energies look like a real tile's? Mahalanobis distance of
+* `tile_distance`: do its colours, contrast and texture energies resemble a real tile's? Mahalanobis distance of
   eleven plain statistics from their distribution over real tiles, divided by sqrt(11), so that real tiles lie near 1
   and decoded noise far above. It rejects noise and flat images; it does not know what a face is.
 * with `matrix`, `ssim_at_HxW` of each size against each (images.size_matrix): the whole of the published table.
@@ -28,7 +28,7 @@ from PIL import Image as Pillow
 from lsr.core.errors import InputError
 from lsr.evaluation.images import Image, resize, similarity, size_matrix
 from lsr.evaluation.pooled import REAL, set_distances
-from lsr.evaluation.rows import Cell, Evaluation, Row
+from lsr.evaluation.rows import Aggregate, Evaluation, Row
 from lsr.metrics.extractors import Extractor, extract
 
 Floats = npt.NDArray[np.float64]
@@ -119,13 +119,13 @@ def evaluate_samples(
         rows += _sample_rows(name, drawn, reference, distance, real_spread, matrix)
     rows += _real_rows(kept, distance, real_spread)
     facts = {"reference_side": reference, "tiles": len(tiles), "fid": None, "statistics_side": SIDE}
-    cells = tuple(_cells(everyone, tiles[::step], reference, extractors or {}))
-    return Evaluation(protocol=PROTOCOL, facts=facts, rows=tuple(rows), cells=cells)
+    aggregates = tuple(_aggregates(everyone, tiles[::step], reference, extractors or {}))
+    return Evaluation(protocol=PROTOCOL, facts=facts, rows=tuple(rows), aggregates=aggregates)
 
 
-def _cells(
+def _aggregates(
     everyone: Mapping[str, Samples], tiles: Sequence[Image], reference: int, extractors: Mapping[str, Extractor]
-) -> Iterator[Cell]:
+) -> Iterator[Aggregate]:
     """Distances of each system's samples from the real tiles, which are resized to each size like the samples."""
     groups = [f"tile-{index:05d}" for index in range(len(tiles))]
     sides = [image.shape[0] for image in next(iter(everyone.values()))[0]]
@@ -135,7 +135,7 @@ def _cells(
             made = {name: extract(network, [sample[column] for sample in drawn]) for name, drawn in everyone.items()}
             for system, metric, value in set_distances(real, groups, made, extractor):
                 count = len(tiles) if system == REAL else len(everyone[system])
-                yield Cell(scale=side / reference, system=system, metric=metric, value=value, photos=count)
+                yield Aggregate(scale=side / reference, system=system, metric=metric, value=value, photos=count)
 
 
 def _sample_rows(

@@ -15,7 +15,7 @@ from lsr.metrics.lpips import MIN_SIDE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """One output as a protocol looks at it. made, truth: with the border shaved that the protocol leaves out. output:
+    """One output as a protocol sees it. made, truth: with the border shaved that the protocol ignores. output:
     whole. outputs: of the same LR, by scale. reference: the scale that scale consistency compares with. networks:
     perceptual metrics with their weights, by name.
     """

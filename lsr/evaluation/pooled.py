@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lsr.core.errors import InputError
 from lsr.evaluation.images import AnyImage, Image, rounded, squared_error
-from lsr.evaluation.rows import CEILING_DB, Cell
+from lsr.evaluation.rows import CEILING_DB, Aggregate
 from lsr.metrics.distribution import NEIGHBOURS, distances, halves
 from lsr.metrics.extractors import Extractor, extract
 
@@ -60,8 +60,8 @@ def set_distances(
 
 
 class Pools:
-    """Filled image by image; `cells` at the end. batch: images of a pooled PSNR, 0 for none. extractors: by
-    name; side: of the tiles that they look at.
+    """Filled image by image; `aggregates` at the end. batch: images of a pooled PSNR, 0 for none. extractors: by
+    name; side: of the tiles that they take.
     """
 
     def __init__(self, batch: int, extractors: Mapping[str, Extractor], side: int) -> None:
@@ -86,26 +86,26 @@ class Pools:
                 found = extract(network, tiles_of(rounded(output), self._side))
                 self._features[scale, extractor, name].append(found)
 
-    def cells(self) -> Iterator[Cell]:
+    def aggregates(self) -> Iterator[Aggregate]:
         """Pooled PSNR, then distances, by scale."""
         for (scale, system), errors in self._errors.items():
             if self._batch:
                 value = pooled_psnr(errors, self._batch)
-                yield self._cell(scale, system, f"psnr_batch{self._batch}", value)
+                yield self._aggregate(scale, system, f"psnr_batch{self._batch}", value)
         systems = list(dict.fromkeys(system for _, system in self._errors))
         for scale in self._photos:
             for extractor in self._extractors:
                 yield from self._distances(scale, extractor, systems)
 
-    def _distances(self, scale: float, extractor: str, systems: Sequence[str]) -> Iterator[Cell]:
+    def _distances(self, scale: float, extractor: str, systems: Sequence[str]) -> Iterator[Aggregate]:
         if scale not in self._groups:
             for system in systems:
-                yield self._cell(scale, system, f"kid_{extractor}", None)
+                yield self._aggregate(scale, system, f"kid_{extractor}", None)
             return
         found = {name: np.concatenate(self._features[scale, extractor, name]) for name in (REAL, *systems)}
         real = found.pop(REAL)
         for system, metric, value in set_distances(real, self._groups[scale], found, extractor):
-            yield self._cell(scale, system, metric, value)
+            yield self._aggregate(scale, system, metric, value)
 
-    def _cell(self, scale: float, system: str, metric: str, value: float | None) -> Cell:
-        return Cell(scale=scale, system=system, metric=metric, value=value, photos=len(self._photos[scale]))
+    def _aggregate(self, scale: float, system: str, metric: str, value: float | None) -> Aggregate:
+        return Aggregate(scale=scale, system=system, metric=metric, value=value, photos=len(self._photos[scale]))

@@ -119,8 +119,8 @@ def evaluate(
     if protocol.photos and found != protocol.photos:
         notes.append(f"Protocol {protocol.name} was published with {protocol.photos} images; these are {found}.")
     facts = _facts(config, lpips, lpips_name)
-    cells = tuple(pools.cells())
-    return Evaluation(protocol=protocol.name, facts=facts, rows=tuple(rows), notes=tuple(notes), cells=cells)
+    aggregates = tuple(pools.aggregates())
+    return Evaluation(protocol=protocol.name, facts=facts, rows=tuple(rows), notes=tuple(notes), aggregates=aggregates)
 
 
 def _facts(config: EvaluateConfig, lpips: Perceptual | None, lpips_name: str) -> dict[str, object]:
@@ -158,7 +158,7 @@ def _ask(name: str, system: Upscaler, lr: Image, truths: Truths, protocol: Proto
 
 
 class _Judge:
-    """The metrics of one image, as the protocol looks at it."""
+    """The metrics of one image, as the protocol sees it."""
 
     def __init__(self, protocol: Protocol, config: EvaluateConfig, networks: Mapping[str, Perceptual]) -> None:
         self._protocol, self._networks = protocol, networks

@@ -28,7 +28,7 @@ class Protocol:
     """region: what of a photo is measured: `detailed` squares, the `centre` square, or the `whole` of it.
     lr: one LR image `shared` by all scales, or made `per-scale` from that scale's truth. lr_side: whether the LR has
     the config's lr_side (else it is the photo divided by the scale). rounding: outputs are 8-bit images.
-    border: pixels left out on every side before a metric looks. pooled: images whose squared errors are averaged
+    border: pixels ignored on every side by every metric. pooled: images whose squared errors are averaged
     before the logarithm, 0 for none. photos: how many the published tables used.
     """
 
@@ -44,7 +44,7 @@ class Protocol:
     resize: str = "Pillow bicubic, antialiased when reducing, 8-bit RGB"
 
     def margin(self, scale: float) -> int:
-        """Pixels that are left out on every side at `scale`."""
+        """Pixels that are ignored on every side at `scale`."""
         return 0 if self.border == "none" else math.ceil(scale) + 6
 
     def shave(self, image: AnyImage, scale: float) -> AnyImage:

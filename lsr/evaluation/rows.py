@@ -36,7 +36,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
+class Aggregate:
     """One number of a system at a scale that is not a mean over images: a distance between sets, a pooled PSNR.
 
     system: `real` for real images against other real ones, the floor of a distance. value: None where there were too
@@ -53,21 +53,21 @@ class Cell:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
     """All rows of one evaluation. protocol: its name. facts: what a reader must know to read the numbers (the
-    protocol's rules and version, reference scale, LPIPS network). notes: what was left out, and why. cells: numbers of
-    a whole system.
+    protocol's rules and version, reference scale, LPIPS network). notes: what was skipped, and why. aggregates:
+    numbers of a whole system.
     """
 
     protocol: str
     facts: Mapping[str, Any]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = field(default=())
-    cells: tuple[Cell, ...] = field(default=())
+    aggregates: tuple[Aggregate, ...] = field(default=())
 
     def to_bytes(self) -> bytes:
         """Canonical JSON; equal evaluations have equal bytes."""
         plain = {**asdict(self), "rows": [asdict(row) for row in self.rows], "format": FORMAT}
-        if not self.cells:
-            del plain["cells"]
+        if not self.aggregates:
+            del plain["aggregates"]
         return canonical_json(plain)
 
     @property
@@ -87,8 +87,8 @@ class Evaluation:
             if plain.pop("format", None) != FORMAT:
                 raise VersionMismatchError(f"The evaluation at {where} is not of format {FORMAT}; evaluate again.")
             rows = tuple(Row(**row) for row in plain.pop("rows"))
-            cells = tuple(Cell(**cell) for cell in plain.pop("cells", ()))
-            return cls(rows=rows, notes=tuple(plain.pop("notes")), cells=cells, **plain)
+            aggregates = tuple(Aggregate(**aggregate) for aggregate in plain.pop("aggregates", ()))
+            return cls(rows=rows, notes=tuple(plain.pop("notes")), aggregates=aggregates, **plain)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise IntegrityError(f"The evaluation at {where} cannot be read ({error}); evaluate again.") from error
 

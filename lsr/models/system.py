@@ -139,7 +139,7 @@ class LatentSystem(nn.Module):
     ) -> Tensor:
         """`NeuralDecoder.render`, for a residual system added to the bicubic enlargement of `lr`.
 
-        Raises InputError when a residual system gets no `lr`; other systems do not look at it.
+        Raises InputError when a residual system gets no `lr`; other systems ignore it.
         """
         image = self.decoder.render(features, size, rows=rows, extent=extent)
         if not self.config.residual:

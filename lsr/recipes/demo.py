@@ -1,4 +1,4 @@
-"""Recipes for two CPU cores: the bundled photos, the whole line, minutes.
+"""Recipes for two CPU cores: the bundled photos, the whole pipeline, minutes.
 
 Small models with the shape of the published ones. `short` is the same line with a handful of steps a stage: it
 proves that every part works, not that the model is good, so its gate's floor only asks for finite images.

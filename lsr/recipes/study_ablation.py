@@ -1,7 +1,7 @@
 """Which change moves our system: `study-2core`'s, one thing changed in each row, the budget of tiles seen kept.
 
 Exploratory: rows are held against ours on the photos of the study itself, so the best of them is flattered by
-having been picked; a claim for it needs photos that were not looked at. Records of `study-2core` are reused.
+having been picked; a claim for it needs photos that no choice was made on. Records of `study-2core` are reused.
 """
 
 from __future__ import annotations

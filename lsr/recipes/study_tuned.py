@@ -1,4 +1,4 @@
-"""`study-2core` once more with every system tuned: first `tuning`, then `study` on photos nobody has looked at.
+"""`study-2core` once more with every system tuned: first `tuning`, then `study` on photos that no choice was made on.
 
 Each learned system has five variants in `tuning`, one seed, on the photos of `study-2core`: three, and when those
 had been read a fourth that puts two things together, and then a fifth with that one's learning rate raised. Of a

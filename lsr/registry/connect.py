@@ -148,8 +148,9 @@ def explained(uri: str, missing: str = "") -> Iterator[None]:
         if missing and error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"):
             raise NotFoundError(missing) from error
         raise StoreError(
-            f"MLflow at {safe(uri)} rejected a request or could not be reached ({error.error_code}: {_first_line(error)}); "
-            "check MLFLOW_TRACKING_URI and that the server of the same version runs."
+            f"MLflow at {safe(uri)} rejected a request or could not be reached "
+            f"({error.error_code}: {_first_line(error)}); check MLFLOW_TRACKING_URI "
+            "and that the server of the same version runs."
         ) from error
     except (SQLAlchemyError, OSError) as error:
         raise StoreError(

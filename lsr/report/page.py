@@ -54,7 +54,7 @@ class Content:
 
 
 def page(content: Content, *, budget: int = BUDGET) -> bytes:
-    """The whole page as UTF-8. budget: characters that images may take; those that do not fit are left out, which
+    """The whole page as UTF-8. budget: characters that images may take; those that do not fit are dropped, which
     the page says.
     """
     images = gallery(content.exhibits, content.evaluation, budget=budget)

@@ -40,7 +40,7 @@ def _panels(exhibit: Exhibit) -> list[Pillow.Image]:
 
 def contact_sheet(exhibits: Sequence[Exhibit]) -> bytes:
     """PNG with one line an image: LR (nearest), each system with its PSNR, truth; all at one size on paper. A line of
-    more than WIDEST panels goes on below.
+    more than WIDEST panels continues below.
 
     Raises InputError without exhibits.
     """

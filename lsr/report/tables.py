@@ -45,7 +45,7 @@ def means(evaluation: Evaluation) -> list[Mean]:
     ]
     return out + [
         Mean(scale=cell.scale, system=cell.system, metric=cell.metric, value=cell.value, photos=cell.photos)
-        for cell in evaluation.cells
+        for cell in evaluation.aggregates
     ]
 
 

@@ -1,6 +1,6 @@
 """Stage *evaluate*: the trained system on frozen held-out photos, beside bicubic and a deliberately degraded copy.
 
-The result holds every row of the measurement, so the gate is arithmetic on it, and the images people look at.
+The result holds every row of the measurement, so the gate is arithmetic on it, and the images for people.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ class Table:
 
 def read_evaluation(store: Store, ref: Ref) -> tuple[Evaluation, Record]:
     """The measured rows and the record that names them. `extra` of the record: `images`, the names of those blobs
-    that people look at, and the held-out photos.
+    for people, and the held-out photos.
     """
     record = read_root(store, ref.path, "evaluation")
     rows = record.blobs["rows"].path

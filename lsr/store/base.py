@@ -94,7 +94,7 @@ class Store(Protocol):
         """
 
     def leftovers(self, before: float) -> Iterator[ObjectInfo]:
-        """Unfinished writes that were begun before that time and that no living process is known to go on with: files
+        """Unfinished writes that were begun before that time and that no living process is known to finish: files
         of a folder's own, multipart uploads of S3. `discard` takes them.
         """
 

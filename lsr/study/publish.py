@@ -197,7 +197,7 @@ def _exhibits(store: Store, measured: dict[str, list[Measured]]) -> list[Exhibit
 
 
 def _on_sheet(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
-    """Those at the middle and at the largest scale: all of them make no sheet that can be looked at."""
+    """Those at the middle and at the largest scale: all of them make no sheet that can be viewed."""
     scales = sorted({exhibit.scale for exhibit in exhibits})
     return [exhibit for exhibit in exhibits if exhibit.scale in (scales[len(scales) // 2], scales[-1])]
 

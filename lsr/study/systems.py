@@ -1,6 +1,6 @@
 """The systems of a study and what is asked of them: every training and every measurement as a stage's request.
 
-Each has its own action key, so a study that is stopped goes on where it was, and a system added later costs only
+Each has its own action key, so a study that is stopped continues where it was, and a system added later costs only
 itself.
 """
 

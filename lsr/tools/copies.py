@@ -27,7 +27,7 @@ def of_unknown_origin(output: Path, roots: Collection[str]) -> list[str]:
     found = [path for path in _images_below(output) if _result(path) not in known]
     if not found:
         return []
-    return [f"{len(found)} files below {output} do not say which result they show, e.g. {found[0]}; look at them."]
+    return [f"{len(found)} files below {output} do not say which result they show, e.g. {found[0]}; inspect them."]
 
 
 def cached_without(cache: Path, blobs: Collection[str]) -> list[Path]:

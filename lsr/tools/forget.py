@@ -126,7 +126,7 @@ def _unlink(files: Collection[Path]) -> None:
 
 
 def _unfinished(store: Store, busy: bool) -> list[str]:
-    """Remove writes that nobody goes on with, which may hold the photo; a sentence for each that had to stay."""
+    """Remove writes that nobody finishes, which may hold the photo; a sentence for each that had to stay."""
     left = list(store.leftovers(time.time()))
     if busy:
         # S3 does not say whose an upload is.
@@ -172,7 +172,7 @@ def _photos_for(name: str, earlier: Sequence[Takedown]) -> list[str]:
 
 
 def _concerns(orphan: Orphan, found: Found, names: Collection[str]) -> bool:
-    """Whether an orphan holds one of the photos; one that cannot be looked into may."""
+    """Whether an orphan holds one of the photos; one that cannot be read may."""
     if orphan.photos is None:
         return bool(found.photos)
     asked = found.photos | {photo_of(name) for name in names}

@@ -1,7 +1,7 @@
 """`lsr gc`: delete what nothing of the store and the registry reaches any more.
 
 What a living run reaches, or has written since it began, stays: its lease lowers the age from which objects are old.
-Every deletion looks at the object's age once more, so that what was named again in the meantime stays, too.
+Every deletion checks the object's age once more, so that what was named again in the meantime stays, too.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _delete(store: Store, found: Map, left: list[ObjectInfo]) -> list[ObjectInfo
 
 
 def _retire(store: Store, pointer: str) -> bool:
-    """Let a run's pointer name nothing, under the run's lease, so that nobody goes on from a checkpoint that goes.
+    """Let a run's pointer name nothing, under the run's lease, so that nobody resumes from a checkpoint that goes.
 
     False where a process has begun to work on the run.
     """

@@ -125,7 +125,7 @@ def _sides(sizes: Sequence[tuple[int, int]]) -> dict[str, dict[str, float]]:
 
 
 def _skipped(store: Store, manifest: Manifest) -> list[tuple[str, str]]:
-    """(kind, reason) of everything that the manifest says it left out."""
+    """(kind, reason) of every file that the manifest says it skipped."""
     if manifest.skipped is None:
         return []
     data = get_blob(store, manifest.skipped.path)

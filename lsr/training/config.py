@@ -30,7 +30,7 @@ class TrainConfig(Config):
     """Images over which the learning rate rises linearly from 0."""
     schedule: Literal["constant", "cosine", "wsd"] = "constant"
     """Learning rate after the warm-up: constant, half a cosine to 0 at the end of `images`, or warm-up-stable-decay:
-    constant, then linear to 0 over the last `cooldown` images. A longer run can go on from a shorter one under
+    constant, then linear to 0 over the last `cooldown` images. A longer run can resume from a shorter one under
     `constant` and `wsd`; under `cosine` every rate depends on the duration."""
     cooldown: Count = 0
     """Of `wsd`: images over which the learning rate falls to 0 at the end."""
@@ -53,7 +53,7 @@ class TrainConfig(Config):
 
     @property
     def common_steps(self) -> int:
-        """The first so many steps are those of every longer run, too: a checkpoint among them can be gone on from."""
+        """The first so many steps are those of every longer run, too: a checkpoint among them can be continued from."""
         if self.schedule == "constant":
             return self.steps
         return (self.images - self.cooldown) // self.batch if self.schedule == "wsd" else 0

@@ -176,7 +176,7 @@ def test_in_pieces_equals_in_one_and_the_results_come_back(
         command.weights(study, facts, ctx, "liif", 1, tmp_path / "none")
 
 
-def test_training_that_runs_out_of_time_saves_its_state_and_goes_on(packed: Path, tmp_path: Path) -> None:
+def test_training_that_runs_out_of_time_saves_its_state_and_continues(packed: Path, tmp_path: Path) -> None:
     settings = at(tmp_path / "home", packed)
     study, facts = command.carried(settings)
     assert study.edsr is not None

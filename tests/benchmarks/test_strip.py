@@ -24,7 +24,7 @@ def exhibit(photo: str, scale: float, level: int = 0) -> Exhibit:
 SHOWN = [exhibit(photo, scale) for photo in "ba" for scale in (2.0, 4.0)]
 
 
-def test_photos_come_in_turn_and_not_by_how_they_look() -> None:
+def test_photos_come_in_turn_and_not_by_appearance() -> None:
     assert [(one.photo, one.scale) for one in chosen(SHOWN, (4.0, 2.0, 4.0))] == [("b", 4.0), ("a", 2.0), ("b", 4.0)]
     with pytest.raises(InputError, match=r"scale 3; name some of \[2.0, 4.0\]"):
         chosen(SHOWN, (3.0,))

@@ -65,7 +65,7 @@ def home(made: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.Monke
     return tmp_path / "home"
 
 
-def test_hostile_images_are_rejected_one_by_one_and_the_rest_goes_on(
+def test_hostile_images_are_rejected_one_by_one_and_the_rest_continues(
     lsr: Lsr, home: Path, made: tuple[Path, Path, str]
 ) -> None:
     facts = lsr("data", "show", made[2], "--json").json
@@ -240,16 +240,16 @@ def test_a_takedown_request_names_what_holds_the_image_and_can_delete_it(
 ) -> None:
     found = lsr("data", "forget", "plain.jpg", "--json").json
     assert [entry["path"] for entry in found["holds"]] == [made[2]]
-    assert (found["unknown"], found["versions"], len(found["images"])) == ([], [], 1)
+    assert (found["unknown"], found["versions"], len(found["photos"])) == ([], [], 1)
     unknown = lsr("data", "forget", "nobody.png")
     assert unknown.code != 0
     assert "nobody.png" in unknown.sentence
-    gone = lsr("data", "forget", found["images"][0], "--delete", "--json").json["deleted"]
+    gone = lsr("data", "forget", found["photos"][0], "--delete", "--json").json["deleted"]
     assert made[2] in gone
     assert not [key for key in gone if (home / "store" / key).exists()]
     assert lsr("data", "list", "--json").json == []
 
 
-def test_verify_takes_threads_and_goes_on(lsr: Lsr, home: Path, made: tuple[Path, Path, str]) -> None:
+def test_verify_takes_threads_and_continues(lsr: Lsr, home: Path, made: tuple[Path, Path, str]) -> None:
     assert "every byte agrees" in lsr("data", "verify", made[2], "--threads=2", "--resume").out
     assert list((home / "cache" / "verify").iterdir()) == []

@@ -37,7 +37,7 @@ class Info:
 
 @dataclass
 class FakeCluster:
-    """Ray's job client as far as we use it. plan: statuses that a job passes through, one at each look.
+    """Ray's job client as far as we use it. plan: statuses that a job passes through, one at each poll.
 
     logs: what each connection to the log sends before it breaks,
     the last one before it is closed. asked: the resources of the last job.

@@ -200,7 +200,7 @@ def test_a_map_on_a_cluster_waits_for_what_is_not_there_and_ends(
 
 
 def test_items_go_to_workers_that_have_started_only(shared_ray: Session) -> None:
-    """Four are to start, one cannot while another process holds its CPU: the map goes on with three."""
+    """Four are to start, one cannot while another process holds its CPU: the map continues with three."""
     import ray
 
     held = ray.remote(num_cpus=1)(_Held).remote()

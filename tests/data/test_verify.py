@@ -123,7 +123,7 @@ def test_threads_find_the_same_faults_in_the_same_order(sets: Sets, threads: int
     assert len(calls) == 3
 
 
-def test_an_interrupted_verification_goes_on(sets: Sets, tmp_path: Path) -> None:
+def test_an_interrupted_verification_continues(sets: Sets, tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     first: Any = Slow(sets.store, stop_after=2)
     journal = Journal(path, resume=False)

@@ -131,13 +131,13 @@ def test_the_size_matrix_is_the_whole_of_the_published_table(tiles: list[Image])
 
 
 def test_distances_of_samples_from_tiles_name_their_extractor_and_have_a_floor(tiles: list[Image]) -> None:
-    def look(batch: torch.Tensor) -> torch.Tensor:
+    def features(batch: torch.Tensor) -> torch.Tensor:
         return torch.cat([batch.mean((2, 3)), batch.std((2, 3))], 1)
 
     good = at_sizes([make_photo(800 + i, 64, 64) for i in range(24)])
     controls = {"degraded": [corrupt(sample, seed=i) for i, sample in enumerate(good)]}
-    evaluation = evaluate_samples(good, tiles, controls, extractors={"mobilenetv2": look})
-    found = {(c.scale, c.system, c.metric): c.value for c in evaluation.cells}
+    evaluation = evaluate_samples(good, tiles, controls, extractors={"mobilenetv2": features})
+    found = {(c.scale, c.system, c.metric): c.value for c in evaluation.aggregates}
     assert len(found) == 3 * 3 * 4
     for scale in {row.scale for row in evaluation.rows}:
         fd = {name: found[scale, name, "fd_mobilenetv2"] for name in ("ours", "degraded", "real")}

@@ -54,7 +54,7 @@ def test_every_scale_is_asked_of_one_lr_image(photos: Photos, config: EvaluateCo
     assert len(evaluation.rows) == 4 * 2 * 3 * 2
 
 
-def test_photos_that_were_looked_at_can_be_left_out(photos: Photos, config: EvaluateConfig) -> None:
+def test_photos_that_a_choice_was_made_on_can_be_skipped(photos: Photos, config: EvaluateConfig) -> None:
     keys = [key for key, _ in photos]
     rows = evaluate(photos, {}, replace(config, photos=2, skip=1)).rows
     assert list(dict.fromkeys(row.photo for row in rows)) == keys[1:3]

@@ -19,7 +19,7 @@ from lsr.evaluation.images import AnyImage, Image, Size, as_batch, bicubic, resi
 from lsr.evaluation.pooled import pooled_psnr, tiles_of
 from lsr.evaluation.protocol import evaluate
 from lsr.evaluation.protocols import PROTOCOLS, protocol_of, questions
-from lsr.evaluation.rows import CEILING_DB, Cell, Evaluation
+from lsr.evaluation.rows import CEILING_DB, Aggregate, Evaluation
 from lsr.evaluation.verdict import Candidate
 from lsr.report.tables import markdown, means, summary
 
@@ -42,7 +42,7 @@ def exact(lr: Image, sizes: Sequence[Size]) -> list[AnyImage]:
 
 
 def value_of(evaluation: Evaluation, metric: str, system: str, scale: float) -> float | None:
-    (found,) = [c.value for c in evaluation.cells if (c.metric, c.system, c.scale) == (metric, system, scale)]
+    (found,) = [c.value for c in evaluation.aggregates if (c.metric, c.system, c.scale) == (metric, system, scale)]
     return found
 
 
@@ -111,7 +111,7 @@ def test_liif_full_measures_whole_images_without_their_border(config: EvaluateCo
         error = ((output - truth / 255.0) ** 2)[edge:-edge, edge:-edge].mean()
         (row,) = [r for r in evaluation.rows if (r.system, r.scale) == ("ours", scale)]
         assert row.values["psnr"] == pytest.approx(-10 * math.log10(error), abs=1e-4)
-    assert evaluation.cells == ()
+    assert evaluation.aggregates == ()
     tiny = evaluate([("p", photo), ("tiny", photo[:30, :30])], {"ours": exact}, whole)
     assert any("tiny: 30 x 30 pixels are too few at x3.3" in note for note in tiny.notes)
 
@@ -119,9 +119,9 @@ def test_liif_full_measures_whole_images_without_their_border(config: EvaluateCo
 def test_the_default_is_per_image_and_measures_nothing_more(photos: Photos, config: EvaluateConfig) -> None:
     assert protocol_of(EvaluateConfig()).name == "per-image"
     evaluation = evaluate(photos[:1], {"ours": bicubic}, config)
-    assert evaluation.cells == ()
+    assert evaluation.aggregates == ()
     assert set(evaluation.rows[0].values) == {"psnr", "ssim", "lpips", "lr_psnr", "scale_ssim"}
-    assert b'"cells"' not in evaluation.to_bytes()
+    assert b'"aggregates"' not in evaluation.to_bytes()
 
 
 def test_name_version_and_rules_are_recorded(many: Photos, config: EvaluateConfig) -> None:
@@ -152,7 +152,7 @@ def test_pooled_psnr_by_hand_and_never_above_the_mean() -> None:
         pooled_psnr([], 8)
 
 
-def look(batch: torch.Tensor) -> torch.Tensor:
+def features(batch: torch.Tensor) -> torch.Tensor:
     """Five plain features: means of the colours, how much neighbours differ, contrast."""
     edges = batch.diff(dim=2).abs().mean((1, 2, 3))
     return torch.cat([batch.mean((2, 3)), 9 * edges[:, None], batch.std((1, 2, 3))[:, None]], 1)
@@ -167,14 +167,14 @@ def test_distances_between_sets_know_the_sharper_system_and_have_a_floor(
 
     wanted = replace(config, metrics=("mobilenetv2",), tile=32)
     systems = {"ours": truth_teller}
-    evaluation = evaluate(photos, systems, wanted, extractors={"mobilenetv2": look, "vgg16": look})
+    evaluation = evaluate(photos, systems, wanted, extractors={"mobilenetv2": features, "vgg16": features})
     for scale in config.scales:
         fd = {name: value_of(evaluation, "fd_mobilenetv2", name, scale) for name in ("ours", "bicubic", "real")}
         assert fd["ours"] == pytest.approx(0, abs=1e-9)
         assert fd["bicubic"] > 1e-5
         assert fd["real"] > 0
         assert value_of(evaluation, "precision_mobilenetv2", "ours", scale) == 1
-    assert not any("vgg16" in cell.metric for cell in evaluation.cells)
+    assert not any("vgg16" in aggregate.metric for aggregate in evaluation.aggregates)
     assert evaluation.facts["tile"] == 32
     names = {(m.system, m.metric) for m in means(evaluation)}
     assert ("real", "kid_mobilenetv2") in names
@@ -183,8 +183,8 @@ def test_distances_between_sets_know_the_sharper_system_and_have_a_floor(
 
 def test_too_few_tiles_say_so_instead_of_a_number(photos: Photos, config: EvaluateConfig) -> None:
     wanted = replace(config, metrics=("vgg16",), tile=64, crops=1)
-    evaluation = evaluate(photos[:1], {"ours": bicubic}, wanted, extractors={"vgg16": look})
-    assert {(c.metric, c.value) for c in evaluation.cells} == {("kid_vgg16", None)}
+    evaluation = evaluate(photos[:1], {"ours": bicubic}, wanted, extractors={"vgg16": features})
+    assert {(c.metric, c.value) for c in evaluation.aggregates} == {("kid_vgg16", None)}
 
 
 def test_a_metric_that_was_asked_for_and_not_given_is_an_error(photos: Photos, config: EvaluateConfig) -> None:
@@ -230,7 +230,7 @@ def test_float_images_are_resized_by_the_same_kernel() -> None:
     np.testing.assert_array_equal(resized(image, (24, 33)), resize(image, (24, 33)))
 
 
-def test_cells_stay_with_the_evaluation() -> None:
-    cell = Cell(scale=2.0, system="ours", metric="kid_vgg16", value=0.5, photos=3)
-    evaluation = Evaluation(protocol="per-image", facts={}, rows=(), cells=(cell,))
-    assert Evaluation.from_bytes(evaluation.to_bytes(), "here").cells == (cell,)
+def test_aggregates_stay_with_the_evaluation() -> None:
+    aggregate = Aggregate(scale=2.0, system="ours", metric="kid_vgg16", value=0.5, photos=3)
+    evaluation = Evaluation(protocol="per-image", facts={}, rows=(), aggregates=(aggregate,))
+    assert Evaluation.from_bytes(evaluation.to_bytes(), "here").aggregates == (aggregate,)

@@ -80,7 +80,7 @@ def test_tuning_gives_every_learned_system_five_variants_and_two_of_them_more() 
         assert as_plain(rows[variant.name]) != as_plain(rows[variant.of]), f"{variant.name} changes nothing"
 
 
-def test_the_tuned_study_takes_the_chosen_rows_and_photos_that_were_not_looked_at() -> None:
+def test_the_tuned_study_takes_the_chosen_rows_and_photos_that_no_choice_was_made_on() -> None:
     tuning, tuned, base = (load_study(name) for name in ("study-tuning", "study-tuned", "study-2core"))
     rows = {variant.name: (variant.of, as_plain(variant.parts)) for variant in tuning.variants}
     found = dict(tuned.baselines()) | {"published": tuned.published}

@@ -39,11 +39,11 @@ def test_one_run_an_action_key_reopened_on_resume(uri: str) -> None:
 
 
 def test_two_processes_that_open_one_key_at_once_share_its_run(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    look, opened = runs._runs_of, []
+    search, opened = runs._runs_of, []
 
     def late(*words: object) -> list[object]:
-        """The first look finds nothing; before this process creates, another one does."""
-        monkeypatch.setattr(runs, "_runs_of", look)
+        """The first search finds nothing; before this process creates, another one does."""
+        monkeypatch.setattr(runs, "_runs_of", search)
         opened.append(open_run(uri, **REQUEST))
         return []
 

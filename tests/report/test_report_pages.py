@@ -202,7 +202,7 @@ def test_every_image_is_there_once_and_exact(measured: tuple[Evaluation, list[Ex
     assert f"psnr {row.values['psnr']:.2f}" in scores["ours"]
 
 
-def test_images_keep_to_the_budget_and_the_page_says_what_is_left_out(
+def test_images_keep_to_the_budget_and_the_page_says_what_is_dropped(
     measured: tuple[Evaluation, list[Exhibit]],
 ) -> None:
     content = Content(title="T", lead="", evaluation=measured[0], exhibits=measured[1])

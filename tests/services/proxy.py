@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "failed":
             return self._fail()
         upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
-        # The signature covers Host, so it goes on as the client sent it.
+        # The signature covers Host, so it is passed on as the client sent it.
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             if name.lower() not in _OWN:

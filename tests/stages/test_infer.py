@@ -58,7 +58,7 @@ def ctx(tmp_path: Path) -> Context:
     store = f"file://{tmp_path}/home/store"
     settings = Settings(home=tmp_path / "home", store=store, mlflow=f"sqlite:///{tmp_path}/mlflow.db")
     run = Run(name="test", executor=ExecutorConfig(device="cpu", batch=2))
-    return Here(settings=settings, store=open_store(store), run=run, line="infer")
+    return Here(settings=settings, store=open_store(store), run=run, pipeline="infer")
 
 
 def put(folder: Path, name: str, pixels: np.ndarray[Any, Any]) -> None:

@@ -56,7 +56,7 @@ def ctx(tmp_path: Path) -> Context:
     torch.set_num_threads(1)
     settings = Settings(home=tmp_path, store=f"file://{tmp_path}/store", mlflow=f"sqlite:///{tmp_path}/mlflow.db")
     run = Run(name="test", executor=ExecutorConfig(device="cuda", batch=2, channels_last=True))
-    return Here(settings=settings, store=open_store(settings.store), run=run, line="test")
+    return Here(settings=settings, store=open_store(settings.store), run=run, pipeline="test")
 
 
 @pytest.fixture

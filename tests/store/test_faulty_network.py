@@ -1,4 +1,4 @@
-"""The data line through a network that fails, resets, delays and cuts short: the same digests as on a good one."""
+"""The data pipeline through a network that fails, resets, delays and cuts short: the same digests as on a good one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from lsr.store import open_store
 
 from ..services.proxy import Faults, counting_proxy
-from .data_line import fill, run
+from .data_pipeline import fill, run
 
 FAULTS = Faults(failed=0.05, lost=0.03, cut=0.03, slow=0.05, seconds=0.2)
 

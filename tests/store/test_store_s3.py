@@ -38,7 +38,7 @@ def every_call(store):
     """One call of each kind that asks the server."""
     return {
         "read": lambda: store.read("k"),
-        "look at": lambda: store.head("k"),
+        "inspect": lambda: store.head("k"),
         "write": lambda: store.write("k", b"1"),
         "create": lambda: store.create("k", b"1"),
         "replace": lambda: store.replace("k", b"1", "etag"),

@@ -90,7 +90,7 @@ def context(tmp_path: Path) -> Context:
     store = f"file://{tmp_path}/store"
     settings = Settings(home=tmp_path, store=store, mlflow=f"sqlite:///{tmp_path}/mlflow.db")
     run = Run(name="test", train=TrainRun(workers=0))
-    return Here(settings=settings, store=open_store(store), run=run, line="study")
+    return Here(settings=settings, store=open_store(store), run=run, pipeline="study")
 
 
 def test_a_study_trains_measures_and_writes_and_is_not_made_twice(

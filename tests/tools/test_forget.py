@@ -104,7 +104,7 @@ def test_everything_with_the_image_is_listed(settings: Settings, folder: Path, v
 
     for name in (trained[0].source, trained[0].key, f"{trained[0].key}-0-0"):
         found = find(settings, [name])
-        assert found["images"] == [trained[0].key]
+        assert found["photos"] == [trained[0].key]
         assert found["unknown"] == []
         assert {entry["path"] for entry in found["holds"]} == {images, tiles}
         assert all(len(entry["shards"]) == 1 for entry in found["holds"])
@@ -123,7 +123,7 @@ def test_a_copy_is_found_under_the_name_of_the_file_that_stayed(
     found = find(settings, ["z-copy.png"])
     store = open_store(settings.store)
     row = next(r for r in index_rows(store, load_manifest(store, images)) if r.source == "p3.png")
-    assert (found["images"], found["unknown"]) == ([row.key], [])
+    assert (found["photos"], found["unknown"]) == ([row.key], [])
 
 
 def test_unknown_names_are_told_apart(settings: Settings, folder: Path, versions: list[Version]) -> None:
@@ -176,7 +176,7 @@ def test_a_second_photo_is_found_in_blobs_that_no_manifest_names(
     assert len(in_tars(store, second.key)) == 2
     for name in (second.source, second.key):
         found = find(settings, [name])
-        assert (found["images"], found["unknown"], found["holds"]) == ([second.key], [], [])
+        assert (found["photos"], found["unknown"], found["holds"]) == ([second.key], [], [])
         assert set(in_tars(store, second.key)) <= set(found["orphans"])
     gone = delete(settings, [second.source])["deleted"]
     assert in_tars(store, second.key) == []
@@ -196,7 +196,7 @@ def test_a_name_that_two_photos_have_is_a_question(
         with pytest.raises(InputError, match=r"0001\.png names 2 different photos") as caught:
             ask(settings, ["0001.png"])
         assert all(text in str(caught.value) for text in (one, two, *keys.values(), "--in"))
-    assert find(settings, ["0001.png"], within=two)["images"] == [keys[two]]
+    assert find(settings, ["0001.png"], within=two)["photos"] == [keys[two]]
     with pytest.raises(InputError, match="2 different photos"):
         find(settings, ["0001.png"], within="mine")
     assert find(settings, ["0001.png"], within="other")["unknown"] == ["0001.png"]

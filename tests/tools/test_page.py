@@ -108,7 +108,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def line(settings: Settings, tmp_path: Path) -> tuple[Recipe, dict[str, Ref], Context, Version]:
-    """A registered version and everything that it was made of, as the line leaves them."""
+    """A registered version and everything that it was made of, as the pipeline leaves them."""
     store = open_store(settings.store)
     recipe = load_recipe("short")
     refs = {
@@ -137,7 +137,7 @@ def line(settings: Settings, tmp_path: Path) -> tuple[Recipe, dict[str, Ref], Co
         lines=(rule,),
     )
     tag_version(settings.mlflow, version, {VERDICT: put_verdict(store, verdict)})
-    ctx = Context(settings=settings, store=store, run=laptop(), line=recipe.name)
+    ctx = Context(settings=settings, store=store, run=laptop(), pipeline=recipe.name)
     return recipe, refs, ctx, version
 
 

@@ -321,12 +321,12 @@ def test_nothing_to_train_is_rejected(fit: Fit) -> None:
 def test_torchs_switches_are_as_before(fit: Fit) -> None:
     seen: list[Any] = []
 
-    class Looking(Regression):
+    class Observing(Regression):
         def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
             seen.append(torch.are_deterministic_algorithms_enabled())
             return super().loss(batch, draws)
 
-    fit(Looking(), config=replace(CONFIG, images=8))
+    fit(Observing(), config=replace(CONFIG, images=8))
     assert seen
     assert all(seen)
     assert not torch.are_deterministic_algorithms_enabled()

@@ -68,7 +68,7 @@ def rectified(system: LatentSystem, at: Noised, power: float) -> Noised:
     """
     with torch.no_grad():
         output = system.predict(at.x_t, at.t, at.cond).float()
-    # Older releases of torch go on under autocast with the weights rounded here, which have no gradient.
+    # Older releases of torch continue under autocast with the weights rounded here, which have no gradient.
     torch.clear_autocast_cache()
     error = at.noise - to_eps(system.config.diffusion.prediction, output, at.x_t, at.abar)
     share = (1 - at.abar).sqrt().pow(power).reshape(-1, 1, 1, 1).to(error.dtype)
