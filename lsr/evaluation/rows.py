@@ -10,7 +10,7 @@ from typing import Any
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import IntegrityError, VersionMismatchError
 
-FORMAT = 1
+FORMAT = 2
 CEILING_DB = 100.0
 """PSNR of two equal images; infinity has no place in a mean or in JSON."""
 

@@ -38,10 +38,15 @@ class LatentParts(Config):
     """The training of one latent system: what differs between System A as published and ours."""
 
     autoencoder: AutoencoderStage
+    """Encoder and decoder, trained together."""
     decoder: DecoderStage
+    """The implicit neural decoder."""
     latents: LatentsConfig
+    """How the latents are cached and whitened."""
     denoise: DenoiseStage
+    """The U-Net, denoising alone."""
     joint: JointStage
+    """The U-Net, denoising and alignment."""
 
     def of(self, recipe: Recipe) -> Recipe:
         """`recipe` with these parts."""
@@ -57,56 +62,75 @@ class LatentParts(Config):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant(Config):
-    """A system with one thing changed: a row of its own, called `name` and held against the row called `of`.
-
-    parts: the whole training of it; of a comparator's kind where `of` is a comparator.
-    """
+    """A system with one thing changed: a row of its own, compared with that system."""
 
     name: str
+    """What its row is called."""
     parts: LatentParts | BaselineStage
+    """Its whole training; a comparator's where `of` is a comparator."""
     of: str = "ours"
+    """The row that it is compared with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyConfig(Config):
     """What is compared, fixed before anything runs.
 
-    ours: a whole recipe, whose source, shard and tile stages all systems share. published: System A as published, at
-    the same size. variants: rows with one thing changed in each. edsr ... idm: comparators, None leaves one out.
-    realesrgan: a row of the packaged weights, trained elsewhere on other images. evaluate: the protocol; its steps are
-    the sampler's of every diffusion system. images_seen: tiles that each system's training sees over all its stages;
-    every part must add up to it.
+    A learned comparator has converged when it beats bicubic at `own_scale`, on the mean over photos and seeds, by
+    `margin_psnr` or by `margin_lpips`, and is not more than `floor_psnr` below it: noise can have a low LPIPS. No win
+    over one that has not converged is claimed.
 
-    A learned comparator has converged when it is better than bicubic at `own_scale`, on the mean over photos and
-    seeds, by margin_psnr dB or by margin_lpips, and, unless floor_psnr is None, not more than floor_psnr dB worse than
-    it: noise can have a low LPIPS. Else no win over it is claimed. few_steps, many_steps: our system of
-    the first seed is also sampled with so few and so many steps, and the few lose nothing against the many when the
-    interval of the difference lies above -lossless_psnr dB and -lossless_lpips (sign turned, more is better).
+    Our system of the first seed is also sampled with `few_steps` and with `many_steps`. Few lose nothing against many
+    when the interval of the difference (signed so that more is better) lies above -`lossless_psnr` and
+    -`lossless_lpips`.
     """
 
     name: str
+    """What its results and the folder of its output are called."""
     ours: Recipe
+    """Our system; all systems share its source, shard and tile stages."""
     published: LatentParts
+    """System A as published, at the size of ours."""
     edsr: BaselineStage | None
+    """The comparator EDSR; null for none."""
     liif: BaselineStage | None
+    """The comparator LIIF; null for none."""
     esrgan: BaselineStage | None
+    """The comparator ESRGAN; null for none."""
     sr3: BaselineStage | None
+    """The comparator SR3; null for none."""
     idm: BaselineStage | None
+    """The comparator IDM; null for none."""
     realesrgan: bool
+    """Also measure RealESRGAN's packaged weights, which were trained elsewhere on other images."""
     evaluate: EvaluateConfig
+    """The protocol; its sampler is that of every diffusion system."""
     images_seen: int
+    """Tiles that each system sees in training, over all its stages; the stages' durations must add up to it."""
     variants: tuple[Variant, ...] = ()
+    """Systems with one thing changed in each."""
     seeds: tuple[int, ...] = (1, 2, 3)
+    """Every system is trained once with each."""
     own_scale: float = 4.0
+    """The scale at which convergence is judged; one of `evaluate.scales`."""
     margin_psnr: float = 0.1
+    """A comparator has converged when its PSNR is better than bicubic's by this, in dB."""
     margin_lpips: float = 0.01
+    """Or when its LPIPS is lower than bicubic's by this."""
     floor_psnr: float | None = None
+    """dB below bicubic's PSNR from which a comparator has not converged, whatever its LPIPS; null for no floor."""
     few_steps: int = 10
+    """Sampler steps of the fast row of ours; below `many_steps`, not those of `evaluate.sampler`."""
     many_steps: int = 200
+    """Sampler steps of the slow row of ours."""
     lossless_psnr: float = 0.1
+    """dB of PSNR that few steps may lose against many and still count as lossless."""
     lossless_lpips: float = 0.01
+    """LPIPS that few steps may lose against many and still count as lossless."""
     confidence: float = 0.95
+    """Of every bootstrap interval."""
     resamples: int = 4000
+    """Bootstrap draws per interval."""
 
     def baselines(self) -> Iterator[tuple[str, BaselineStage]]:
         """Name and stage of each comparator that takes part, and of each variant of one."""
