@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "lsr"
 # How a Ray job learns under which pipeline its MLflow runs belong, and their tags.
-PIPELINE, PROVENANCE = "LSR_PIPELINE", "LSR_PROVENANCE"
+PIPELINE_NAME, PROVENANCE = "LSR_PIPELINE", "LSR_PROVENANCE"
 
 
 @dataclass(kw_only=True)
@@ -91,7 +91,7 @@ class Context:
         return {
             "MLFLOW_TRACKING_URI": self.settings.mlflow,
             "LSR_MODEL_PREFIX": self.settings.prefix,
-            PIPELINE: self.pipeline,
+            PIPELINE_NAME: self.pipeline,
             PROVENANCE: json.dumps(self.provenance),
         }
 

@@ -150,7 +150,7 @@ class StudyConfig(Config):
             if isinstance(variant.parts, LatentParts):
                 yield variant.name, variant.parts.of(self.ours)
 
-    def aligned(self) -> list[str]:
+    def with_unaligned(self) -> list[str]:
         """Latent systems that are trained without alignment too; a variant is not."""
         return ["published", "ours"]
 

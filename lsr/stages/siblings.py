@@ -36,7 +36,7 @@ def join(store: Store, request: Request, config: TrainConfig) -> dict[str, int]:
             found[key] = int(parse_record(store.read(info.key), f"{store.uri}/{info.key}")["images"])
         except (IntegrityError, NotFoundError, VersionMismatchError) as error:
             # It costs time, not the result.
-            _LOG.warning("Run %s is not continued from: %s", key[:12], error)
+            _LOG.warning("Run %s is not resumed: %s", key[:12], error)
     return found
 
 

@@ -65,7 +65,7 @@ def asked(study: StudyConfig) -> Asked:
         margins={"psnr": study.margin_psnr, "lpips": study.margin_lpips},
         floor=study.floor_psnr,
         trained=study.evaluate.trained,
-        aligned=[(name, name + UNALIGNED) for name in study.aligned()],
+        aligned=[(name, name + UNALIGNED) for name in study.with_unaligned()],
         variants=[(variant.name, variant.of) for variant in study.variants],
         few=f"ours-{study.few_steps}",
         many=f"ours-{study.many_steps}",

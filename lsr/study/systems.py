@@ -51,7 +51,7 @@ def systems(study: StudyConfig, data: dict[str, Ref], ctx: Context) -> Iterator[
             ref = launch(_baseline_request(study, stage, data["tile"], seed, ctx.run), ctx).ref
             yield Trained(label=name, seed=seed, inputs={"baseline": ref})
         for name, recipe in study.latent_systems():
-            yield from _latent(name, replace(recipe, seed=seed), data, ctx, unaligned=name in study.aligned())
+            yield from _latent(name, replace(recipe, seed=seed), data, ctx, unaligned=name in study.with_unaligned())
     if study.realesrgan and pretrained_path(ctx).is_file():
         digest = sha256_hex(pretrained_path(ctx).read_bytes())
         yield Trained(label=PRETRAINED, seed=study.seeds[0], inputs={}, pretrained=digest)

@@ -53,7 +53,7 @@ class TrainConfig(Config):
 
     @property
     def common_steps(self) -> int:
-        """The first so many steps are those of every longer run, too: a checkpoint among them can be continued from."""
+        """The first so many steps are those of every longer run, too: a checkpoint among them can be resumed."""
         if self.schedule == "constant":
             return self.steps
         return (self.images - self.cooldown) // self.batch if self.schedule == "wsd" else 0

@@ -185,8 +185,8 @@ def test_regions_are_the_detailed_ones_and_do_not_overlap() -> None:
 def test_rows_that_cannot_be_read_are_rejected() -> None:
     row = Row(photo="p", crop=0, scale=2.0, system="ours", values={"psnr": 20.0})
     data = Evaluation(protocol="per-image", facts={}, rows=(row,)).to_bytes()
-    with pytest.raises(VersionMismatchError, match="format 1"):
-        Evaluation.from_bytes(data.replace(b'"format":1', b'"format":2'), "here")
+    with pytest.raises(VersionMismatchError, match="format 2"):
+        Evaluation.from_bytes(data.replace(b'"format":2', b'"format":1'), "here")
     with pytest.raises(IntegrityError, match="cannot be read"):
         Evaluation.from_bytes(data[:-5], "here")
 
