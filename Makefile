@@ -1,4 +1,4 @@
-# Two commands: `make demo` runs the main job on real photographs, `make test` passes the tests.
+# Two commands: `make demo` runs the main job on real photos, `make test` passes the tests.
 # Each makes the environment it needs in .venv. PY chooses the interpreter (3.11 or 3.12).
 PY ?= python3
 BIN := .venv/bin
@@ -14,7 +14,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,services]'
 	touch $@
 
-demo: .venv/.done ## super-resolution, the whole line, sized for 2 cores
+demo: .venv/.done ## super-resolution, the whole pipeline, sized for 2 cores
 	-$(BIN)/lsr data get lpips
 	$(BIN)/lsr retrain --recipe demo
 

@@ -1,7 +1,7 @@
 """Claim: running the flow *retrain* again, with nothing to do, ends in under 15 s, Prefect's start included.
 
-Reference: an empty Prefect flow with the same ephemeral server and database, in a fresh process as well. The line is
-made once before, in a temporary LSR_HOME or in the one given by --home.
+Reference: an empty Prefect flow with the same ephemeral server and database, in a fresh process as well. The pipeline
+is run once before, in a temporary LSR_HOME or in the one given by --home.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Bench:
 
 
 def measure(home: Path) -> Claim:
-    """Make the line below `home` if it is not there, then time reruns."""
+    """Run the pipeline below `home` if it is not there, then time reruns."""
     bench = Bench(home)
     making, report = bench.retrain()
     before = load()

@@ -1,8 +1,8 @@
-"""Where a study's latent systems lose: what the decoder makes of the truth's own latent, of the LR picture's, and of
+"""Where a study's latent systems lose: what the decoder makes of the truth's own latent, of the LR image's, and of
 the sampled one, at the scale that the latents were made for.
 
-PSNR of the kept photographs at x4. "Truth" is a ceiling: a perfect denoiser reaches it. Where it is
-no higher than "LR", the latents say nothing that the LR picture does not, and no denoiser can help. "Distance" is the
+PSNR of the kept photos at x4. "Truth" is a ceiling: a perfect denoiser reaches it. Where it is
+no higher than "LR", the latents say nothing that the LR image does not, and no denoiser can help. "Distance" is the
 mean squared distance of both latents, whitened. Reads what `lsr study` has on record in LSR_HOME; makes nothing.
 
     python -m benchmarks.latent_ceiling [--study study-2core] [--out FILE.json]
@@ -56,11 +56,11 @@ def _psnr(a: Tensor, b: Tensor) -> float:
 
 
 def of_system(store: Store, trained: Trained, found: Measured, scale: float) -> Figures:
-    """Means of `figures` over the kept photographs, with the PSNR of what was sampled and of bicubic."""
+    """Means of `figures` over the kept photos, with the PSNR of what was sampled and of bicubic."""
     system = system_of(store, trained.inputs)
     assert isinstance(system, LatentSystem)
     rows = []
-    for one in found.pictures:
+    for one in found.images:
         if one["scale"] == scale:
             lr, truth, out, bicubic = (_read(store, one[name]) for name in ("lr", "truth", "output", "bicubic"))
             rows.append({**figures(system, lr, truth), "sampled": _psnr(out, truth), "bicubic": _psnr(bicubic, truth)})

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks.claims import Claim, Figure, publish
 from benchmarks.harness import Target, compare
-from benchmarks.pictures import ENCODER, Sets, make_sets, one_thread
+from benchmarks.images import ENCODER, Sets, make_sets, one_thread
 from benchmarks.surroundings import load
 from data_prep.config import TileConfig
 from lsr.data.batches import LatentSource, TileSource
@@ -47,8 +47,8 @@ Decode = Callable[[list[dict[str, bytes]]], list[Tensor]]
 
 def decode_tiles(samples: list[dict[str, bytes]]) -> list[Tensor]:
     """uint8 [b, 3, S, S] of one batch's members."""
-    pictures = [np.asarray(Image.open(io.BytesIO(sample["png"])).convert("RGB")) for sample in samples]
-    return [torch.from_numpy(np.stack([picture.transpose(2, 0, 1) for picture in pictures]))]
+    images = [np.asarray(Image.open(io.BytesIO(sample["png"])).convert("RGB")) for sample in samples]
+    return [torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images]))]
 
 
 def decode_latents(samples: list[dict[str, bytes]]) -> list[Tensor]:
@@ -61,7 +61,7 @@ def decode_latents(samples: list[dict[str, bytes]]) -> list[Tensor]:
 
 @dataclass(kw_only=True)
 class Bench:
-    """Both sides over one data set. step: the next global batch; passes go on through the endless order."""
+    """Both sides over one data set. step: the next global batch; passes continue through the endless order."""
 
     source: TileSource | LatentSource
     reader: SampleReader

@@ -26,7 +26,7 @@ from PIL import Image
 
 from benchmarks.claims import Claim, Figure, publish
 from benchmarks.harness import PAIRS, Measured, Target, compare
-from benchmarks.pictures import pixels_of, turned
+from benchmarks.images import pixels_of, turned
 from benchmarks.surroundings import load
 from data_prep.config import SourceConfig
 from data_prep.tile import cut
@@ -44,19 +44,19 @@ CHUNK = 4
 SHARD_BYTES = 4 << 20
 TARGET = Target(sense="at least", limit=0.8)
 CAUSE = (
-    "Tiles are compressed without loss, and compressing the tiles of a picture takes many times what decoding it does, "
+    "Tiles are compressed without loss, and compressing the tiles of an image takes many times what decoding it does, "
     "so the target is out of reach for *tile* however it is run; the last figure holds the stages against that work. "
     "*shard* hashes every pixel to find duplicates: SHA-256 alone, on processors that have instructions for it, takes "
-    "a fifth of the decoding of a large photograph and half of that of an 800 x 600 JPEG. Faster compression (zlib "
-    "level 1 is about three times faster at 192 px and no larger) was left out: its tiles take an eighth longer to "
+    "a fifth of the decoding of a large photo and half of that of an 800 x 600 JPEG. Faster compression (zlib "
+    "level 1 is about three times faster at 192 px and no larger) was excluded: its tiles take an eighth longer to "
     "decode, and a tile is read far more often than it is written."
 )
 
 
-def _bring(job: tuple[str, str], look: Callable[[bytes], object]) -> None:
+def _bring(job: tuple[str, str], check: Callable[[bytes], object]) -> None:
     source, target = job
     data = Path(source).read_bytes()
-    look(data)
+    check(data)
     Path(target).write_bytes(data)
 
 
@@ -78,11 +78,11 @@ RUN = Run(name="bench", shard=_SPREAD, tile=_SPREAD)
 
 
 class Bench:
-    """Both sides over one folder of pictures. stages: seconds of *shard* and *tile* of every candidate run."""
+    """Both sides over one folder of images. stages: seconds of *shard* and *tile* of every candidate run."""
 
     def __init__(self, folder: Path, recipe: Recipe, pool: Pool) -> None:
         self.folder, self.recipe, self.pool = folder, recipe, pool
-        self.pictures = sorted((folder / "pictures").rglob("*.jpg"))
+        self.images = sorted((folder / "images").rglob("*.jpg"))
         self.stages: list[tuple[float, float]] = []
         self._number = 0
 
@@ -102,30 +102,30 @@ class Bench:
         shutil.rmtree(home, ignore_errors=True)
 
     def candidate(self) -> float:
-        """Seconds for one picture through *shard* and *tile*."""
+        """Seconds for one image through *shard* and *tile*."""
         with self.context() as ctx:
             refs = {"snapshot": snapshot(self.recipe.source, ctx)}
             shard = launch(request_of(SHARD, self.recipe, RUN, refs), ctx)
             tile = launch(request_of(TILE, self.recipe, RUN, {"shard": shard.ref}), ctx)
-        self.stages.append((shard.seconds / len(self.pictures), tile.seconds / len(self.pictures)))
+        self.stages.append((shard.seconds / len(self.images), tile.seconds / len(self.images)))
         return sum(self.stages[-1])
 
     def reference(self) -> float:
-        """Seconds for one picture decoded and copied."""
+        """Seconds for one image decoded and copied."""
         return self.copied(_decode)
 
-    def copied(self, look: Callable[[bytes], object]) -> float:
-        """Seconds for one picture that is read, looked at by `look` and written to a fresh folder."""
+    def copied(self, check: Callable[[bytes], object]) -> float:
+        """Seconds for one image that is read, checked by `check` and written to a fresh folder."""
         target = self._fresh("copy")
         target.mkdir()
-        jobs = [(str(path), str(target / f"{number}.jpg")) for number, path in enumerate(self.pictures)]
-        seconds = self._mapped(partial(_bring, look=look), jobs)
+        jobs = [(str(path), str(target / f"{number}.jpg")) for number, path in enumerate(self.images)]
+        seconds = self._mapped(partial(_bring, check=check), jobs)
         shutil.rmtree(target)
         return seconds
 
     def floor(self) -> float:
-        """Seconds for one picture decoded once and its tiles compressed."""
-        return self._mapped(_decode_and_cut, [(str(path), self.recipe.tile) for path in self.pictures])
+        """Seconds for one image decoded once and its tiles compressed."""
+        return self._mapped(_decode_and_cut, [(str(path), self.recipe.tile) for path in self.images])
 
     def _mapped(self, function: Any, jobs: list[Any]) -> float:
         started = time.perf_counter()
@@ -133,12 +133,12 @@ class Bench:
         return (time.perf_counter() - started) / len(jobs)
 
 
-def recipe_for(pictures: Path) -> Recipe:
-    """The recipe `demo` on these pictures, in shards small enough that two tasks share them evenly."""
+def recipe_for(images: Path) -> Recipe:
+    """The recipe `demo` on these images, in shards small enough that two tasks share them evenly."""
     base = load_recipe("demo")
     return replace(
         base,
-        source=SourceConfig(uri=str(pictures), name="turned"),
+        source=SourceConfig(uri=str(images), name="turned"),
         shard=replace(base.shard, holdout=0.0, max_shard_bytes=SHARD_BYTES),
     )
 
@@ -163,16 +163,16 @@ def _figures(bench: Bench, against: dict[str, Measured]) -> tuple[Figure, ...]:
         ("rate of shard + tile to that of its unavoidable work", both, compressing, against["tiles"], None),
     ]
     return tuple(
-        Figure(title=t, candidate=c, reference=r, unit="one picture", measured=m, value=m.rate(), target=target)
+        Figure(title=t, candidate=c, reference=r, unit="one image", measured=m, value=m.rate(), target=target)
         for t, c, r, m, target in rows
     )
 
 
 def measure(folder: Path) -> Claim:
-    """Make the pictures below `folder`, then time the stages against both references."""
-    size = turned(folder / "pictures")
+    """Make the images below `folder`, then time the stages against both references."""
+    size = turned(folder / "images")
     before = load()
-    recipe = recipe_for(folder / "pictures")
+    recipe = recipe_for(folder / "images")
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         bench = Bench(folder, recipe, pool)
         started = time.perf_counter()
@@ -183,14 +183,14 @@ def measure(folder: Path) -> Claim:
                 "tiles": compare(bench.candidate, bench.floor),
                 "copy": compare(bench.candidate, bench.reference),
             }
-    megapixels = pixels_of(folder / "pictures") / 1e6
+    megapixels = pixels_of(folder / "images") / 1e6
     return Claim(
         name="shard_tile",
         claim="shard + tile run at 0.8 or more of the rate of decoding each image once plus copying its bytes.",
         figures=_figures(bench, against),
         load_before=before,
         facts={
-            "pictures": f"{len(bench.pictures)}, {size / 1e6:.1f} MB, {megapixels:.1f} Mpx",
+            "images": f"{len(bench.images)}, {size / 1e6:.1f} MB, {megapixels:.1f} Mpx",
             "seconds to start Ray": round(ray_seconds, 2),
         },
         cause=CAUSE,

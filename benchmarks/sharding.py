@@ -2,7 +2,7 @@
 
 Candidate: the stage as the flow runs it, through Ray with two tasks, into a fresh store each time. Reference: a pool of
 two processes that decodes every file and writes its bytes to another folder. Second reference: the same with the
-digests that the stage cannot do without, of the pixels (which name a picture) and of the file. So many pictures that
+digests that the stage cannot do without, of the pixels (which name an image) and of the file. So many images that
 what a stage costs once does not show.
 """
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks.claims import Claim, Figure, publish
 from benchmarks.harness import Measured, Target, compare
-from benchmarks.pictures import pixels_of, turned
+from benchmarks.images import pixels_of, turned
 from benchmarks.shard_tile import PROCESSES, RUN, Bench, recipe_for
 from benchmarks.surroundings import load
 from data_prep.soundness import content_hash
@@ -31,7 +31,7 @@ QUALITIES = range(84, 92)
 SHARD_BYTES = 16 << 20
 TARGET = Target(sense="at most", limit=1.1)
 CAUSE = (
-    "A picture's key, its side of the split and its duplicates follow from the SHA-256 of its pixels, which are eleven "
+    "An image's key, its side of the split and its duplicates follow from the SHA-256 of its pixels, which are eleven "
     "times the bytes of its file; the last figure holds the stage against a reference that takes those digests too. A "
     "faster digest would change every key and every split."
 )
@@ -44,24 +44,24 @@ def _decode_and_digest(data: bytes) -> None:
 
 
 class Sharding(Bench):
-    """The stage *shard* alone, over one folder of pictures."""
+    """The stage *shard* alone, over one folder of images."""
 
     def candidate(self) -> float:
-        """Seconds for one picture through *shard*."""
+        """Seconds for one image through *shard*."""
         with self.context() as ctx:
             refs = {"snapshot": snapshot(self.recipe.source, ctx)}
-            return launch(request_of(SHARD, self.recipe, RUN, refs), ctx).seconds / len(self.pictures)
+            return launch(request_of(SHARD, self.recipe, RUN, refs), ctx).seconds / len(self.images)
 
     def floor(self) -> float:
-        """Seconds for one picture decoded, digested and copied."""
+        """Seconds for one image decoded, digested and copied."""
         return self.copied(_decode_and_digest)
 
 
 def measure(folder: Path) -> Claim:
-    """Make the pictures below `folder`, then time the stage against both references."""
-    pictures = folder / "pictures"
-    size = sum(turned(pictures / str(quality), quality=quality) for quality in QUALITIES)
-    before, recipe = load(), recipe_for(pictures)
+    """Make the images below `folder`, then time the stage against both references."""
+    images = folder / "images"
+    size = sum(turned(images / str(quality), quality=quality) for quality in QUALITIES)
+    before, recipe = load(), recipe_for(images)
     recipe = replace(recipe, shard=replace(recipe.shard, max_shard_bytes=SHARD_BYTES))
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         bench = Sharding(folder, recipe, pool)
@@ -75,7 +75,7 @@ def measure(folder: Path) -> Claim:
         claim="shard takes at most 1.1 times what decoding each image once and copying its bytes takes.",
         figures=tuple(map(_figure, titles, others, against, (TARGET, None))),
         load_before=before,
-        facts={"pictures": f"{len(bench.pictures)}, {size / 1e6:.1f} MB, {pixels_of(pictures) / 1e6:.1f} Mpx"},
+        facts={"images": f"{len(bench.images)}, {size / 1e6:.1f} MB, {pixels_of(images) / 1e6:.1f} Mpx"},
         cause=CAUSE,
     )
 
@@ -85,7 +85,7 @@ def _figure(title: str, other: str, measured: Measured, target: Target | None) -
         title=title,
         candidate="the stage through Ray",
         reference=f"{other} in {PROCESSES} processes",
-        unit="one picture",
+        unit="one image",
         measured=measured,
         value=measured.cost(),
         target=target,

@@ -69,9 +69,9 @@ def memory_line(before: Sequence[Record]) -> tuple[float, float]:
     return last["peak_mib"] - slope * last["side"] ** 2, slope
 
 
-def refusal(before: Sequence[Record], side: int, limit_gib: float) -> Record | None:
-    """What is recorded in place of a measurement that would need more than the limit, by the line or because a smaller
-    one already failed; None where it fits.
+def skipped(before: Sequence[Record], side: int, limit_gib: float) -> Record | None:
+    """What is recorded in place of a measurement that would need more than the limit, by the fitted line or because a
+    smaller one already failed; None where it fits.
     """
     failed = next((r["side"] for r in before if "failed" in r), None)
     if failed is not None:
@@ -81,7 +81,7 @@ def refusal(before: Sequence[Record], side: int, limit_gib: float) -> Record | N
     if estimate <= limit_gib:
         return None
     largest = int(math.sqrt((limit_gib * 1024 - base) / slope))
-    return {"side": side, "refused_gib": round(estimate, 1), "limit_gib": limit_gib, "largest_side": largest}
+    return {"side": side, "estimated_gib": round(estimate, 1), "limit_gib": limit_gib, "largest_side": largest}
 
 
 def seconds_per_image(record: Record, steps: int) -> float:
@@ -99,7 +99,7 @@ def collect(folder: Path, measure: Measure, scales: Sequence[float], *, limit_gi
             path = folder / f"{system}-x{scale:g}.json"
             if again or not path.exists():
                 before = [r for r in records if r["system"] == system]
-                found = refusal(before, round(LR_SIDE * scale), limit_gib) or _measured(measure, system, scale)
+                found = skipped(before, round(LR_SIDE * scale), limit_gib) or _measured(measure, system, scale)
                 path.write_text(json.dumps({"system": system, "scale": scale, **found}, indent=1) + "\n")
             records.append(json.loads(path.read_text()))
             print(f"{system} x{scale:g}: {_told(records[-1])}", file=sys.stderr)
@@ -115,9 +115,9 @@ def _measured(measure: Measure, system: str, scale: float) -> Record:
 
 def _told(record: Record) -> str:
     """One cell: why there is no figure, or the time of one network call."""
-    if "refused_gib" in record:
+    if "estimated_gib" in record:
         most = record["largest_side"]
-        return f"{record['refused_gib']:g} GiB estimated; {record['limit_gib']:g} GiB are passed above side {most}"
+        return f"{record['estimated_gib']:g} GiB estimated; {record['limit_gib']:g} GiB are passed above side {most}"
     if "failed" in record:
         return str(record["failed"]).partition(":")[0]
     (network,) = (p for p in record["parts"] if p["times"] is None)

@@ -1,8 +1,8 @@
 """The systems of the speed claim at their published sizes with untrained weights, and the timing of their parts.
 
 Runs in a process of its own, so that its peak memory is one system's at one scale: `python -m benchmarks.speed_systems
-idm 8` prints one JSON. Input: one picture of 16 x 16 pixels. float32, batch 1. What a sampler adds to its network calls
-is a few sums over the picture and is left out.
+idm 8` prints one JSON. Input: one image of 16 x 16 pixels. float32, batch 1. What a sampler adds to its network calls
+is a few sums over the image and is excluded.
 """
 
 from __future__ import annotations

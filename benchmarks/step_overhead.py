@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.claims import Claim, Figure, publish
 from benchmarks.harness import PAIRS, Measured, Target, compare
-from benchmarks.pictures import Sets, make_sets
+from benchmarks.images import Sets, make_sets
 from benchmarks.steps import PARTS, STEPS, Job, plain, product
 from benchmarks.surroundings import load
 from lsr.cluster.session import ray_session

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.pictures import ENCODER, Sets
+from benchmarks.images import ENCODER, Sets
 from lsr.core.progress import RelayedProgress
 from lsr.data.batches import LatentSource, TileSource
 from lsr.data.order import SampleOrder, micro_batches

@@ -1,7 +1,7 @@
-"""The README's picture, crops of held-out photos from the record of a run: `python -m benchmarks.strip HOME OUT.png`.
+"""The README's image, crops of held-out photos from the record of a run: `python -m benchmarks.strip HOME OUT.png`.
 
 HOME is the LSR_HOME of a run. One line per scale: LR, bicubic, every system of the evaluation, truth, with the PSNR of
-the crop. Nothing is chosen by how it looks: line i shows photo i in the evaluation's own order, going round.
+the crop. Nothing is chosen by its appearance: line i shows photo i in the evaluation's own order, going round.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lsr.core.encoding import png
 from lsr.core.errors import InputError
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
-from lsr.evaluation.pictures import Exhibit, Image, decibels
+from lsr.evaluation.images import Exhibit, Image, decibels
 from lsr.registry.versions import resolve
 from lsr.report.exhibits import unpack_exhibits
 from lsr.stages.evaluate import EXHIBITS, read_evaluation
@@ -89,7 +89,7 @@ def _line(exhibit: Exhibit) -> list[tuple[Image, str]]:
 
 
 def main() -> None:
-    """Write the picture and say what is on it."""
+    """Write the image and say what is on it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("home", type=Path, help="LSR_HOME of a run")
     parser.add_argument("out", type=Path, help="PNG to write")

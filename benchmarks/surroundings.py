@@ -30,7 +30,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Code:
-    """The code that was measured. dirty: tracked files differed from the commit, results left out."""
+    """The code that was measured. dirty: tracked files differed from the commit, results excluded."""
 
     commit: str
     dirty: bool

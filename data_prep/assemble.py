@@ -1,4 +1,4 @@
-"""Per-shard results into the manifests of whole data sets, with a list of what was left out."""
+"""Per-shard results into the manifests of whole data sets, with a list of what was skipped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from data_prep.config import LATENTS_VERSION, SHARD_VERSION, TILE_VERSION, LatentsConfig, ShardConfig, TileConfig
 from data_prep.latents import EncodedShard
-from data_prep.planning import LeftOut, Plan
+from data_prep.planning import Plan, Skipped
 from data_prep.tile import CutShard
 from lsr.core.config import as_plain
 from lsr.core.errors import InputError, IntegrityError
@@ -25,25 +25,25 @@ def _made_by(stage: str, version: int, config: object) -> dict[str, Any]:
     return {"stage": stage, "version": version, "config": as_plain(config)}
 
 
-def write_left_out(left_out: Sequence[LeftOut]) -> bytes:
+def write_skipped(skipped: Sequence[Skipped]) -> bytes:
     """Deterministic Parquet: one row a file that is in no shard, with source, kind and reason."""
     import pyarrow as pa
 
     schema = pa.schema([(name, pa.string()) for name in ("source", "kind", "reason")])
-    return write_table([asdict(file) for file in left_out], schema)
+    return write_table([asdict(file) for file in skipped], schema)
 
 
 def images_manifest(store: Store, name: str, plan: Plan, rows: Sequence[ShardRow], config: ShardConfig) -> Manifest:
     """The manifest of image shards; rows in the order of the plan's shards, or of those `grow` made of them. Puts the
-    list of what was left out.
+    list of what was skipped.
 
     Raises IntegrityError when a file of the source is not accounted for.
     """
     counts = plan.counts
     built = sum(row.samples for row in rows)
-    if built != counts["samples"] or built + counts["refused"] + counts["duplicates"] != counts["files"]:
+    if built != counts["samples"] or built + counts["rejected"] + counts["duplicates"] != counts["files"]:
         raise IntegrityError(f"Of {counts['files']} files, {built} are in shards, and the plan says {counts}.")
-    refusals = put_blob(store, write_left_out(plan.left_out), "parquet") if plan.left_out else None
+    skipped = put_blob(store, write_skipped(plan.skipped), "parquet") if plan.skipped else None
     return Manifest(
         kind="images",
         name=name,
@@ -51,7 +51,7 @@ def images_manifest(store: Store, name: str, plan: Plan, rows: Sequence[ShardRow
         made_by=_made_by("shard", SHARD_VERSION, config),
         shards=tuple(rows),
         counts=counts,
-        refusals=refusals,
+        skipped=skipped,
     )
 
 
@@ -63,7 +63,7 @@ def tiles_manifest(name: str, images: Manifest, cuts: Sequence[CutShard], config
             totals[key] = totals.get(key, 0) + value
     if not totals.get("tiles"):
         raise InputError(
-            f"No tile of {config.size} pixels was cut from {totals.get('photographs', 0)} training photographs shrunk "
+            f"No tile of {config.size} pixels was cut from {totals.get('photos', 0)} training photos shrunk "
             f"by {config.shrink}; {totals.get('flat', 0)} were below min_detail = {config.min_detail:g}. Lower "
             "tile.size, tile.shrink, tile.min_detail or shard.holdout."
         )

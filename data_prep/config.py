@@ -14,7 +14,7 @@ from lsr.data.config import DegradationConfig
 MIB = 1 << 20
 
 # Raised when a stage's output changes for equal input: part of the stage's key and of those of its shards.
-SHARD_VERSION = 4
+SHARD_VERSION = 5
 TILE_VERSION = 2
 LATENTS_VERSION = 2
 
@@ -64,16 +64,16 @@ class ShardConfig(Config):
 
     max_shard_bytes: ShardBytes = 64 * MIB
     """Target size of a tar in bytes."""
-    max_refused: Fraction = 0.5
+    max_rejected: Fraction = 0.5
     """Fraction of rejected images above which the stage fails."""
     max_pixels: Positive = 120_000_000
     """Larger images are rejected before they are decoded."""
     min_side: Positive = 32
     """Images with a smaller side in pixels are rejected."""
-    alpha: Literal["white", "black", "refuse"] = "white"
-    """The colour that replaces transparency, or refuse."""
-    animated: Literal["first", "refuse"] = "first"
-    """Keep the first frame of an animation, or refuse it."""
+    alpha: Literal["white", "black", "reject"] = "white"
+    """The colour that replaces transparency, or reject the image."""
+    animated: Literal["first", "reject"] = "first"
+    """Keep the first frame of an animation, or reject the image."""
     holdout: Fraction = 0.2
     """Fraction of photos kept out of training, chosen by content hash and `holdout_salt`."""
     holdout_salt: str = "lsr-1"
@@ -104,7 +104,7 @@ class TileConfig(Config):
     shrink: Positive = 1
     """Integer box reduction before cutting, which weakens JPEG blocking."""
     min_detail: NonNegative = 0.0
-    """Tiles with a lower mean |dx|+|dy| (8-bit grey levels) are left out."""
+    """Tiles with a lower mean |dx|+|dy| (8-bit grey levels) are skipped."""
     max_per_image: Positive | None = None
     """Keep at most this many tiles per photo, the most detailed first; null keeps all."""
     flips: bool = False

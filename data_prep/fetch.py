@@ -1,4 +1,4 @@
-"""One picture from a web address, within limits that a stranger's server cannot stretch.
+"""One image from a web address, within limits that a stranger's server cannot stretch.
 
 The environment's proxies are not used: what is checked is the address that the socket is connected to.
 """
@@ -48,7 +48,7 @@ def fetch(address: str, limit: int) -> bytes:
     Follows at most HOPS redirects, each to http or https. Unless the settings allow it, no request is sent to an
     address outside the public internet (loopback, private, link-local and other reserved ranges), whatever its name
     resolves to; a connection may have been opened by then. Silence takes at most READ_SECONDS, headers HEAD_SECONDS, a
-    body BODY_SECONDS. Pictures whose server says `noai` or `noimageai` in X-Robots-Tag are left alone.
+    body BODY_SECONDS. Images whose server says `noai` or `noimageai` in X-Robots-Tag are left alone.
     Raises UnfetchedError.
     """
     for wait in WAITS:

@@ -1,7 +1,7 @@
-"""A plan laid over an earlier image set: its shards stay where their pictures do.
+"""A plan laid over an earlier image set: its shards stay where their images do.
 
 What comes of it is a function of the plan and the earlier set: shards of the earlier set in its order, those that lost
-or changed a picture made again without it, then shards of what is new. Many small growths leave many small shards; a
+or changed an image made again without it, then shards of what is new. Many small growths leave many small shards; a
 set without base is packed anew.
 """
 
@@ -42,31 +42,31 @@ def load_base(store: Store, config: ShardConfig) -> Base:
 
 
 def grow(plan: Plan, base: Base, config: ShardConfig) -> list[ShardRow | Sequence[Planned]]:
-    """The shards of the grown set: rows of `base` that hold exactly what the plan wants, and pictures of shards that
+    """The shards of the grown set: rows of `base` that hold exactly what the plan wants, and images of shards that
     must be built. Without a base, the plan's own shards.
     """
-    pictures, wanted = plan.pictures, np.ones(len(plan.pictures), dtype=bool)
-    order = np.argsort(pictures.keys)
-    keys = pictures.keys[order]
+    images, wanted = plan.images, np.ones(len(plan.images), dtype=bool)
+    order = np.argsort(images.keys)
+    keys = images.keys[order]
     grown: list[ShardRow | Sequence[Planned]] = []
     for row, index in base:
         asked = np.array([key_number(found.key) for found in index], dtype=np.uint64)
         near = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-        # A set holds a key once, so that no picture is taken twice.
+        # A set holds a key once, so that no image is taken twice.
         there = np.flatnonzero(keys[near] == asked)
         places = order[near[there]]
         wanted[places] = False
-        here = Part(pictures, places)
+        here = Part(images, places)
         whole = len(here) == len(index) and all(map(_is, index, here))
         if here:
             grown.append(row if whole else here)
     if not grown:
         return list(plan.shards)
-    return [*grown, *pack_images(Part(pictures, np.flatnonzero(wanted)), config)]
+    return [*grown, *pack_images(Part(images, np.flatnonzero(wanted)), config)]
 
 
 def _is(found: IndexRow, image: Planned) -> bool:
-    """Whether a stored sample is this picture, said to be the same; its key already says that the pixels are."""
+    """Whether a stored sample is this image, said to be the same; its key already says that the pixels are."""
     about = (found.source, found.split, found.width, found.height)
     sizes = {ext: size for ext, (_, size) in found.members.items()}
     return sizes == image.sizes and about == (

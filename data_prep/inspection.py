@@ -13,7 +13,7 @@ from data_prep.fetch import UnfetchedError
 from data_prep.fetched import Fetched, is_web
 from data_prep.items import ABSENT, ITEM, Item, plain_item, read_item
 from data_prep.parts import once
-from data_prep.soundness import Refused, inspect
+from data_prep.soundness import Rejected, inspect
 from data_prep.spool import Code, Part
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
@@ -24,8 +24,8 @@ CHUNK, LONGEST_CHUNK = 16, 64
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What is known of one file. sha256: of its bytes. reason: why it is refused, None for a sound picture, of which
-    content, width, height are those of the archived pixels, and ext, bytes, changed those of the archived file. look:
+    """What is known of one file. sha256: of its bytes. reason: why it is rejected, None for a sound image, of which
+    content, width, height are those of the archived pixels, and ext, bytes, changed those of the archived file. phash:
     perceptual hash, where near duplicates are asked for."""
 
     item: Item
@@ -37,12 +37,12 @@ class Inspected:
     ext: str = ""
     bytes: int = 0
     changed: bool = False
-    look: str = ""
+    phash: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Plain JSON data for requests; what is not known is left out."""
         fields = asdict(self)
-        return {n: v for n, v in {**fields, "item": plain_item(fields["item"])}.items() if n != "look" or v}
+        return {n: v for n, v in {**fields, "item": plain_item(fields["item"])}.items() if n != "phash" or v}
 
 
 def _packed(found: Inspected) -> list[Any]:
@@ -71,7 +71,7 @@ def inspect_items(store_uri: str, root: str, items: Sequence[Item], config: Shar
     """Read and check a chunk of a snapshot's items; remembered in the store, unless a web address may do better another
     time. root: from `source_root`.
 
-    Raises InputError when a file changed since it was listed. Unsound pictures do not raise.
+    Raises InputError when a file changed since it was listed. Unsound images do not raise.
     """
     store = open_store(store_uri)
     web = Fetched(store, config.max_file_bytes)
@@ -106,7 +106,7 @@ def _of_one_file(config: ShardConfig) -> ShardConfig:
 
 def inspect_item(root: str, item: Item, config: ShardConfig) -> Inspected:
     """Read and check one file, which is not at a web address. One that is too large, or that a list names in vain, is
-    refused unread.
+    rejected unread.
     """
     if item.pin == ABSENT:
         return _unread(item, "The list names it, and it is not there.")
@@ -121,8 +121,8 @@ def _unread(item: Item, reason: str) -> Inspected:
 
 def _inspected(item: Item, data: bytes, config: ShardConfig) -> Inspected:
     found = inspect(data, config)
-    if isinstance(found, Refused):
+    if isinstance(found, Rejected):
         return Inspected(item, sha256_hex(data), found.reason)
     size, changed = len(found.data), bool(found.changes)
-    about = (found.content, found.width, found.height, found.ext, size, changed, found.look)
+    about = (found.content, found.width, found.height, found.ext, size, changed, found.phash)
     return Inspected(item, sha256_hex(data), None, *about)

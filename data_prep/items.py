@@ -23,7 +23,7 @@ ABSENT = "absent"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture file. key: its name for people, relative to the root. size: bytes. pin: what its content is known by,
+    """One image file. key: its name for people, relative to the root. size: bytes. pin: what its content is known by,
     `etag:`, `mtime_ns:` or `sha256:`, or ABSENT. path: percent-encoded path of the file that holds it, below the root
     unless it begins with `/` or `s3://`. offset: where it begins in that file, None if it is the file. caption, label:
     what the source says of it.

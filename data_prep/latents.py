@@ -28,7 +28,7 @@ from lsr.data.config import DegradationConfig
 from lsr.data.degrade import degradation_digest, degrade, restore_size
 from lsr.data.index import IndexRow
 from lsr.data.manifest import ShardRow, load_manifest
-from lsr.data.pixels import picture_of
+from lsr.data.pixels import image_of
 from lsr.data.shards import index_of, iter_shard
 from lsr.data.whitening import Whitening
 from lsr.nn.units import from_levels
@@ -181,7 +181,7 @@ def _batches(data: bytes, tiles: Sequence[IndexRow], size: int, where: str) -> I
         members = {ext: value for ext, value in sample.items() if not ext.startswith("__")}
         name = f"Sample {row.key} of {where}"
         rows.append(row)
-        images.append(decode_rgb(picture_of(members, name), name))
+        images.append(decode_rgb(image_of(members, name), name))
         if len(rows) == size or number == len(samples):
             yield rows, from_levels(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
             rows, images = [], []

@@ -1,4 +1,4 @@
-"""Near duplicates by a perceptual hash: which held-out pictures look like a training picture.
+"""Near duplicates by a perceptual hash: which held-out images look like a training image.
 
 The hash is the usual one: 32 x 32 grey pixels, the lowest 8 x 8 terms of their discrete cosine transform, one bit a
 term for above the median. All sums are of integers, so that every machine finds the same bits.
@@ -17,7 +17,7 @@ from PIL import Image
 SIDE, TERMS, BITS = 32, 8, 64
 PAIRS_AT_ONCE = 1 << 20
 
-Looks = NDArray[np.uint64]
+Hashes = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
 
 _COSINES = np.array(
@@ -26,7 +26,7 @@ _COSINES = np.array(
 )
 
 
-def look_of(image: Image.Image) -> str:
+def phash_of(image: Image.Image) -> str:
     """The perceptual hash, 16 hex digits, of an image in mode L or RGB. The mean grey level does not enter."""
     small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
     terms = (_COSINES @ np.asarray(small, dtype=np.int64) @ _COSINES.T).ravel()[1:]
@@ -34,36 +34,36 @@ def look_of(image: Image.Image) -> str:
     return f"{int.from_bytes(np.packbits(np.append(False, bits)).tobytes(), 'big'):016x}"
 
 
-def reached(looks: Looks, held: Mask, distance: int) -> Mask:
-    """Which pictures of `held` are near one that is not held, or near a picture that is reached.
+def reached(hashes: Hashes, held: Mask, distance: int) -> Mask:
+    """Which images of `held` are near one that is not held, or near an image that is reached.
 
-    looks, held [n]: hash, and whether the picture is held out. Near: at most `distance` bits differ. What is left of
-    `held` has no near picture outside.
+    hashes, held [n]: hash, and whether the image is held out. Near: at most `distance` bits differ. What is left of
+    `held` has no near image outside.
     """
-    found = np.zeros(len(looks), dtype=bool)
+    found = np.zeros(len(hashes), dtype=bool)
     front = ~held
     while front.any():
         rest = np.flatnonzero(held & ~found)
-        near = rest[_near_any(looks[rest], looks[front], distance)]
+        near = rest[_near_any(hashes[rest], hashes[front], distance)]
         front = np.zeros_like(found)
         front[near] = True
         found |= front
     return found
 
 
-def _near_any(looks: Looks, others: Looks, distance: int) -> Mask:
-    """Which of `looks` is near one of `others`."""
-    near = np.zeros(len(looks), dtype=bool)
+def _near_any(hashes: Hashes, others: Hashes, distance: int) -> Mask:
+    """Which of `hashes` is near one of `others`."""
+    near = np.zeros(len(hashes), dtype=bool)
     # Of distance + 1 bands of bits, two near hashes have at least one in common.
     edges = [BITS * band // (distance + 1) for band in range(distance + 2)]
     for low, high in pairwise(edges):
         mask = np.uint64((1 << (high - low)) - 1)
         theirs = (others >> np.uint64(low)) & mask
         order = np.argsort(theirs, kind="stable")
-        mine = (looks >> np.uint64(low)) & mask
+        mine = (hashes >> np.uint64(low)) & mask
         first, last = (np.searchsorted(theirs[order], mine, side=side) for side in ("left", "right"))
         for i, j in _ranges(np.where(near, last, first), last):
-            close = np.bitwise_count(looks[i] ^ others[order[j]]) <= distance
+            close = np.bitwise_count(hashes[i] ^ others[order[j]]) <= distance
             near[i[close]] = True
     return near
 

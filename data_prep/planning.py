@@ -1,8 +1,8 @@
-"""Which inspected picture goes into which shard, and what is left out.
+"""Which inspected image goes into which shard, and what is skipped.
 
-The plan removes duplicates, splits train from held-out photographs and packs, all by source key order and content, so
+The plan removes duplicates, splits train from held-out photos and packs, all by source key order and content, so
 that one source gives the same shards always. `data_prep.grow` lays it over an earlier set. What is known of the files
-stays on disk; a few numbers a picture are in memory.
+stays on disk; a few numbers an image are in memory.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from lsr.core.errors import InputError
 
 KEY_DIGITS = 16
 REASONS_SHOWN = 5
-SAME_AS = "The same picture as "
+SAME_AS = "The same image as "
 # What is held of each file: its key and perceptual hash as numbers, whether it is sound, drawn to be held out, has a
 # caption and a label.
-FACTS = np.dtype([("key", "u8"), ("look", "u8"), *((name, "?") for name in ("sound", "held", "caption", "label"))])
+FACTS = np.dtype([("key", "u8"), ("phash", "u8"), *((name, "?") for name in ("sound", "held", "caption", "label"))])
 
 Facts = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One picture of one shard."""
+    """One image of one shard."""
 
     found: Inspected
     split: str
@@ -47,11 +47,11 @@ class Planned:
 
     def description(self) -> bytes:
         """The member `<key>.json`."""
-        picture = {"content": self.found.content, "width": self.found.width, "height": self.found.height}
-        return canonical_json({**picture, "source": self.found.item.key, "split": self.split})
+        image = {"content": self.found.content, "width": self.found.width, "height": self.found.height}
+        return canonical_json({**image, "source": self.found.item.key, "split": self.split})
 
     def texts(self) -> dict[str, bytes]:
-        """The members beside the picture: `json`, and `txt` and `cls` where the source has a caption and a label."""
+        """The members beside the image: `json`, and `txt` and `cls` where the source has a caption and a label."""
         said = {"txt": self.found.item.caption, "cls": self.found.item.label}
         return {"json": self.description(), **{ext: text.encode() for ext, text in said.items() if text is not None}}
 
@@ -61,8 +61,8 @@ class Planned:
         return {self.found.ext: self.found.bytes, **{ext: len(text) for ext, text in self.texts().items()}}
 
 
-class Pictures(Lazy[Planned]):
-    """The pictures of a set. files: all that were inspected. places: which of them, in this order. held [n]: whether
+class Images(Lazy[Planned]):
+    """The images of a set. files: all that were inspected. places: which of them, in this order. held [n]: whether
     each is held out. keys [n]: of each, as a number.
     """
 
@@ -79,8 +79,8 @@ class Pictures(Lazy[Planned]):
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """One file that is in no shard. kind: `refused` or `duplicate`."""
+class Skipped:
+    """One file that is in no shard. kind: `rejected` or `duplicate`."""
 
     source: str
     kind: str
@@ -89,55 +89,55 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Which picture goes into which shard, and what is left out. pictures: those of all shards in order. sources:
+    """Which image goes into which shard, and what is skipped. images: those of all shards in order. sources:
     digest over every file's name and content."""
 
-    pictures: Pictures
+    images: Images
     shards: tuple[Sequence[Planned], ...]
-    left_out: tuple[LeftOut, ...]
+    skipped: tuple[Skipped, ...]
     sources: str
     counts: dict[str, int]
 
 
 def split_of(content: str, config: ShardConfig) -> str:
-    """`train` or `eval`: a function of the picture's content alone, so that a picture never changes sides."""
+    """`train` or `eval`: a function of the image's content alone, so that an image never changes sides."""
     draw = hashlib.sha256(f"{config.holdout_salt}:{content}".encode()).digest()[:8]
     return "eval" if int.from_bytes(draw, "big") < config.holdout * 2**64 else "train"
 
 
 def key_number(key: str) -> int:
-    """A picture's key, KEY_DIGITS hex digits, as a number."""
+    """An image's key, KEY_DIGITS hex digits, as a number."""
     return int(key, 16)
 
 
 def plan(inspected: Iterable[Inspected], config: ShardConfig) -> Plan:
     """Deduplicate by content (first by source key wins), split, keep near duplicates on one side and pack.
 
-    Raises InputError when more than `max_refused` of the files are refused, or all are.
+    Raises InputError when more than `max_rejected` of the files are rejected, or all are.
     """
     files = Spool(inspected, INSPECTED, by=lambda found: (found.item.key, found.item.path, str(found.item.offset)))
     facts = np.fromiter((_facts(found, config) for found in files), FACTS, count=len(files))
     first = _first_places(facts)
     chosen = first == np.arange(len(files))
-    left_out = tuple(_left_out(files, int(place), int(first[place])) for place in np.flatnonzero(~chosen))
-    refused = sum(file.kind == "refused" for file in left_out)
-    _refuse_too_many(refused, len(files), left_out, config)
+    skipped = tuple(_skipped(files, int(place), int(first[place])) for place in np.flatnonzero(~chosen))
+    rejected = sum(file.kind == "rejected" for file in skipped)
+    _reject_too_many(rejected, len(files), skipped, config)
     kept = facts[chosen]
     held, moved = _keep_apart(kept, config)
-    pictures = Pictures(files, np.flatnonzero(chosen), held, kept["key"])
+    images = Images(files, np.flatnonzero(chosen), held, kept["key"])
     said = {f"{name}s": int(kept[name].sum()) for name in ("caption", "label")}
     return Plan(
-        pictures=pictures,
-        shards=tuple(pack_images(pictures, config)),
-        left_out=left_out,
+        images=images,
+        shards=tuple(pack_images(images, config)),
+        skipped=skipped,
         sources=_digest_of(files),
         counts={
             "samples": len(kept),
             "train": len(kept) - int(held.sum()),
             "eval": int(held.sum()),
             "files": len(files),
-            "refused": refused,
-            "duplicates": len(left_out) - refused,
+            "rejected": rejected,
+            "duplicates": len(skipped) - rejected,
             **moved,
             **{name: count for name, count in said.items() if count},
         },
@@ -149,11 +149,11 @@ def _facts(found: Inspected, config: ShardConfig) -> tuple[int, int, bool, bool,
     if found.reason is not None:
         return (0, 0, False, False, *said)
     held = split_of(found.content, config) == "eval"
-    return (key_number(found.content[:KEY_DIGITS]), int(found.look or "0", 16), True, held, *said)
+    return (key_number(found.content[:KEY_DIGITS]), int(found.phash or "0", 16), True, held, *said)
 
 
 def _first_places(facts: Facts) -> NDArray[np.int64]:
-    """[n] For each sound file the place of the first with its key, itself for most; -1 for a refused one."""
+    """[n] For each sound file the place of the first with its key, itself for most; -1 for a rejected one."""
     places = np.flatnonzero(facts["sound"])
     _, first, which = np.unique(facts["key"][places], return_index=True, return_inverse=True)
     found = np.full(len(facts), -1, dtype=np.int64)
@@ -161,14 +161,14 @@ def _first_places(facts: Facts) -> NDArray[np.int64]:
     return found
 
 
-def _left_out(files: Sequence[Inspected], place: int, first: int) -> LeftOut:
+def _skipped(files: Sequence[Inspected], place: int, first: int) -> Skipped:
     file = files[place]
     if file.reason is not None:
-        return LeftOut(file.item.key, "refused", file.reason)
-    twin = files[first]
-    if twin.content == file.content:
-        return LeftOut(file.item.key, "duplicate", f"{SAME_AS}{twin.item.key}.")
-    return LeftOut(file.item.key, "refused", f"Its key {file.content[:KEY_DIGITS]} is another picture's too.")
+        return Skipped(file.item.key, "rejected", file.reason)
+    original = files[first]
+    if original.content == file.content:
+        return Skipped(file.item.key, "duplicate", f"{SAME_AS}{original.item.key}.")
+    return Skipped(file.item.key, "rejected", f"Its key {file.content[:KEY_DIGITS]} is another image's too.")
 
 
 def _digest_of(files: Iterable[Inspected]) -> str:
@@ -180,25 +180,25 @@ def _digest_of(files: Iterable[Inspected]) -> str:
 
 
 def pack_images(images: Sequence[Planned], config: ShardConfig) -> Iterator[Sequence[Planned]]:
-    """Runs of pictures that fill a shard each, in the order given."""
+    """Runs of images that fill a shard each, in the order given."""
     sizes = (tar_size(image.sizes.values()) for image in images)
     for run in pack(range(len(images)), sizes, config.max_shard_bytes):
         yield Part(images, range(run[0], run[-1] + 1))
 
 
 def _keep_apart(kept: Facts, config: ShardConfig) -> tuple[NDArray[np.bool_], dict[str, int]]:
-    """[n] Which pictures are held out: of those drawn, the ones that look like no training picture; and how many do."""
+    """[n] Which images are held out: of those drawn, the ones that look like no training image; and how many do."""
     if config.near_duplicates is None:
         return kept["held"], {}
-    near = reached(kept["look"], kept["held"], config.near_duplicates)
+    near = reached(kept["phash"], kept["held"], config.near_duplicates)
     return kept["held"] & ~near, {"near_duplicates": int(near.sum())}
 
 
-def _refuse_too_many(refused: int, files: int, left_out: Sequence[LeftOut], config: ShardConfig) -> None:
-    if files and refused < files and refused <= config.max_refused * files:
+def _reject_too_many(rejected: int, files: int, skipped: Sequence[Skipped], config: ShardConfig) -> None:
+    if files and rejected < files and rejected <= config.max_rejected * files:
         return
-    reasons = [f"{file.source}: {file.reason}" for file in left_out if file.kind == "refused"]
+    reasons = [f"{file.source}: {file.reason}" for file in skipped if file.kind == "rejected"]
     raise InputError(
-        f"{refused} of {files} pictures are refused, and at most {config.max_refused:g} of them may be (and not all): "
-        f"{' '.join(reasons[:REASONS_SHOWN])} Mend the source or raise shard.max_refused."
+        f"{rejected} of {files} images are rejected, and at most {config.max_rejected:g} of them may be (and not all): "
+        f"{' '.join(reasons[:REASONS_SHOWN])} Fix the source or raise shard.max_rejected."
     )

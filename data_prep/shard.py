@@ -1,4 +1,4 @@
-"""Stage *shard*: planned pictures -> image shards of sound originals.
+"""Stage *shard*: planned images -> image shards of sound originals.
 
 Files are inspected in chunks anywhere (`data_prep.inspection`), planned once (`data_prep.planning`) and built into
 shards anywhere. Inspection decodes every file once. Building reads the bytes again, compares their digest and decodes
@@ -17,7 +17,7 @@ from data_prep.fetched import Fetched, is_web
 from data_prep.items import Item, read_item
 from data_prep.parts import once
 from data_prep.planning import Planned
-from data_prep.soundness import Refused, inspect
+from data_prep.soundness import Rejected, inspect
 from data_prep.tars import Sample, store_shard, write_tar
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.config import as_plain
@@ -32,7 +32,7 @@ OTHER_FETCH = "Run the command again, or give source.fetch another name to take 
 def build_image_shard(
     store: Store, root: str, images: Sequence[Planned], config: ShardConfig
 ) -> tuple[bytes, list[IndexRow]]:
-    """The tar of these pictures and its index rows. Members `<key>.<ext>`, `<key>.json` and captions and labels.
+    """The tar of these images and its index rows. Members `<key>.<ext>`, `<key>.json` and captions and labels.
 
     Raises InputError when a file is not what was inspected, IntegrityError when this machine decodes it otherwise.
     """
@@ -63,7 +63,7 @@ def _archived(root: str, image: Planned, config: ShardConfig, web: Fetched) -> b
     if not found.changed:
         return data
     sound = inspect(data, config)
-    if isinstance(sound, Refused) or sound.content != found.content:
+    if isinstance(sound, Rejected) or sound.content != found.content:
         raise IntegrityError(
             f"{found.item.key} in {root} decodes to other pixels here than where it was inspected; "
             "install the same versions of Pillow on all machines."

@@ -1,7 +1,7 @@
 """Is this file a valid image, and what must change before it is archived?
 
 Original bytes are kept where an sRGB reader would see the right 8-bit pixels; everything else is re-encoded without
-loss as PNG. Hostile bytes never raise: each file is either Sound or Refused with a reason, the same on every run.
+loss as PNG. Hostile bytes never raise: each file is either Sound or Rejected with a reason, the same on every run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.config import ShardConfig
-from data_prep.likeness import look_of
+from data_prep.likeness import phash_of
 from lsr.core.encoding import png
 from lsr.core.headers import FORMATS
 from lsr.core.pixels import Rules, UnreadableImageError, decode
@@ -25,8 +25,8 @@ PPM_HEADER_LINES = 3
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A picture fit for the archive. data: its encoded bytes, the original ones when `changes` is empty. ext: its
-    format. content: sha256 over size and sRGB pixels, equal for equal pictures in different files. look: perceptual
+    """An image fit for the archive. data: its encoded bytes, the original ones when `changes` is empty. ext: its
+    format. content: sha256 over size and sRGB pixels, equal for equal images in different files. phash: perceptual
     hash, where near duplicates are asked for."""
 
     data: bytes
@@ -35,28 +35,28 @@ class Sound:
     height: int
     content: str
     changes: tuple[str, ...]
-    look: str = ""
+    phash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A file that is left out, and why."""
+class Rejected:
+    """A file that is skipped, and why."""
 
     reason: str
 
 
-def inspect(data: bytes, config: ShardConfig) -> Sound | Refused:
+def inspect(data: bytes, config: ShardConfig) -> Sound | Rejected:
     """Check one file whole: header, every pixel, orientation, colour space, depth, transparency, frames, size."""
     rules = Rules(max_pixels=config.max_pixels, min_side=config.min_side, alpha=config.alpha, animated=config.animated)
     try:
         found = decode(data, rules)
     except UnreadableImageError as error:
-        return Refused(str(error))
+        return Rejected(str(error))
     image, ext = found.image, FORMATS[found.format]
     if found.changes:
         data, ext = png(np.asarray(image)), "png"
-    look = "" if config.near_duplicates is None else look_of(image)
-    return Sound(data, ext, image.width, image.height, content_hash(image), found.changes, look)
+    phash = "" if config.near_duplicates is None else phash_of(image)
+    return Sound(data, ext, image.width, image.height, content_hash(image), found.changes, phash)
 
 
 def content_hash(image: Image.Image) -> str:
@@ -67,8 +67,8 @@ def content_hash(image: Image.Image) -> str:
 
 
 class _Pixels(io.RawIOBase):
-    """A file that takes a picture as PPM and hashes its pixels: so Pillow hands out packed rows, piece by piece and
-    without a copy, which costs half of what cutting the picture into strips does.
+    """A file that takes an image as PPM and hashes its pixels: so Pillow hands out packed rows, piece by piece and
+    without a copy, which costs half of what cutting the image into strips does.
     """
 
     def __init__(self, image: Image.Image) -> None:

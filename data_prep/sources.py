@@ -1,7 +1,7 @@
-"""Listing raw pictures into a snapshot.
+"""Listing raw images into a snapshot.
 
 A snapshot pins what was there: key, size, and etag or mtime_ns (sha256 for a packaged set, so that its snapshot is
-the same on every machine). What changed since then is refused when it is read. Web addresses of a list are not looked
+the same on every machine). What changed since then is rejected when it is read. Web addresses of a list are not looked
 at here: `data_prep.fetched` pins them when they are read.
 """
 
@@ -37,7 +37,7 @@ FORMAT = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """What a source held when it was listed. ignored: files left out for their suffix or a hidden name, by suffix.
+    """What a source held when it was listed. ignored: files skipped for their suffix or a hidden name, by suffix.
 
     Stored as lines of canonical JSON, a head and one an item, so that millions are written and read one at a time.
     """
@@ -131,12 +131,12 @@ def source_root(uri: str, cache: Path) -> str:
 
 
 def list_source(config: SourceConfig, cache: Path) -> Snapshot:
-    """The pictures of a source, ordered by key.
+    """The images of a source, ordered by key.
 
-    Files are pictures by suffix; other and hidden files are counted and ignored. Of a `tar:` source, those members of
-    each WebDataset sample that are `<key>.<picture suffix>`, or any picture where a sample has none of that form. A
+    Files are images by suffix; other and hidden files are counted and ignored. Of a `tar:` source, those members of
+    each WebDataset sample that are `<key>.<image suffix>`, or any image where a sample has none of that form. A
     `list:` source holds what the list names, whatever its suffix.
-    Raises InputError when there is no picture, NotFoundError when the source does not exist, ConfigError for a name
+    Raises InputError when there is no image, NotFoundError when the source does not exist, ConfigError for a name
     that cannot be a folder of the store.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", config.name):
@@ -172,16 +172,16 @@ def _suffix(key: str) -> str:
 
 def _nothing_found(uri: str, ignored: dict[str, int]) -> str:
     found = ", ".join(f"{count} of suffix {suffix}" for suffix, count in ignored.items())
-    wanted = "tars" if uri.startswith("tar:") else f"pictures ({', '.join(IMAGE_SUFFIXES)})"
+    wanted = "tars" if uri.startswith("tar:") else f"images ({', '.join(IMAGE_SUFFIXES)})"
     wanted = "rows" if uri.startswith("list:") else wanted
-    return f"The source {uri} holds no {wanted}; found {found or 'no files at all'}. Name a folder with pictures."
+    return f"The source {uri} holds no {wanted}; found {found or 'no files at all'}. Name a folder with images."
 
 
 def _list_folder(root: str) -> Iterator[Item]:
     base, seen = os.fsencode(root), set()
 
     def unreadable(error: OSError) -> None:
-        raise InputError(f"The folder {error.filename!r} cannot be listed: {error.strerror}; mend its rights.")
+        raise InputError(f"The folder {error.filename!r} cannot be listed: {error.strerror}; fix its permissions.")
 
     for folder, folders, names in os.walk(base, onerror=unreadable, followlinks=True):
         status = os.stat(folder)

@@ -1,4 +1,4 @@
-"""Sequences that are not held in memory: what is listed, inspected and planned of millions of pictures."""
+"""Sequences that are not held in memory: what is listed, inspected and planned of millions of images."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Pictures inside WebDataset tars that somebody else wrote.
+"""Images inside WebDataset tars that somebody else wrote.
 
-Headers and short texts are read, pictures are not; of a tar in S3 one window at a time is held.
+Headers and short texts are read, images are not; of a tar in S3 one window at a time is held.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ MAX_TEXT = 64 << 10
 
 @dataclass(slots=True)
 class _Sample:
-    pictures: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
 
 
 def list_tar(root: str, tar: Item) -> Iterator[Item]:
-    """The pictures of one tar with the caption (`.txt`) and label (`.cls`) of their sample.
+    """The images of one tar with the caption (`.txt`) and label (`.cls`) of their sample.
 
     Raises IntegrityError naming a tar that is cut short or damaged.
     """
@@ -34,7 +34,7 @@ def list_tar(root: str, tar: Item) -> Iterator[Item]:
         for sample in _samples(members).values():
             said = {name: _text(stream, *members[name]) for name in sample.texts.values()}
             caption, label = (said.get(sample.texts.get(ext, "")) for ext in ("txt", "cls"))
-            for name in _plain_pictures(sample.pictures):
+            for name in _plain_images(sample.images):
                 offset, size = members[name]
                 key = f"{tar.key}/{shown(name.encode('utf-8', 'surrogateescape'))}"
                 yield Item(key, size, tar.pin, tar.path, offset, caption, label)
@@ -56,10 +56,10 @@ def _samples(members: dict[str, tuple[int, int]]) -> dict[str, _Sample]:
             continue
         sample = found.setdefault(f"{folder}/{stem}", _Sample())
         if ext.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
-            sample.pictures.append(name)
+            sample.images.append(name)
         elif ext in ("txt", "cls"):
             sample.texts[ext] = name
-    return {key: sample for key, sample in found.items() if sample.pictures}
+    return {key: sample for key, sample in found.items() if sample.images}
 
 
 def _text(stream: BinaryIO, offset: int, size: int) -> str | None:
@@ -73,6 +73,6 @@ def _text(stream: BinaryIO, offset: int, size: int) -> str | None:
         return None
 
 
-def _plain_pictures(names: Sequence[str]) -> Sequence[str]:
-    """Of one sample: the photograph itself rather than masks such as `<key>.seg.png`."""
+def _plain_images(names: Sequence[str]) -> Sequence[str]:
+    """Of one sample: the photo itself rather than masks such as `<key>.seg.png`."""
     return [name for name in names if name.rsplit("/", 1)[-1].count(".") == 1] or names

@@ -1,6 +1,6 @@
 """Stage *tile*: one image shard -> tile shards, the training set.
 
-A tile is cut and resized once, and stored without loss; only photographs of the split `train` are cut.
+A tile is cut and resized once, and stored without loss; only photos of the split `train` are cut.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lsr.core.encoding import png
 from lsr.core.pixels import decode_rgb
 from lsr.data.index import IndexRow
 from lsr.data.manifest import ShardRow
-from lsr.data.pixels import picture_of
+from lsr.data.pixels import image_of
 from lsr.data.shards import read_samples
 from lsr.store import Store, open_store
 
@@ -31,7 +31,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CutShard:
-    """The tiles of one image shard. counts: photographs cut, those without a tile, tiles below `min_detail`, tiles."""
+    """The tiles of one image shard. counts: photos cut, those without a tile, tiles below `min_detail`, tiles."""
 
     shards: tuple[ShardRow, ...]
     counts: Mapping[str, int]
@@ -55,7 +55,7 @@ def shrink(image: Pixels, factor: int) -> Pixels:
 def cut(image: Pixels, config: TileConfig) -> tuple[list[tuple[int, int, Pixels]], int]:
     """(y, x, tile) of the tiles kept from uint8 [H, W, 3], by position; and how many lacked detail.
 
-    y, x: the tile's corner in pixels of the shrunken photograph. What is left at the right and bottom is not used.
+    y, x: the tile's corner in pixels of the shrunken photo. What is left at the right and bottom is not used.
     """
     image = shrink(image, config.shrink)
     size, stride = config.size, config.stride
@@ -70,11 +70,11 @@ def cut(image: Pixels, config: TileConfig) -> tuple[list[tuple[int, int, Pixels]
 
 
 class _Counter:
-    """Cuts the photographs of one shard one after the other and counts."""
+    """Cuts the photos of one shard one after the other and counts."""
 
     def __init__(self, config: TileConfig) -> None:
         self.config = config
-        self.counts = {"photographs": 0, "without": 0, "flat": 0, "tiles": 0}
+        self.counts = {"photos": 0, "without": 0, "flat": 0, "tiles": 0}
 
     def tiles(self, store: Store, row: ShardRow) -> Iterator[Sample]:
         for sample in read_samples(store, row):
@@ -84,9 +84,9 @@ class _Counter:
 
     def _of(self, sample: Mapping[str, Any], about: Mapping[str, Any], where: str) -> Iterator[Sample]:
         members = {ext: data for ext, data in sample.items() if not ext.startswith("__")}
-        image = decode_rgb(picture_of(members, where), where)
+        image = decode_rgb(image_of(members, where), where)
         found, flat = cut(image, self.config)
-        self.counts["photographs"] += 1
+        self.counts["photos"] += 1
         self.counts["without"] += not found
         self.counts["flat"] += flat
         for y, x, tile in found:

@@ -1,4 +1,4 @@
-"""A CSV, JSONL or Parquet file of picture addresses with captions or labels.
+"""A CSV, JSONL or Parquet file of image addresses with captions or labels.
 
 Columns: `uri`, and if wanted `caption` and `label`; others are not read. An address is a path, relative to the list's
 folder or absolute, `file:///path`, `s3://bucket/key`, or where they are asked for `https://...` and `http://...`.
@@ -28,7 +28,7 @@ from lsr.core.errors import InputError, NotFoundError
 
 FORMATS = ("csv", "jsonl", "parquet")
 COLUMNS = ("uri", "caption", "label")
-_LOOKERS, _ROWS = 16, 4096
+_THREADS, _ROWS = 16, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ def list_rows(place: str, fetch: str = "") -> tuple[Sequence[Item], int]:
     """The items of the list, ordered by address and each address once, and how many rows repeat an address; the first
     one's caption and label stay.
 
-    fetch: name of the fetch, without which web addresses are refused; nothing is fetched here. A file that is not there
-    is an item all the same, with the pin ABSENT. Raises InputError naming the row that holds no address or one of an
-    unknown kind.
+    fetch: name of the fetch, without which web addresses are rejected; nothing is fetched here. A file that is not
+    there is an item all the same, with the pin ABSENT. Raises InputError naming the row that holds no address or one
+    of an unknown kind.
     """
     root, rows = root_of(place), Spool(_rows(place), ROW, by=lambda row: (row.uri,))
     found = Spool(_items(root, rows, place, fetch), ITEM)
@@ -74,7 +74,7 @@ def list_rows(place: str, fetch: str = "") -> tuple[Sequence[Item], int]:
 def _items(root: str, rows: Iterable[Row], place: str, fetch: str) -> Iterator[Item]:
     """Of rows that are ordered by address: what each different one names."""
     fresh = (next(same) for _, same in groupby(rows, key=lambda row: row.uri))
-    with ThreadPoolExecutor(_LOOKERS) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         while part := list(islice(fresh, _ROWS)):
             yield from pool.map(lambda row: _item(root, row, place, fetch), part)
 
@@ -125,7 +125,7 @@ def _check_web(row: Row, place: str, fetch: str) -> None:
     except ValueError:
         named = False
     if not named:
-        raise InputError(f"Row {row.number} of {place} has the address {row.uri!r}, which names no host; mend the row.")
+        raise InputError(f"Row {row.number} of {place} has the address {row.uri!r}, which names no host; fix the row.")
     if "@" in parts.netloc:
         raise InputError(
             f"Row {row.number} of {place} has an address with a user's name in it, and manifests keep addresses; fetch "

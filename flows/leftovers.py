@@ -18,7 +18,7 @@ from lsr.core.files import write_whole
 from lsr.core.processes import descendants, end, ended, mark, mark_of
 
 FOLDER = "processes"
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 
 
 def _write(path: Path) -> None:
@@ -36,13 +36,13 @@ def record_children(home: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{os.getpid()}.json"
 
-    def look(stop: threading.Event) -> None:
-        while not stop.wait(LOOK_SECONDS):
+    def poll(stop: threading.Event) -> None:
+        while not stop.wait(POLL_SECONDS):
             _write(path)
 
     _write(path)
     try:
-        with beside(look, "record-children"):
+        with beside(poll, "record-children"):
             yield
     finally:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The report of one run of the line: what was made or reused, how long it took, the version, the verdict, the metrics.
+"""The report of one run of the pipeline: what was made or reused, durations, the version, the verdict, the metrics.
 
 As a terminal page, as markdown for the Prefect artifact, and as plain data for scripts.
 """
@@ -37,7 +37,7 @@ class Entry:
 
 
 class Report:
-    """Filled while the line runs; `show`, `markdown` and `as_dict` at its end."""
+    """Filled while the pipeline runs; `show`, `markdown` and `as_dict` at its end."""
 
     def __init__(self, recipe: Recipe, settings: Settings) -> None:
         self.recipe = recipe
@@ -48,7 +48,7 @@ class Report:
         self.inference: Inferred | None = None
         self.metrics: list[dict[str, Any]] = []
         self.remarks: list[str] = []
-        self.pictures: list[Path] = []
+        self.images: list[Path] = []
         self.page: Published | None = None
         self._started = time.monotonic()
 
@@ -65,15 +65,15 @@ class Report:
         return self.verdict is not None and "champion" in (self.verdict.alias or "").split(", ")
 
     def stage(self, outcome: Outcome) -> None:
-        """Add a stage of the line."""
+        """Add a stage of the pipeline."""
         self._add(outcome.stage, outcome.made, outcome.seconds, outcome.ref.path)
 
     def evaluated(self, ref: Ref, ctx: Context) -> None:
-        """Read the metrics table and put the pictures below the output folder."""
+        """Read the metrics table and put the images below the output folder."""
         from lsr.stages.evaluate import export
 
         table = export(ref, ctx, self.recipe)
-        self.metrics, self.remarks, self.pictures = table.rows, table.remarks, table.pictures
+        self.metrics, self.remarks, self.images = table.rows, table.remarks, table.images
 
     def registered(self, version: Registered, seconds: float, made: bool) -> None:
         self.version = version
@@ -86,7 +86,7 @@ class Report:
     def inferred(self, result: Inferred, seconds: float, made: bool) -> None:
         self.inference = result
         self._add("infer", made, seconds, result.path)
-        self.pictures = [*self.pictures, *result.pictures]
+        self.images = [*self.images, *result.images]
 
     def published(self, page: Published) -> None:
         """The report page: where it is on this machine and in MLflow."""
@@ -109,7 +109,7 @@ class Report:
             "inference": self.inference.as_dict() if self.inference else None,
             "metrics": self.metrics,
             "remarks": self.remarks,
-            "pictures": [str(path) for path in self.pictures],
+            "images": [str(path) for path in self.images],
             "page": self.page.as_dict() if self.page else None,
         }
 
@@ -138,7 +138,7 @@ class Report:
             for row in self.metrics:
                 cells = " | ".join(_number(row[name]) for name in names)
                 lines.append(f"| {row['scale']:g} | {row['system']} | {cells} |")
-        lines += ["", *(f"- {remark}" for remark in self.remarks), *(f"- picture: `{path}`" for path in self.pictures)]
+        lines += ["", *(f"- {remark}" for remark in self.remarks), *(f"- image: `{path}`" for path in self.images)]
         if self.page is not None:
             lines.append(f"- report page: [report.html]({self.page.link})")
         if self.verdict is not None:
@@ -166,8 +166,8 @@ class Report:
         console.print(f"Store     {self.settings.store}", highlight=False)
         console.print(f"Tracking  {self.settings.mlflow}", highlight=False)
         console.print(f"Model     {self._release_line()}", highlight=False, style="bold")
-        for path in self.pictures:
-            console.print(f"Picture   {path}", highlight=False, soft_wrap=True)
+        for path in self.images:
+            console.print(f"Image   {path}", highlight=False, soft_wrap=True)
         if self.page is not None:
             console.print(f"Report    {self.page.path}", highlight=False, soft_wrap=True)
         made = sum(e.made for e in self.entries)
@@ -183,7 +183,7 @@ class Report:
         from rich.table import Table
 
         names = self._metric_names()
-        table = Table(title=f"Held-out pictures, {self.recipe.task}", title_justify="left")
+        table = Table(title=f"Held-out images, {self.recipe.task}", title_justify="left")
         table.add_column("scale", justify="right")
         table.add_column("system")
         for name in names:

@@ -1,4 +1,4 @@
-"""The flow *retrain*: from raw photographs to a gated, registered model and batch inference.
+"""The flow *retrain*: from raw photos to a gated, registered model and batch inference.
 
 Every task is one stage; its input and output are small references. Runs on a schedule as a deployment
 (infra/prefect), from the command line (`lsr retrain`), or as a plain call.
@@ -47,7 +47,7 @@ _AGAIN: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 5, "retry_conditi
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, **_AGAIN)
 def run_stage(stage: str, recipe: Recipe, inputs: dict[str, Ref], ctx: Context) -> Outcome:
-    """One stage of the line: reused, made here, or made by a Ray job."""
+    """One stage of the pipeline: reused, made here, or made by a Ray job."""
     outcome = launch(request_of(PIPELINE[stage], recipe, ctx.run, inputs), ctx)
     get_run_logger().info("%s %s: %s", stage, "made" if outcome.made else "reused", outcome.ref.path)
     return outcome
@@ -76,7 +76,7 @@ def run_infer(recipe: Recipe, ctx: Context, report: Report) -> None:
 
 @task(task_run_name="report", cache_policy=NO_CACHE)
 def run_report(recipe: Recipe, refs: dict[str, Ref], ctx: Context, report: Report) -> None:
-    """The report page, beside the pictures and in MLflow."""
+    """The report page, beside the images and in MLflow."""
     from lsr.tools.page import publish
 
     report.published(publish(recipe, refs, ctx))
@@ -103,7 +103,7 @@ def retrain(
     provenance = {"prefect_flow_run": str(flow_run.flow_run.id)} if flow_run and flow_run.flow_run else {}
     progress = Quiet() if quiet else RichProgress()
     report = Report(chosen, settings)
-    with open_context(settings, how, line=chosen.name, progress=progress, provenance=provenance) as ctx:
+    with open_context(settings, how, pipeline=chosen.name, progress=progress, provenance=provenance) as ctx:
         refs: dict[str, Ref] = {"snapshot": snapshot(chosen.source, ctx)}
         for name, step in PIPELINE.items():
             outcome = run_stage(name, chosen, {key: refs[key] for key in step.inputs}, ctx)

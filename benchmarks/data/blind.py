@@ -45,7 +45,7 @@ Row = dict[str, Any]
 
 
 class Steps:
-    """The steps by name, over one batch of tiles of the bundled photographs, kept as PNG files and as latents."""
+    """The steps by name, over one batch of tiles of the bundled photos, kept as PNG files and as latents."""
 
     def __init__(self, batch: int, seed: int = 0) -> None:
         recipe = load_recipe("demo")

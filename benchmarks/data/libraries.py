@@ -15,7 +15,7 @@ def library_of(name: str) -> Any:
         _torchvision()
     library = importlib.import_module(name)
     if name == "litdata":
-        # Its S3 client refuses plain HTTP, which a server of this machine speaks, and has no public option for it.
+        # Its S3 client rejects plain HTTP, which a server of this machine speaks, and has no public option for it.
         options = importlib.import_module("litdata.streaming.downloader")._OBSTORE_CLIENT_OPTIONS
         options["allow_http"] = True
     return library
@@ -23,7 +23,7 @@ def library_of(name: str) -> Any:
 
 def _torchvision() -> None:
     """Put a stand-in for torchvision where it cannot be imported: its wheels want a CUDA build of torch, Streaming
-    imports it for its ready-made picture sets, and shards of bytes need nothing of it."""
+    imports it for its ready-made image sets, and shards of bytes need nothing of it."""
     try:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError):

@@ -53,15 +53,15 @@ def draw(folder: Path, sizes: Sizes) -> dict[str, int]:
 
 
 def samples_of(kind: str, count: int, side: int, folder: Path) -> Iterator[Sample]:
-    """`count` samples: tiles cut at random places from the bundled photographs, or random latents of such tiles."""
+    """`count` samples: tiles cut at random places from the bundled photos, or random latents of such tiles."""
     rng = np.random.default_rng(0)
     if kind == "latents":
         shape = (CHANNELS, side // FACTOR, side // FACTOR)
         for _ in range(count):
             yield {member: _npy(rng.standard_normal(shape).astype(np.float16)) for member in MEMBERS[kind]}
         return
-    photographs = [path for path in resolve("photos", folder).rglob("*") if path.suffix in (".jpg", ".png", ".webp")]
-    images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(photographs)]
+    photos = [path for path in resolve("photos", folder).rglob("*") if path.suffix in (".jpg", ".png", ".webp")]
+    images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(photos)]
     images = [image for image in images if min(image.shape[:2]) > side]
     for number in range(count):
         image = images[number % len(images)]

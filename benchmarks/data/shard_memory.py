@@ -1,4 +1,4 @@
-"""Peak memory of sharding 1,000, 10,000 and 100,000 pictures, each count in a fresh process: listing, writing and
+"""Peak memory of sharding 1,000, 10,000 and 100,000 images, each count in a fresh process: listing, writing and
 reading the snapshot, checking, planning, packing.
 
 `python -m benchmarks.data.shard_memory` writes results/data/shard_memory.json. One process does everything that the
@@ -59,7 +59,7 @@ def shard(root: Path, store_uri: str) -> dict[str, float]:
     rows = [build_shard_to_store(store_uri, str(root), images, RULES) for images in planned.shards]
     images_manifest(store, "memory", planned, rows, RULES)
     seconds = time.perf_counter() - start
-    facts = {"pictures": len(items), "shards": len(rows), "seconds": round(seconds, 1)}
+    facts = {"images": len(items), "shards": len(rows), "seconds": round(seconds, 1)}
     return {**facts, "before_mib": round(before, 1), "peak_mib": round(peak_mib(), 1)}
 
 

@@ -1,4 +1,4 @@
-"""What a study needs on another machine: its tiles, the photographs that it measures, LPIPS. And what comes back."""
+"""What a study needs on another machine: its tiles, the photos that it measures, LPIPS. And what comes back."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _BLOB = re.compile(rb'"(blobs/[0-9a-f]{64}\.[a-z0-9.]+)"')
 
 
 def held_out_set(store: Store, images: Ref, photos: int) -> Ref:
-    """The first `photos` held-out photographs of `images`, by key, as an image set of their own: those that a study
-    with so many photographs measures. Its members are the same bytes.
+    """The first `photos` held-out photos of `images`, by key, as an image set of their own: those that a study
+    with so many photos measures. Its members are the same bytes.
     """
     key = action_key(HELD_OUT, 1, {"images": images.digest}, {"photos": photos})
     found = reusable(store, key)
@@ -42,7 +42,7 @@ def held_out_set(store: Store, images: Ref, photos: int) -> Ref:
     samples = [_sample(reader, index) for _, index in islice(chosen, photos)]
     reader.close()
     if not samples:
-        raise InputError(f"Image set {manifest.name} holds no photograph out; raise shard.holdout.")
+        raise InputError(f"Image set {manifest.name} holds no photo out; raise shard.holdout.")
     row = store_shard(store, *write_tar(samples))
     part = Manifest(
         kind="images",
@@ -80,7 +80,7 @@ def _perceptual(study: StudyConfig, settings: Settings) -> dict[str, bytes]:
         raise InputError("DISTS and the extractors do not travel; take them out of evaluate.metrics in this study.")
     inside = "sets/lpips/lpips-alex.safetensors"
     path = settings.cache / inside
-    terms = [recipe.joint.loss.picture for _, recipe in study.latent_systems()]
+    terms = [recipe.joint.loss.image for _, recipe in study.latent_systems()]
     if not path.is_file() and any(term.perceptual > 0 for term in terms):
         raise NotFoundError(f"{path} is missing, which this study trains with; run `lsr data get lpips`.")
     return {f"cache/{inside}": path.read_bytes()} if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""A study in this process: no Ray, no MLflow, a limit of seconds. What is stopped goes on with the same command."""
+"""A study in this process: no Ray, no MLflow, a limit of seconds. What is stopped resumes with the same command."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Untracked(MlflowTracker):
 
 
 class Here(Context):
-    """Maps and trains in this process. may_make: False refuses to make what is not recorded yet."""
+    """Maps and trains in this process. may_make: False raises for what is not recorded yet."""
 
     may_make: bool = True
 
@@ -100,7 +100,7 @@ def here(settings: Settings, progress: Progress, *, may_make: bool = True) -> He
 
 def run_for(study: StudyConfig, data: dict[str, Ref], ctx: Here, seconds: float) -> StudyResult:
     """The study, or as much of it as fits. Raises TrainingStoppedError when the time is up: training has then saved a
-    checkpoint, a measurement under way is lost, and the same call goes on.
+    checkpoint, a measurement under way is lost, and the same call resumes.
     """
     with _limit(seconds):
         return run_study(study, ctx, data)
@@ -113,7 +113,7 @@ def _limit(seconds: float) -> Iterator[None]:
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TrainingStoppedError("The time is up; what is finished is recorded. Run the same command to go on.")
+        raise TrainingStoppedError("The time is up; what is finished is recorded. Run the same command to resume.")
 
     def watch() -> None:
         wait = seconds

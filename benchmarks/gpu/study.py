@@ -61,7 +61,7 @@ def take(path: Path, settings: Settings) -> dict[str, Any]:
 
 
 def results(study: StudyConfig, facts: dict[str, Any], ctx: Here, out: Path) -> list[Path]:
-    """The page, its files and every measurement with its pictures. Raises NotFoundError before the study is done."""
+    """The page, its files and every measurement with its images. Raises NotFoundError before the study is done."""
     folder = ctx.settings.output / study.name
     if not folder.is_dir():
         raise NotFoundError(f"{folder} is missing: the study is not done; run it until it is.")

@@ -1,6 +1,6 @@
 """Averaged weights of a trained system as bfloat16 parts small enough to move by hand, and back.
 
-They are for looking at pictures elsewhere. They are not put back into a store: a trained result is named by what was
+They are for viewing images elsewhere. They are not put back into a store: a trained result is named by what was
 asked and holds exactly the bits that came out, and rounded weights are others.
 """
 

@@ -23,7 +23,7 @@ _SETTINGS = {
 
 
 def start_postgres(supervisor: Supervisor, plan: Plan) -> None:
-    """Start the server as an unprivileged user (it refuses root) and make the roles `mlflow` and `prefect`."""
+    """Start the server as an unprivileged user (it does not run as root) and make the roles `mlflow` and `prefect`."""
     programs, prefix = _programs(), _as_its_user()
     data = plan.folder / "postgres"
     fresh = not (data / "ready").exists()

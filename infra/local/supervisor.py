@@ -23,7 +23,7 @@ from lsr.core.files import write_whole
 from lsr.core.processes import ProcessMark, alive, descendants, end, mark
 
 _LAST_LINES = 30
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +106,7 @@ class Supervisor:
                 raise self._failed(service.name, "ended while it was starting")
             if time.monotonic() - begun > seconds:
                 raise self._failed(service.name, f"was not ready within {seconds:g} s")
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         self.seconds[service.name] = round(time.monotonic() - self._begun[service.name], 1)
 
     def run(
@@ -154,7 +154,7 @@ def stop_all(folder: Path) -> list[str]:
         os.kill(service.pid, service.stop_signal)
         until = time.monotonic() + service.stop_seconds
         while alive(service.mark) and time.monotonic() < until:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         stuck += [f"{service.name} ({each.pid})" for each in end(tree)]
         stopped.append(service.name)
     if stuck:

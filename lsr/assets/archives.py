@@ -1,7 +1,7 @@
 """Reading chosen files out of npm tarballs, Python sdists and wheels and Debian packages, without unpacking to disk.
 
 Nothing of the archive decides where anything is written: members are read by name into memory, so a hostile path,
-link or device has nowhere to go; an archive that holds one is refused all the same. Standard library only.
+link or device has nowhere to go; an archive that holds one is rejected all the same. Standard library only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reading arrays out of a numpy pickle without running it.
 
 A pickle is a program, and unpickling runs it. This reader walks its opcodes and understands only what a nested dict of
-numeric numpy arrays needs; names of functions are compared, never looked up, and anything else is refused. It is used
+numeric numpy arrays needs; names of functions are compared, never looked up, and anything else is rejected. It is used
 once, when metric weights are fetched, to turn them into safetensors. Standard library and numpy only.
 """
 
@@ -49,7 +49,7 @@ class _Machine:
     stack: list[Any] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
 
-    def refuse(self, what: str) -> IntegrityError:
+    def reject(self, what: str) -> IntegrityError:
         return IntegrityError(
             f"{self.where} must be a pickle of plain numeric arrays, found {what}; it was not run and is not used."
         )
@@ -91,25 +91,25 @@ class _Machine:
         if name in ("GLOBAL", "STACK_GLOBAL"):
             text = argument if name == "GLOBAL" else " ".join(reversed([stack.pop(), stack.pop()]))
             if text not in NAMES:
-                raise self.refuse(f"the name {text!r}")
+                raise self.reject(f"the name {text!r}")
             stack.append(_Name(text))
         elif name == "REDUCE":
             arguments, maker = stack.pop(), stack.pop()
             if not isinstance(maker, _Name) or maker.text not in MAKERS:
-                raise self.refuse("a call of something else than an array")
+                raise self.reject("a call of something else than an array")
             stack.append(_Made(maker.text, arguments))
         elif name == "BUILD":
             state = stack.pop()
             if not isinstance(stack[-1], _Made):
-                raise self.refuse("a state given to something else than an array")
+                raise self.reject("a state given to something else than an array")
             stack[-1].state = state
         elif name in ("SETITEM", "SETITEMS"):
             items = self.to_mark() if name == "SETITEMS" else [stack.pop(), stack.pop()][::-1]
             if not isinstance(stack[-1], dict):
-                raise self.refuse("items set on something else than a dict")
+                raise self.reject("items set on something else than a dict")
             stack[-1].update(zip(items[::2], items[1::2], strict=True))
         else:
-            raise self.refuse(f"the instruction {name}")
+            raise self.reject(f"the instruction {name}")
 
 
 def _array(made: _Made, machine: _Machine) -> np.ndarray[Any, np.dtype[Any]]:
@@ -117,7 +117,7 @@ def _array(made: _Made, machine: _Machine) -> np.ndarray[Any, np.dtype[Any]]:
     _, shape, dtype, column_major, data = made.state
     kind, order = dtype.arguments[0], dtype.state[1]
     if dtype.maker != "numpy dtype" or kind not in KINDS or order not in "<|":
-        raise machine.refuse(f"an array of type {order}{kind}")
+        raise machine.reject(f"an array of type {order}{kind}")
     flat = np.frombuffer(data, dtype=np.dtype(kind).newbyteorder("<"))
     return flat.reshape(shape, order="F" if column_major else "C").copy()
 
@@ -129,7 +129,7 @@ def _flatten(value: Any, path: str, machine: _Machine, out: dict[str, np.ndarray
     elif isinstance(value, _Made) and value.state is not None:
         out[path] = _array(value, machine)
     else:
-        raise machine.refuse(f"{type(value).__name__} at {path or 'the top'}")
+        raise machine.reject(f"{type(value).__name__} at {path or 'the top'}")
 
 
 def read_arrays(data: bytes, where: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
@@ -146,5 +146,5 @@ def read_arrays(data: bytes, where: str) -> dict[str, np.ndarray[Any, np.dtype[A
         arrays: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
         _flatten(machine.stack[-1], "", machine, arrays)
     except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise machine.refuse(f"a broken pickle ({error})") from error
+        raise machine.reject(f"a broken pickle ({error})") from error
     return arrays

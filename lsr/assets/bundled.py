@@ -1,7 +1,7 @@
-"""The photographs that ship with the project: who took them, on what terms, and where each package says so.
+"""The photos that ship with the project: who took them, on what terms, and where each package says so.
 
 Data only. Every licence was read in the package's own files (`evidence`), not guessed from the package's licence.
-Left out on purpose: CC-BY-SA pictures, pictures whose terms the package does not state, renders and drawings.
+Left out on purpose: CC-BY-SA images, images whose terms the package does not state, renders and drawings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SKLEARN = deb(
     "1.2.1+dfsg-1",
     "ca0c6be401d14871c7e93cfdd8d1f561595dc65e6e2ad2501d568aee7f7efc58",
     2_102_964,
-    "BSD-3-Clause; pictures CC-BY-2.0",
+    "BSD-3-Clause; images CC-BY-2.0",
 )
 SCIPY = deb(
     "python3-scipy",
@@ -54,7 +54,7 @@ LICENCE_TEXTS: dict[Licence, str] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
+class BundledImage:
     """One bundled file. path: inside the package. side: its longest side in pixels at most. evidence: where the
     package states the licence.
     """
@@ -72,8 +72,8 @@ class Picture:
 
 def _photo(
     file: str, shows: str, author: str, licence: Licence, package: Package, path: str, evidence: str = "copyright file"
-) -> Picture:
-    return Picture(
+) -> BundledImage:
+    return BundledImage(
         folder="photos",
         file=f"{file}.jpg",
         shows=shows,
@@ -95,8 +95,8 @@ def _thumbnail(
     package: Package,
     path: str,
     evidence: str = "copyright file",
-) -> Picture:
-    return Picture(
+) -> BundledImage:
+    return BundledImage(
         folder="thumbnails",
         file=f"{file}.png",
         shows=shows,
@@ -115,7 +115,7 @@ SKLEARN_IMAGES = "usr/lib/python3/dist-packages/sklearn/datasets/images/"
 FETCHERS = "docstring in skimage/data/_fetchers.py"
 AITZOL, FREESPACE = "Aitzol Berasategi", 'Trevor "Freespace"'
 
-PICTURES = (
+IMAGES = (
     _photo("brook", "forest brook", AITZOL, "CC-BY-4.0", LOMIRI_16, BACKGROUNDS + "life_by_Aitzol_Berasategi.jpg"),
     _photo(
         "picos", "mountains", AITZOL, "CC-BY-4.0", LOMIRI_16, BACKGROUNDS + "picosdeeuropa_by_Aitzol_Berasategi.jpg"

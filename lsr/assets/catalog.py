@@ -1,7 +1,7 @@
 """What there is: packages pinned by version and sha256, and which of their files make which set.
 
-Data only; standard library only. The photographs of `web-photos` were picked by eye: renders, crops of other files
-and pictures with no detail are left out.
+Data only; standard library only. The photos of `web-photos` were picked by eye: renders, crops of other files
+and images with no detail are excluded.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ SKIMAGE = deb(
     "0.19.3-8",
     "728d88c3e3440f1f3712de0805dc834d29248ff07e1eec8c0f3da07606f752f9",
     20_713_608,
-    "BSD-3-Clause; pictures mostly CC0 or public domain",
+    "BSD-3-Clause; images mostly CC0 or public domain",
 )
 SKIMAGE_DATA = "usr/lib/python3/dist-packages/skimage/data/"
 
@@ -108,7 +108,7 @@ SOLID = Source(
         "3.0.3",
         "cff57d9f27e3ee07e174a56918f043ce02182a9492d41f5b9083bc8213b9dffd",
         46_952_053,
-        "MIT code, Unsplash Licence photographs",
+        "MIT code, Unsplash Licence photos",
     ),
     root="package/src/images/",
     names=_split(
@@ -205,7 +205,7 @@ FACES = Source(
         "0.0.3",
         "d6c9f4991e64db333321c7443f3f3b05e4bac4b7903eab831774b7f32e583cc4",
         7_479_085,
-        "MIT code, CC-BY-NC-SA-2.0 photographs",
+        "MIT code, CC-BY-NC-SA-2.0 photos",
     ),
     root="package/portraits/",
     names=("men/*.jpg", "women/*.jpg"),
@@ -286,8 +286,8 @@ REALESRGAN = Source(
 SETS = (
     NamedSet(
         name="web-photos",
-        description="Real photographs of cities, people, interiors and nature, 451 to 5312 pixels wide.",
-        licence="by package: MIT over Unsplash or Pexels photographs; CC-BY, CC-BY-SA, CC0; public domain",
+        description="Real photos of cities, people, interiors and nature, 451 to 5312 pixels wide.",
+        licence="by package: MIT over Unsplash or Pexels photos; CC-BY, CC-BY-SA, CC0; public domain",
         images=108,
         make="copy",
         sources=(SOLID, NOW_UI, PAPER, MATERIAL, SOFT_UI, MATERIAL_REACT, ARGON, LOMIRI, SCIKIT),
@@ -326,7 +326,7 @@ SETS = (
     ),
     NamedSet(
         name="extractors",
-        description="ImageNet MobileNetV2 and VGG16 for distances between sets of pictures, turned into safetensors.",
+        description="ImageNet MobileNetV2 and VGG16 for distances between sets of images, turned into safetensors.",
         licence="MIT and BSD-3-Clause (MobileNetV2), BSD (VGG16)",
         images=0,
         make="extractors",

@@ -37,11 +37,11 @@ class SetInfo:
 
 BUNDLED = {
     "photos": (
-        "Bundled photographs for the demo: nature, animals, people, architecture, texture; at most 1024 pixels.",
+        "Bundled photos for the demo: nature, animals, people, architecture, texture; at most 1024 pixels.",
         "CC0, CC-BY or public domain, per file in its CREDITS.md",
     ),
     "thumbnails": (
-        "Bundled small pictures (48 to 120 pixels) of photographs that are not in `photos`, to be upscaled.",
+        "Bundled small images (48 to 120 pixels) of photos that are not in `photos`, to be upscaled.",
         "CC0 or CC-BY, per file in its CREDITS.md",
     ),
 }

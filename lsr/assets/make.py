@@ -85,7 +85,7 @@ def cifar10(members: Members, folder: Path) -> int:
 
 
 def _torch_arrays(data: bytes, where: str) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-    """Tensors of a torch checkpoint, read by torch's restricted reader, which refuses everything but tensors."""
+    """Tensors of a torch checkpoint, read by torch's restricted reader, which rejects everything but tensors."""
     import torch
 
     try:

@@ -17,7 +17,7 @@ from lsr.core.errors import IntegrityError
 
 MAGIC = "7767517"
 STORED = {0x01306B47: "<f2", 0x0002C056: "<f4", 0: "<f4"}
-"""How weights may be stored; ncnn has quantised forms too, which are refused."""
+"""How weights may be stored; ncnn has quantised forms too, which are rejected."""
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 

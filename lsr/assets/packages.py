@@ -115,7 +115,7 @@ def fetch(package: Package, folder: Path, run: Run = _run) -> Path:
         ) from error
     if result.returncode and "DO NOT MATCH THE HASHES" in result.stderr + result.stdout:
         raise IntegrityError(
-            f"{package.label} must have sha256 {package.sha256}; pip found another file and refused it."
+            f"{package.label} must have sha256 {package.sha256}; pip found another file and rejected it."
         )
     if result.returncode:
         raise NotFoundError(f"{package.label} could not be fetched: {_last_words(result)}. {HINTS[package.client]}.")

@@ -64,7 +64,7 @@ def context_for(recipe: Recipe, run: Run, *, quiet: bool = False) -> Iterator[Co
     from lsr.engine.context import open_context
 
     progress = Quiet() if quiet else RichProgress()
-    with open_context(load_settings(), run, line=recipe.name, progress=progress) as ctx:
+    with open_context(load_settings(), run, pipeline=recipe.name, progress=progress) as ctx:
         yield ctx
 
 

@@ -58,10 +58,10 @@ def show_set(
     what: Annotated[
         str, typer.Argument(help="Manifest path in the store, or a source: folder, s3://, tar:, set:NAME.")
     ],
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the pictures to this file.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the images to this file.")] = None,
     json_: AsJson = False,
 ) -> None:
-    """Count pictures, formats, sizes, splits and refusals of a data set, or of a source before it is sharded."""
+    """Count images, formats, sizes, splits and skipped files of a data set, or of a source before it is sharded."""
     from lsr.core.progress import Quiet, RichProgress
     from lsr.core.settings import load_settings
     from lsr.tools.show import describe
@@ -82,7 +82,7 @@ def _facts(facts: dict[str, Any]) -> list[list[Any]]:
         *([f"format {name}", "{files} files, {bytes:,} bytes".format(**f)] for name, f in facts["formats"].items()),
         *([f"split {name}", count] for name, count in facts["splits"].items()),
         *sides,
-        *([f"{one['kind']}, {one['count']} x", one["reason"]] for one in facts["left_out"]),
+        *([f"{one['kind']}, {one['count']} x", one["reason"]] for one in facts["skipped"]),
         *([f"ignored, suffix {suffix}", count] for suffix, count in facts["ignored"].items()),
         *([["sheet", facts["sheet"]]] if "sheet" in facts else []),
     ]
@@ -92,7 +92,7 @@ def _facts(facts: dict[str, Any]) -> list[list[Any]]:
 def verify(
     manifest: Manifest,
     threads: Annotated[int, typer.Option(help="Shards read at a time; 0 for one a core.", min=0)] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted verification stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume where an interrupted verification stopped.")] = False,
     json_: AsJson = False,
 ) -> None:
     """Check every byte of a data set against its manifest."""
@@ -154,7 +154,7 @@ def forget(
 
     settings = load_settings()
     found = find(settings, names, in_)
-    if found["pictures"] and delete_:
+    if found["photos"] and delete_:
         found |= delete(settings, names, in_)
     if json_:
         show(found)
@@ -162,7 +162,7 @@ def forget(
         rows = [["holds", f"{h['samples']} samples in {len(h['shards'])} shards", h["path"]] for h in found["holds"]]
         kinds = ("shown", "orphans", "lineage", "versions", "taken_down", "deleted", "remains")
         rows += [[kind.replace("_", " "), "", name] for kind in kinds for name in found.get(kind, ())]
-        table(f"Photos {', '.join(found['pictures'])}", ["what", "how much", "where"], rows)
+        table(f"Photos {', '.join(found['photos'])}", ["what", "how much", "where"], rows)
     if found["unknown"]:
         raise NotFoundError(f"No data set of {settings.store} has {', '.join(found['unknown'])}.")
 
@@ -211,4 +211,4 @@ def urls(manifest: Manifest) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.add_typer(data, name="data", rich_help_panel="Looking around")
+    app.add_typer(data, name="data", rich_help_panel="Inspection")

@@ -124,4 +124,4 @@ def doctor(json_: AsJson = False) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add this command to the application."""
-    app.command(rich_help_panel="Looking around")(doctor)
+    app.command(rich_help_panel="Inspection")(doctor)

@@ -36,4 +36,4 @@ def gc(
 
 def add_to(app: typer.Typer) -> None:
     """Add this command to the application."""
-    app.command(rich_help_panel="Looking around")(gc)
+    app.command(rich_help_panel="Inspection")(gc)

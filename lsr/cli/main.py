@@ -7,12 +7,12 @@ import sys
 import typer
 
 from lsr import __version__
-from lsr.cli import data, doctor, gc, models, pictures, recipe, report, stages, study
+from lsr.cli import data, doctor, gc, images, models, recipe, report, stages, study
 from lsr.core.errors import LsrError
 
 app = typer.Typer(
     name="lsr",
-    help="Arbitrary-scale image generation and super-resolution: from raw photographs to a promoted model.",
+    help="Arbitrary-scale image generation and super-resolution: from raw photos to a promoted model.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -34,7 +34,7 @@ def _options(
 
 
 stages.add_to(app)
-pictures.add_to(app)
+images.add_to(app)
 models.add_to(app)
 report.add_to(app)
 recipe.add_to(app)

@@ -84,15 +84,15 @@ def retire(
 
 @models.command("reconcile")
 def reconcile(name: Name, json_: AsJson = False) -> None:
-    """Mend the registry's aliases where they disagree with the promotion log."""
+    """Repair the registry's aliases where they disagree with the promotion log."""
     from lsr.core.settings import load_settings
-    from lsr.tools.models import mend_aliases
+    from lsr.tools.models import repair_aliases
 
-    changes = mend_aliases(load_settings(), name)
+    changes = repair_aliases(load_settings(), name)
     show(changes) if json_ else typer.echo("\n".join(changes) or f"{name}: the aliases agree with the log")
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.command("runs", rich_help_panel="Looking around")(runs)
-    app.add_typer(models, name="models", rich_help_panel="Looking around")
+    app.command("runs", rich_help_panel="Inspection")(runs)
+    app.add_typer(models, name="models", rich_help_panel="Inspection")

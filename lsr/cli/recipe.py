@@ -133,5 +133,5 @@ def run_fields(prefix: Prefix = "", run: Name = "laptop", json_: AsJson = False)
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.add_typer(recipe_app, name="recipe", rich_help_panel="Looking around")
-    app.add_typer(run_app, name="run", rich_help_panel="Looking around")
+    app.add_typer(recipe_app, name="recipe", rich_help_panel="Inspection")
+    app.add_typer(run_app, name="run", rich_help_panel="Inspection")

@@ -20,7 +20,7 @@ def report(
     output: Annotated[Path, typer.Option("--output", "--out", "-o", help="Where to write it.")] = Path("report.html"),
     json_: AsJson = False,
 ) -> None:
-    """Write one HTML file: pictures before and after, curves, the table, the gate and the lineage."""
+    """Write one HTML file: images before and after, curves, the table, the gate and the lineage."""
     if model is not None:
         if set_:
             raise ConfigError("--set changes a recipe and a registered version has none; leave --set or --model out.")
@@ -39,4 +39,4 @@ def report(
 
 def add_to(app: typer.Typer) -> None:
     """Add this command to the application."""
-    app.command("report", rich_help_panel="Looking around")(report)
+    app.command("report", rich_help_panel="Inspection")(report)

@@ -112,7 +112,7 @@ def gate(
 ) -> None:
     """Judge a registered version against the floor and the champion; promote it on PASS."""
     chosen = recipe_from(recipe, set_)
-    from lsr.core.errors import GateRefusedError
+    from lsr.core.errors import GateRejectedError
     from lsr.engine.pipeline import finished_inputs
     from lsr.stages.gate import gate as gate_stage
 
@@ -120,7 +120,7 @@ def gate(
         result = gate_stage(chosen, finished_inputs(chosen, ctx), ctx, version=version, again=again)
     show(result.as_dict()) if json_ else typer.echo(result.text)
     if result.decision != "PASS":
-        raise GateRefusedError(f"The gate said {result.decision}; nothing was promoted.")
+        raise GateRejectedError(f"The gate said {result.decision}; nothing was promoted.")
 
 
 def infer(

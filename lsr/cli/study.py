@@ -18,7 +18,7 @@ def study(
     set_run: RunOverrides = None,
     json_: AsJson = False,
 ) -> None:
-    """Train every system of a study with every seed, measure all under one protocol, write the table and pictures."""
+    """Train every system of a study with every seed, measure all under one protocol, write the table and images."""
     from lsr.recipes.study import load_study
 
     chosen = load_study(name, pairs_from(set_))

@@ -30,7 +30,7 @@ def holds(worker: Resources) -> int:
     return sum(min(int(node.get(kind, 0.0) / amount + 1e-6) for kind, amount in asked.items()) for node in have)
 
 
-def refuse_unless_held(session: Session, worker: Resources, count: int, what: str) -> None:
+def reject_unless_held(session: Session, worker: Resources, count: int, what: str) -> None:
     """ConfigError if the Ray that this process started can never hold `count` such processes at once.
 
     A cluster may grow, so it is not asked.
@@ -78,16 +78,16 @@ class Patience:
 def wait_for_room(session: Session, worker: Resources, count: int, *, within: float, what: str) -> None:
     """Return once `count` such processes can start at the same time; they are then free, not reserved.
 
-    Raises ConfigError as `refuse_unless_held`, RunFailedError after `within` seconds.
+    Raises ConfigError as `reject_unless_held`, RunFailedError after `within` seconds.
     """
-    refuse_unless_held(session, worker, count, what)
+    reject_unless_held(session, worker, count, what)
     asked = worker.as_ray()
     if not asked:
         return
     from ray.util.placement_group import placement_group, remove_placement_group
 
     patience = Patience(worker, count, what, within)
-    # Ray's own reservation, not a look at what is free: a cluster that grows on demand sees it as demand.
+    # Ray's own reservation, not a check of what is free: a cluster that grows on demand sees it as demand.
     group = placement_group([asked] * count)
     try:
         # In slices, because an interrupt is not heard during the call.

@@ -38,7 +38,7 @@ def fault_of(error: BaseException, rank: int | None = None) -> WorkerError:
 
 
 def is_final(fault: WorkerError) -> bool:
-    """Whether trying again cannot mend it: typed, and neither the surroundings' fault nor a run that may go better."""
+    """Whether trying again cannot fix it: typed, and neither the surroundings' fault nor a run that may go better."""
     if not fault.typed:
         return False
     cls = known_errors().get(fault.kind, LsrError)

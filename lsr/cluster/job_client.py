@@ -52,7 +52,7 @@ def is_absent(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "status code 404" in text and "does not exist" in text
 
 
-def is_refused(error: Exception) -> bool:
+def is_rejected(error: Exception) -> bool:
     """Whether the server wants another token."""
     return type(error).__name__ == "AuthenticationError"
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 _AGAIN_SECONDS = 5.0
-# Ray's server looks at the file once a second, and at the job's status once it has read to the end.
+# Ray's server reads the file once a second, and the job's status once it has read to the end.
 _LAST_WORDS_SECONDS = 5.0
 
 

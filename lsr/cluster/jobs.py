@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lsr.cluster.faults import known_errors
-from lsr.cluster.job_client import is_absent, is_passing, is_refused, ray_client
+from lsr.cluster.job_client import is_absent, is_passing, is_rejected, ray_client
 from lsr.cluster.job_log import LogTail
 from lsr.core.errors import ConfigError, LsrError, NotFoundError, RunFailedError, VersionMismatchError
 from lsr.core.resources import Resources
@@ -43,9 +43,9 @@ class JobState:
 class JobServer:
     """The job server at `address` (`http://host:8265`).
 
-    patience: seconds for which an unreachable server is asked again. poll: seconds between two looks at a job.
+    patience: seconds for which an unreachable server is asked again. poll: seconds between two polls of a job.
     client: makes Ray's client (replaced in tests). Every method raises RunFailedError when the server stays
-    unreachable or refuses the token.
+    unreachable or rejects the token.
     """
 
     def __init__(
@@ -96,14 +96,14 @@ class JobServer:
     ) -> bool:
         """Start `entrypoint` (a shell command) under this id; False if the id was taken before, whoever took it.
 
-        env: variables of the job; the dashboard shows them, so that secrets are refused (ConfigError). resources: what
+        env: variables of the job; the dashboard shows them, so that secrets are rejected (ConfigError). resources: what
         the command's own process reserves, on whichever node has it; None leaves it on the head without a reservation.
         """
         env, asked = dict(env or {}), _reservation(resources)
-        _refuse_secrets(env)
+        _reject_secrets(env)
 
         def send(client: Any) -> bool:
-            # A request whose reply was lost may have been carried out, so each try looks first.
+            # A request whose reply was lost may have been carried out, so each try checks first.
             if self._known(client, submission_id):
                 return False
             try:
@@ -189,7 +189,7 @@ class JobServer:
             if time.monotonic() > until:
                 raise RunFailedError(
                     f"Ray job {submission_id} at {self.address} is still {state.status} {within:g} s after it was told "
-                    "to stop; look at it in the Ray dashboard."
+                    "to stop; see it in the Ray dashboard."
                 )
             self._ask(lambda client: client.stop_job(submission_id))
             time.sleep(self._poll)
@@ -220,17 +220,17 @@ class JobServer:
             except Exception as error:
                 if is_absent(error):
                     raise NotFoundError(f"The Ray cluster at {self.address} says: {error}") from error
-                if is_refused(error):
+                if is_rejected(error):
                     raise RunFailedError(
-                        f"The Ray cluster at {self.address} refuses the token of this process; set RAY_AUTH_TOKEN_PATH "
+                        f"The Ray cluster at {self.address} rejects the token of this process; set RAY_AUTH_TOKEN_PATH "
                         "to the file with the cluster's token."
                     ) from error
                 if not is_passing(error):
-                    raise RunFailedError(f"The Ray cluster at {self.address} refused a request: {error}") from error
+                    raise RunFailedError(f"The Ray cluster at {self.address} rejected a request: {error}") from error
                 if time.monotonic() > until:
                     raise RunFailedError(
                         f"The Ray cluster at {self.address} did not answer for {self._patience:g} s ({error}); check "
-                        "LSR_RAY_JOBS_ADDRESS and that the cluster runs. Jobs already submitted go on."
+                        "LSR_RAY_JOBS_ADDRESS and that the cluster runs. Jobs already submitted continue."
                     ) from error
                 time.sleep(min(self._poll, 1.0))
 
@@ -313,7 +313,7 @@ def _reservation(resources: Resources | None) -> dict[str, float | int]:
     return {name: int(amount) if name == "entrypoint_memory" else amount for name, amount in asked.items()}
 
 
-def _refuse_secrets(env: Mapping[str, str]) -> None:
+def _reject_secrets(env: Mapping[str, str]) -> None:
     secret = sorted(name for name in env if any(word in name.upper() for word in _SECRET_WORDS) and "PATH" not in name)
     if secret:
         raise ConfigError(

@@ -137,7 +137,7 @@ def _start(temp: Path, **options: Any) -> None:
             if not left:
                 reason = str(error).strip().partition("\n")[0]
                 raise RunFailedError(
-                    f"Ray could not be started on this machine in {_STARTS} tries: {reason} Look whether it is "
+                    f"Ray could not be started on this machine in {_STARTS} tries: {reason} Check whether it is "
                     "overloaded or short of memory, then run the same command again."
                 ) from error
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from lsr.cluster.capacity import Patience, holds, refuse_unless_held
+from lsr.cluster.capacity import Patience, holds, reject_unless_held
 from lsr.cluster.faults import WorkerError, fault_of, rebuild
 from lsr.cluster.session import current
 from lsr.core.errors import ConfigError, LsrError, RunFailedError
@@ -17,7 +17,7 @@ from lsr.core.resources import Resources
 # How long the cancelled rest is waited for, so that nothing still writes when the caller hears of the failure.
 _CANCEL_SECONDS = 15.0
 _LABEL_CHARS = 120
-_LOOK_SECONDS = 10.0
+_POLL_SECONDS = 10.0
 _SLICE_SECONDS = 1.0
 _START_DEATHS = 3
 
@@ -56,7 +56,7 @@ def map_shards(
     if session is None:
         raise ConfigError("map_shards with tasks > 0 needs Ray: open lsr.cluster.session.ray_session around it.")
     needs = worker or Resources()
-    refuse_unless_held(session, needs, 1, "A map over shards")
+    reject_unless_held(session, needs, 1, "A map over shards")
     return _spread(_Pool(_actors(fn, setup, needs), needs, tasks, start_within), items, retries, label)
 
 
@@ -114,7 +114,7 @@ class _Pool:
     def __init__(self, kind: Any, worker: Resources, most: int, start_within: float) -> None:
         self._kind, self._worker, self._most = kind, worker, most
         self._patience = Patience(worker, 1, "A map over shards", start_within)
-        self._looked = -_LOOK_SECONDS
+        self._polled = -_POLL_SECONDS
         self._all: list[Any] = []
         self._starting: dict[Any, Any] = {}
         self.idle: deque[Any] = deque()
@@ -123,8 +123,8 @@ class _Pool:
 
     def grow(self, items: int) -> None:
         """Start what is missing for so many items, as far as the nodes hold it: they may have become more."""
-        if time.monotonic() - self._looked >= _LOOK_SECONDS:
-            self._looked = time.monotonic()
+        if time.monotonic() - self._polled >= _POLL_SECONDS:
+            self._polled = time.monotonic()
             # Where nothing fits, one is asked for: a cluster that grows on demand sees the demand.
             self._room = max(holds(self._worker), 1)
         while len(self._all) < min(self._most, self._room, items):
@@ -138,7 +138,7 @@ class _Pool:
         self.busy[actor.work.remote(item)] = (index, actor)
 
     def ended(self, more: bool) -> Any | None:
-        """The reference of an item that is done or failed; None to look again. more: whether items wait for an actor.
+        """The reference of an item that is done or failed; None to ask again. more: whether items wait for an actor.
 
         Raises what the state's making raised, RunFailedError where no actor could start in time.
         """

@@ -29,7 +29,7 @@ Worker = Callable[[dict[str, Any], int, int], dict[str, Any] | None]
 # Read by Ray Train in the driver, its controller and its workers.
 _VARIABLES = {
     "RAY_TRAIN_V2_ENABLED": "1",
-    # The controller looks at its workers this often; the default of 2 s delays every end and every restart.
+    # The controller polls its workers this often; the default of 2 s delays every end and every restart.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     # Relative paths in a config mean the same in a worker as in the driver.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -63,7 +63,7 @@ def fit(
 
     Raises ConfigError where a local Ray can never hold the group, RunFailedError where a cluster did not in time; the
     worker's own error, if typed, or RunFailedError with the first cause. A typed error that trying again
-    cannot mend (a bad config, bad input) ends the run at once. Ctrl-C and SIGTERM end the group before they go on.
+    cannot fix (a bad config, bad input) ends the run at once. Ctrl-C and SIGTERM end the group before they continue.
     """
     if workers == 0:
         return _in_process(worker, config, name)
@@ -139,7 +139,7 @@ def _trainer(
 
 
 def _group_member(worker: Worker, gpus: float) -> Callable[[dict[str, Any]], str]:
-    """What runs in each process: the worker between rank look-up and the translation of its result or error."""
+    """What runs in each process: the worker between rank lookup and the translation of its result or error."""
 
     def member(config: dict[str, Any]) -> str:
         import torch
@@ -184,7 +184,7 @@ def _result(trainer: Any, name: str) -> dict[str, Any]:
     except ControllerError as error:
         _fail(_root(error.controller_failure), name)
     if not isinstance(text, str):
-        raise RunFailedError(f"Run {name} ended without a result of rank 0; look into the Ray worker's log.")
+        raise RunFailedError(f"Run {name} ended without a result of rank 0; read the Ray worker's log.")
     result: dict[str, Any] = json.loads(text)
     return result
 
@@ -195,12 +195,12 @@ def _fail(cause: BaseException, name: str) -> NoReturn:
     if type(cause).__name__ == "WorkerGroupStartupTimeoutError":
         raise RunFailedError(
             f"Run {name} lost workers and found no room to start them again: {str(cause).partition(' Potential')[0]} "
-            "Start the run again when the nodes are back; it goes on from its last checkpoint."
+            "Start the run again when the nodes are back; it resumes from its last checkpoint."
         ) from cause
     if isinstance(cause, RayActorError):
         raise RunFailedError(
             f"Run {name} failed: a worker process died without a word (killed, or out of memory) and no restart is "
-            "left. Start the run again to go on from its last checkpoint, with smaller batches if memory was short."
+            "left. Start the run again to resume from its last checkpoint, with smaller batches if memory was short."
         ) from cause
     fault = fault_of(cause)
     where = f" on rank {fault.rank}" if fault.rank is not None else ""
@@ -262,7 +262,7 @@ def _variables(start_within: float) -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """An interrupt ends the group before it goes on: Ctrl-C as KeyboardInterrupt, SIGTERM as the caller handles it.
+    """An interrupt ends the group before it continues: Ctrl-C as KeyboardInterrupt, SIGTERM as the caller handles it.
 
     Ray Train answers SIGINT by aborting the run and leaving the interpreter, and leaves its handler installed; at
     SIGTERM it does nothing, and a session that stays open would keep the group running.

@@ -16,7 +16,7 @@ from lsr.core.background import beside
 from lsr.core.errors import RunFailedError
 from lsr.core.processes import ProcessMark, end, ended
 
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 _CENTRE = "gcs_server"
 
 
@@ -31,14 +31,14 @@ def watched(processes: Sequence[ProcessMark], temp: Path, leave: Callable[[int],
     centre = [each for each in processes if _name(each) == _CENTRE]
 
     def watch(stop: threading.Event) -> None:
-        while not stop.wait(LOOK_SECONDS):
+        while not stop.wait(POLL_SECONDS):
             gone = next((each for each in centre if ended(each)), None)
             if gone is None or stop.is_set():
                 continue
             print(
                 f"error: Ray's control process ({_CENTRE}, pid {gone.pid}) has died, so that the work of this command "
-                "cannot go on. Look for a lack of memory, then run the same command again: finished stages are reused "
-                "and a training goes on from its last checkpoint.",
+                "cannot continue. Check whether memory ran out, then run the same command again: finished stages are "
+                "reused and a training resumes from its last checkpoint.",
                 file=sys.stderr,
                 flush=True,
             )

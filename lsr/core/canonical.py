@@ -1,6 +1,6 @@
 """The two names of everything made: the action key (what was asked) and the content digest (what came out).
 
-Canonical JSON is RFC 8785. NaN and infinities are refused, so one value has exactly one spelling.
+Canonical JSON is RFC 8785. NaN and infinities are rejected, so one value has exactly one spelling.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from lsr.core.errors import ConfigError
 MAX_SAFE_INT = 2**53 - 1
 
 
-def _refuse_unsafe(value: Any, path: str) -> None:
+def _reject_unsafe(value: Any, path: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"Canonical JSON has no spelling for {value!r} at {path or 'the top'}; use a finite number.")
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_SAFE_INT:
         raise ConfigError(f"Canonical JSON numbers end at 2^53-1, found {value} at {path}; write it as a string.")
     if isinstance(value, Mapping):
         for key, item in value.items():
-            _refuse_unsafe(item, f"{path}.{key}" if path else str(key))
+            _reject_unsafe(item, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
-            _refuse_unsafe(item, f"{path}[{i}]")
+            _reject_unsafe(item, f"{path}[{i}]")
 
 
 def canonical_json(value: Any) -> bytes:
@@ -35,7 +35,7 @@ def canonical_json(value: Any) -> bytes:
 
     Raises ConfigError for NaN, infinities, integers beyond 2^53-1 and types that JSON does not have.
     """
-    _refuse_unsafe(value, "")
+    _reject_unsafe(value, "")
     try:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, TypeError) as error:

@@ -24,7 +24,7 @@ PRIMARIES = {
     9: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
     12: (0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
 }
-# Pictures that name a camera curve (BT.709 and its siblings) are shown by the sRGB curve everywhere.
+# Images that name a camera curve (BT.709 and its siblings) are shown by the sRGB curve everywhere.
 TRANSFERS = {1: 0.0, 2: 0.0, 6: 0.0, 13: 0.0, 14: 0.0, 15: 0.0, 4: 2.2, 5: 2.8, 8: 1.0}
 """Exponent; 0 is the sRGB curve."""
 D65 = (0.3127, 0.3290)

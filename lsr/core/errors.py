@@ -31,7 +31,7 @@ class NotFoundError(LsrError):
 
 
 class StoreError(LsrError):
-    """The object store cannot be reached, refuses the credentials or cannot be written."""
+    """The object store cannot be reached, rejects the credentials or cannot be written."""
 
     exit_code = 5
 
@@ -54,7 +54,7 @@ class VersionMismatchError(LsrError):
     exit_code = 8
 
 
-class GateRefusedError(LsrError):
+class GateRejectedError(LsrError):
     """The promotion gate said FAIL or INCONCLUSIVE and the command asked for a promotion."""
 
     exit_code = 9
@@ -71,7 +71,7 @@ class LeaseLostError(RunFailedError):
 
 
 class TrainingStoppedError(RunFailedError):
-    """A stop was asked for; the run saved a checkpoint and goes on from it when the same command is run again."""
+    """A stop was asked for; the run saved a checkpoint and resumes from it when the same command is run again."""
 
     # EX_TEMPFAIL of sysexits.h: try again.
     exit_code = 75

@@ -47,12 +47,12 @@ class UnreadableImageError(InputError):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
     """What is accepted and how it is flattened. max_pixels, min_side: limits on the size in the header. alpha: colour
-    under transparent pixels, or refuse. animated: take the first frame, or refuse."""
+    under transparent pixels, or reject. animated: take the first frame, or reject."""
 
     max_pixels: int = MAX_PIXELS
     min_side: int = 1
-    alpha: Literal["white", "black", "refuse"] = "white"
-    animated: Literal["first", "refuse"] = "first"
+    alpha: Literal["white", "black", "reject"] = "white"
+    animated: Literal["first", "reject"] = "first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +151,8 @@ def _frames(image: ImageFile.ImageFile, rules: Rules) -> list[str]:
     # A phone's MPO is a still JPEG with a second view behind it.
     if image.format == "MPO" or not getattr(image, "is_animated", False):
         return []
-    if rules.animated == "refuse":
-        raise RejectedError("has several frames, and `animated` is 'refuse'")
+    if rules.animated == "reject":
+        raise RejectedError("has several frames, and `animated` is 'reject'")
     return ["first frame"]
 
 
@@ -188,8 +188,8 @@ def _alpha(image: ImageFile.ImageFile, raw: str) -> Image.Image | None:
 def _flattened(reduced: Reduced, source: Source, rules: Rules) -> tuple[Image.Image, list[str]]:
     """The image in sRGB and L or RGB, and what had to change."""
     alpha = None if reduced.alpha is None or reduced.alpha.getextrema()[0] == 255 else reduced.alpha
-    if alpha is not None and rules.alpha == "refuse":
-        raise RejectedError("has transparent pixels, and `alpha` is 'refuse'")
+    if alpha is not None and rules.alpha == "reject":
+        raise RejectedError("has transparent pixels, and `alpha` is 'reject'")
     image, changes = reduced.colour, []
     converted = image if reduced.converted else to_srgb(image, source)
     if converted is not None:
@@ -219,7 +219,7 @@ def decode_rgb(data: bytes, where: str) -> Pixels:
 def decode_reduced(data: bytes, where: str, side: int) -> Pixels:
     """uint8 [h, w, 3] of an image file, reduced to fit a square of `side` pixels, never enlarged.
 
-    For looking at, not for measuring: a JPEG is decoded at a part of its size, the smallest that still leaves twice the
+    For viewing, not for measuring: a JPEG is decoded at a part of its size, the smallest that still leaves twice the
     pixels per side that are wanted, and differs from the whole one reduced (docs/data.md has by how much). Raises
     IntegrityError naming `where` when it does not decode.
     """

@@ -37,7 +37,7 @@ class ProcessMark:
 def mark(pid: int | None = None) -> ProcessMark | None:
     """The mark of a living process (default: this one); None if there is none with this pid."""
     number = os.getpid() if pid is None else pid
-    seen = _look(number)
+    seen = _inspect(number)
     return None if seen is None else ProcessMark(number, seen[0], pid_space())
 
 
@@ -122,14 +122,14 @@ def _runs(marked: ProcessMark) -> bool | None:
     """Whether exactly this process runs; None where it cannot be seen from here."""
     if marked.space != pid_space():
         return None
-    seen = _look(marked.pid)
+    seen = _inspect(marked.pid)
     if seen is None:
         return None if _hidden(marked.pid) else False
     started, over = seen
     return not over and abs(started - marked.started) <= _TOLERANCE
 
 
-def _look(pid: int) -> tuple[int, bool] | None:
+def _inspect(pid: int) -> tuple[int, bool] | None:
     """(start, whether it only waits to be collected) of the process that has this pid now; None if none is seen."""
     if not _PROC:
         return _ask_psutil(pid)
@@ -158,14 +158,14 @@ def _hidden(pid: int) -> bool:
         return True
     except (OSError, OverflowError):
         return False
-    # It appeared between the two looks, or /proc is hidden.
+    # It appeared between the two checks, or /proc is hidden.
     return True
 
 
 @functools.lru_cache(maxsize=1)
 def _token(pid: int) -> str:
     # By pid, because a fork inherits the cache.
-    seen = _look(pid)
+    seen = _inspect(pid)
     assert seen is not None
     return f"{pid}.{seen[0]}.{_space_digest()}"
 

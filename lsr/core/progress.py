@@ -12,7 +12,7 @@ from typing import Protocol
 from lsr.core.background import beside
 from lsr.core.errors import LsrError
 
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 
 PROGRESS = "progress/"
 """Where a store keeps what workers on other machines write for the driver to show; a kill leaves it, gc removes it."""
@@ -110,8 +110,8 @@ class RichProgress:
 class RelayedProgress:
     """Progress of a worker process on any machine, for a driver that shows it with `follow`.
 
-    send: puts small bytes where the driver looks. It is called at most once in LOOK_SECONDS and at the end; an LsrError
-    of it is passed over, since work does not stop for its progress.
+    send: puts small bytes where the driver reads them. It is called at most once in POLL_SECONDS and at the end; an
+    LsrError of it is passed over, since work does not stop for its progress.
     """
 
     def __init__(self, send: Callable[[bytes], object]) -> None:
@@ -127,7 +127,7 @@ class RelayedProgress:
             def advance(self, amount: float = 1, note: str = "") -> None:
                 self.done += amount
                 now = time.monotonic()
-                if now - self.last < LOOK_SECONDS and self.done != total:
+                if now - self.last < POLL_SECONDS and self.done != total:
                     return
                 self.last = now
                 with suppress(LsrError):
@@ -147,7 +147,7 @@ def follow(
     with progress.task(name, total, unit) as task:
         seen = 0.0
 
-        def look() -> None:
+        def poll() -> None:
             nonlocal seen
             try:
                 found = json.loads(receive())
@@ -157,11 +157,11 @@ def follow(
             seen = found["done"]
 
         def watch(stop: threading.Event) -> None:
-            while not stop.wait(LOOK_SECONDS):
-                look()
+            while not stop.wait(POLL_SECONDS):
+                poll()
 
         try:
             with beside(watch, f"follow-{name}"):
                 yield
         finally:
-            look()
+            poll()

@@ -51,7 +51,7 @@ class Settings:
 
     @property
     def output(self) -> Path:
-        """Pictures and reports for people."""
+        """Images and reports for people."""
         return self.home / "output"
 
 

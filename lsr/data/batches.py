@@ -18,7 +18,7 @@ from torch import Tensor
 from lsr.core.errors import InputError, IntegrityError
 from lsr.core.pixels import decode_rgb
 from lsr.data.order import SampleOrder
-from lsr.data.pixels import picture_of
+from lsr.data.pixels import image_of
 from lsr.data.prefetch import Batch, Prefetcher
 from lsr.data.shards import SampleReader
 
@@ -61,7 +61,7 @@ def _tiles(reader: SampleReader, indices: list[int]) -> Tensor:
     arrays: list[NDArray[np.generic]] = []
     for index in indices:
         where = reader.describe(index)
-        arrays.append(decode_rgb(picture_of(reader.read(index), where), where).transpose(2, 0, 1))
+        arrays.append(decode_rgb(image_of(reader.read(index), where), where).transpose(2, 0, 1))
     return _stack(arrays, reader, indices)
 
 

@@ -1,4 +1,4 @@
-"""Degradations: how a low-resolution picture is made from a tile, and brought back to the tile's size."""
+"""Degradations: how a low-resolution image is made from a tile, and brought back to the tile's size."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from lsr.nn.units import HALF_RANGE, from_levels, to_bytes
 
 
 def degrade(config: DegradationConfig, x: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
-    """The LR picture [B, 3, H/f, W/f] of x [B, 3, H, W], both in [-1, 1], antialiased.
+    """The LR image [B, 3, H/f, W/f] of x [B, 3, H, W], both in [-1, 1], antialiased.
 
-    Clamped, because a picture cannot hold the overshoot of the bicubic kernel. seeds: one a sample for a sampled
+    Clamped, because an image cannot hold the overshoot of the bicubic kernel. seeds: one a sample for a sampled
     degradation, which is blur, reduction, noise and JPEG in this order, a pure function of sample and seed. Raises
     InputError when a side is not a multiple of the factor f, or a sampled degradation lacks seeds.
     """
@@ -91,7 +91,7 @@ def _between(low: float, high: float, seed: int) -> float:
 def restore_size(config: DegradationConfig, lr: Tensor, size: tuple[int, int]) -> Tensor:
     """lr [B, 3, h, w] brought to [B, 3, *size] by `config.upsample`, as the encoder's input for the LR condition.
 
-    Must equal what the model does to an LR picture at inference (method 1.5, gotcha 8): nothing is clamped here.
+    Must equal what the model does to an LR image at inference (method 1.5, gotcha 8): nothing is clamped here.
     """
     return resize(lr, size, config.upsample)
 

@@ -15,7 +15,7 @@ from lsr.core.errors import IntegrityError
 
 @dataclass(frozen=True, slots=True)
 class IndexRow:
-    """One sample. source: where it came from. split: `train` or `eval`. width, height: in pixels of the picture it
+    """One sample. source: where it came from. split: `train` or `eval`. width, height: in pixels of the image it
     stands for. members: (offset, size) in bytes of each member's payload inside the tar, by extension."""
 
     key: str

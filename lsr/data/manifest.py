@@ -16,7 +16,7 @@ from lsr.store.content import Blob
 from lsr.store.roots import Record, read_root
 
 DATASETS = "datasets/"
-NAME, SAMPLES, REFUSALS = "name", "samples", "refusals"
+NAME, SAMPLES, SKIPPED = "name", "samples", "skipped"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +38,7 @@ class Manifest:
     """One data set.
 
     kind: `images`, `tiles`, `latents` or `outputs`. name: what the set is called in the store. parents: content digest
-    by name. made_by: stage, version and config. counts: at least `samples`. refusals: the blob that says what was
+    by name. made_by: stage, version and config. counts: at least `samples`. skipped: the blob that says what was
     rejected and why, if anything was. extra: facts of the kind, e.g. `encoder` and `whitening` of latents.
     """
 
@@ -48,12 +48,12 @@ class Manifest:
     made_by: Mapping[str, Any]
     shards: tuple[ShardRow, ...]
     counts: Mapping[str, int]
-    refusals: Blob | None = None
+    skipped: Blob | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> Record:
         """The root record; `Manifest.of` reads it back."""
-        blobs = {REFUSALS: self.refusals} if self.refusals is not None else {}
+        blobs = {SKIPPED: self.skipped} if self.skipped is not None else {}
         for number, row in enumerate(self.shards):
             tar, index = _names(number)
             blobs[tar] = Blob(path=row.path, sha256=row.sha256, bytes=row.bytes)
@@ -105,7 +105,7 @@ class Manifest:
                 "shard; name the record of a data set, or make this one again."
             )
         blobs = dict(record.blobs)
-        refusals = blobs.pop(REFUSALS, None)
+        skipped = blobs.pop(SKIPPED, None)
         shards = tuple(_row(blobs, number, count, where) for number, count in enumerate(samples))
         if blobs:
             raise IntegrityError(f"{where} names the blobs {sorted(blobs)}, which no shard of a data set has.")
@@ -120,7 +120,7 @@ class Manifest:
             made_by=record.made_by,
             shards=shards,
             counts=record.counts,
-            refusals=refusals,
+            skipped=skipped,
             extra=extra,
         )
 

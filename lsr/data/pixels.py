@@ -10,7 +10,7 @@ from lsr.core.errors import IntegrityError
 IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "jpe", "jfif", "webp", "tif", "tiff", "bmp", "gif", "ppm", "pgm", "pbm", "avif")
 
 
-def picture_of(members: Mapping[str, bytes], where: str) -> bytes:
+def image_of(members: Mapping[str, bytes], where: str) -> bytes:
     """The encoded image among a sample's members. Raises IntegrityError naming `where` when there is none."""
     for suffix in IMAGE_SUFFIXES:
         if suffix in members:

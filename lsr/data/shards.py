@@ -199,7 +199,7 @@ class SampleReader:
         return f"Sample {self.row(index).key} of {self._where(self.manifest.shards[number])}"
 
     def close(self) -> None:
-        """Close every open shard and end what goes on in the background; the reader can be used again."""
+        """Close every open shard and end what runs in the background; the reader can be used again."""
         with self._lock:
             ahead, self._ahead = self._ahead, None
             while self._open:

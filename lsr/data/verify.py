@@ -30,7 +30,7 @@ class Fault:
 
 
 class Journal:
-    """What a verification has found whole so far, in a local file, so that one that was interrupted can go on.
+    """What a verification has found whole so far, in a local file, so that one that was interrupted can resume.
 
     A shard counts while its tar and its index have the size and etag that they had when they were read. A line that was
     cut short by the end of a process counts for nothing.
@@ -75,7 +75,7 @@ def verify(
     journal: Journal | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Fault]:
-    """Faults of the data set, none if it is whole: the root's own digest, every tar, every index, the refusals.
+    """Faults of the data set, none if it is whole: the root's own digest, every tar and index, the skipped files' list.
 
     Reads every byte once, of `threads` shards at a time, and calls `advance` after each. With a journal, shards that it
     knows to be whole are not read again, only their indices are. Raises nothing for broken data; StoreError when the
@@ -108,7 +108,7 @@ def verify(
 
 
 def verify_root(store: Store, manifest: Manifest) -> list[Fault]:
-    """Faults of the manifest's own object and of its refusals."""
+    """Faults of the manifest's own object and of its list of skipped files."""
     path = manifest.path
     faults = []
     try:
@@ -116,13 +116,13 @@ def verify_root(store: Store, manifest: Manifest) -> list[Fault]:
             faults.append(Fault(path, f"{store.uri}/{path} does not have the digest in its name."))
     except NotFoundError as error:
         faults.append(Fault(path, str(error)))
-    return faults + (verify_blobs(store, [manifest.refusals]) if manifest.refusals is not None else [])
+    return faults + (verify_blobs(store, [manifest.skipped]) if manifest.skipped is not None else [])
 
 
 def verify_blobs(
     store: Store, blobs: Iterable[Blob], *, threads: int = 1, advance: Callable[[], None] = lambda: None
 ) -> list[Fault]:
-    """Faults of blobs whose content is not looked at: digest and size. `advance` is called after each."""
+    """Faults of blobs whose content is not read: digest and size. `advance` is called after each."""
 
     def whole(blob: Blob) -> list[Fault]:
         def read() -> None:

@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from lsr.registry.tracking import MlflowTracker
 
 EXPERIMENT = "lsr"
-# How a Ray job learns under which line its MLflow runs belong, and their tags.
-LINE, PROVENANCE = "LSR_LINE", "LSR_PROVENANCE"
+# How a Ray job learns under which pipeline its MLflow runs belong, and their tags.
+PIPELINE_NAME, PROVENANCE = "LSR_PIPELINE", "LSR_PROVENANCE"
 
 
 @dataclass(kw_only=True)
 class Context:
     """One process's view of the surroundings; everything heavy is opened on first use and closed with it.
 
-    run: how work is spread. line: name under which the MLflow runs of one recipe are gathered. provenance: tags of
+    run: how work is spread. pipeline: name under which the MLflow runs of one recipe are gathered. provenance: tags of
     every run, such as the Prefect flow run's id. notes: sentences on how results came about, by action key.
     """
 
     settings: Settings
     store: Store
     run: Run
-    line: str = "stages"
+    pipeline: str = "stages"
     progress: Progress = field(default_factory=Quiet)
     provenance: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Context:
         return {
             "MLFLOW_TRACKING_URI": self.settings.mlflow,
             "LSR_MODEL_PREFIX": self.settings.prefix,
-            LINE: self.line,
+            PIPELINE_NAME: self.pipeline,
             PROVENANCE: json.dumps(self.provenance),
         }
 
@@ -109,7 +109,7 @@ class Context:
 
     @contextmanager
     def tracked(self, stage: str, key: str) -> Iterator[str]:
-        """The MLflow run of action `key`, below the line's own run; FINISHED, FAILED or KILLED when the block ends."""
+        """The MLflow run of action `key`, below the pipeline's; FINISHED, FAILED or KILLED when the block ends."""
         from lsr.registry.runs import close_orphans, owned_run
 
         if self._parent is None:
@@ -118,8 +118,8 @@ class Context:
                 owned_run(
                     self.settings.mlflow,
                     experiment=EXPERIMENT,
-                    key=sha256_hex(f"line:{self.line}".encode()),
-                    stage=self.line,
+                    key=sha256_hex(f"pipeline:{self.pipeline}".encode()),
+                    stage=self.pipeline,
                     tags=self.provenance,
                 )
             )
@@ -145,7 +145,7 @@ def open_context(
     settings: Settings,
     run: Run,
     *,
-    line: str = "stages",
+    pipeline: str = "stages",
     progress: Progress | None = None,
     provenance: dict[str, str] | None = None,
 ) -> Iterator[Context]:
@@ -155,7 +155,7 @@ def open_context(
             settings=settings,
             store=open_store(settings.store),
             run=run,
-            line=line,
+            pipeline=pipeline,
             progress=progress or Quiet(),
             provenance=provenance or {},
             _stack=stack,

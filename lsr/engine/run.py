@@ -16,7 +16,7 @@ from lsr.core.errors import LsrError
 from lsr.core.progress import RichProgress
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
-from lsr.engine.context import LINE, PROVENANCE, open_context
+from lsr.engine.context import PIPELINE_NAME, PROVENANCE, open_context
 from lsr.engine.launch import make_here
 from lsr.engine.request import Request
 from lsr.engine.reuse import reusable
@@ -32,8 +32,8 @@ def run(uri: str) -> Ref:
     provenance = json.loads(os.environ.get(PROVENANCE) or "{}")
     if submission := os.environ.get(SUBMISSION):
         provenance["ray_submission"] = submission
-    line, run_config = os.environ.get(LINE) or "stages", from_plain(Run, request.run)
-    with open_context(settings, run_config, line=line, progress=RichProgress(), provenance=provenance) as ctx:
+    pipeline, run_config = os.environ.get(PIPELINE_NAME) or "stages", from_plain(Run, request.run)
+    with open_context(settings, run_config, pipeline=pipeline, progress=RichProgress(), provenance=provenance) as ctx:
         return reusable(ctx.store, request.key) or make_here(request, ctx)
 
 

@@ -11,6 +11,6 @@ from lsr.engine.context import Context
 def snapshot(source: SourceConfig, ctx: Context) -> Ref:
     """List the source and pin what was found (key, size, etag or mtime); an unchanged source writes nothing.
 
-    Raises InputError for a source without pictures, NotFoundError for one that does not exist.
+    Raises InputError for a source without images, NotFoundError for one that does not exist.
     """
     return list_source(source, ctx.settings.cache).save(ctx.store, source.name)

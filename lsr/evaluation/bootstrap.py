@@ -1,7 +1,7 @@
-"""Paired percentile bootstrap over photographs: how sure a mean difference is.
+"""Paired percentile bootstrap over photos: how sure a mean difference is.
 
-Photographs are the unit of resampling (a cluster bootstrap): crops and scales of one photograph are not independent
-and are averaged before. The percentile interval is narrower than its name for few photographs; `gate` says so.
+Photos are the unit of resampling (a cluster bootstrap): crops and scales of one photo are not independent
+and are averaged before. The percentile interval is narrower than its name for few photos; `gate` says so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHUNK = 1 << 22
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A mean and the percentile interval of its bootstrap distribution. n: photographs."""
+    """A mean and the percentile interval of its bootstrap distribution. n: photos."""
 
     mean: float
     low: float
@@ -31,7 +31,7 @@ class Interval:
 
 
 def by_photo(values: Iterable[tuple[str, float]]) -> npt.NDArray[np.float64]:
-    """Mean for each photograph, in the order of their sorted names, [n] float64."""
+    """Mean for each photo, in the order of their sorted names, [n] float64."""
     groups: dict[str, list[float]] = defaultdict(list)
     for photo, value in values:
         groups[photo].append(value)
@@ -63,10 +63,10 @@ def bootstrap(values: npt.NDArray[np.float64], *, confidence: float, resamples: 
 def interval(
     values: Iterable[tuple[str, float]], *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """Mean and interval of any metric. values: (photograph, value), as often as it was measured: every crop, scale and
-    training seed of a photograph is averaged first, then photographs are resampled.
+    """Mean and interval of any metric. values: (photo, value), as often as it was measured: every crop, scale and
+    training seed of a photo is averaged first, then photos are resampled.
 
-    The interval says what other photographs would have given, not what other training seeds would. Raises InputError
+    The interval says what other photos would have given, not what other training seeds would. Raises InputError
     without values and for values that are not finite.
     """
     return bootstrap(by_photo(values), confidence=confidence, resamples=resamples, seed=seed)
@@ -80,22 +80,22 @@ def paired_difference(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Mean of a - b and its interval, paired by photograph: what is hard in a photograph is hard for both systems, and
+    """Mean of a - b and its interval, paired by photo: what is hard in a photo is hard for both systems, and
     falls out. a, b: as in `interval`; the numbers of seeds may differ. Raises InputError unless both measured the same
-    photographs.
+    photos.
     """
     a, b = list(a), list(b)
     mine, theirs = {photo for photo, _ in a}, {photo for photo, _ in b}
     if mine != theirs:
         raise InputError(
-            f"A paired difference needs the same photographs on both sides, found {len(mine - theirs)} only in the "
+            f"A paired difference needs the same photos on both sides, found {len(mine - theirs)} only in the "
             f"first and {len(theirs - mine)} only in the second; evaluate both on one held-out set."
         )
     return bootstrap(by_photo(a) - by_photo(b), confidence=confidence, resamples=resamples, seed=seed)
 
 
 def measured(rows: Iterable[Row], system: str, metric: str, scales: Sequence[float] = ()) -> list[tuple[str, float]]:
-    """(photograph, value) of every row of `system` that has `metric`, for `interval`. scales: only these, all if ()."""
+    """(photo, value) of every row of `system` that has `metric`, for `interval`. scales: only these, all if ()."""
     found = ((row.photo, row.values.get(metric)) for row in rows if row.system == system and _in(row.scale, scales))
     return [(photo, value) for photo, value in found if value is not None]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lsr.core.config import as_plain
-from lsr.core.errors import ConfigError, GateRefusedError, InputError
+from lsr.core.errors import ConfigError, GateRejectedError, InputError
 from lsr.evaluation.bootstrap import bootstrap, by_photo
 from lsr.evaluation.config import GateConfig, Rule
 from lsr.evaluation.metrics import metric
@@ -22,13 +22,13 @@ NONE_AT_REFERENCE = frozenset({"scale_ssim", "self_ssim"})
 """Metrics that compare with a reference size and so have no value there."""
 
 
-def refuse_leakage(held_out: Iterable[str], training: Iterable[str]) -> None:
-    """Raise InputError when a photograph that is measured was also trained on. Both: photograph keys."""
+def reject_leakage(held_out: Iterable[str], training: Iterable[str]) -> None:
+    """Raise InputError when a photo that is measured was also trained on. Both: photo keys."""
     seen = sorted(set(held_out) & set(training))
     if seen:
         raise InputError(
-            f"{len(seen)} evaluation photograph(s) are in the training set, e.g. {seen[0]}; a verdict on them would be "
-            "void. Evaluate on held-out photographs or train on a set without them."
+            f"{len(seen)} evaluation photo(s) are in the training set, e.g. {seen[0]}; a verdict on them would be "
+            "void. Evaluate on held-out photos or train on a set without them."
         )
 
 
@@ -43,17 +43,17 @@ def judge(
 ) -> Verdict:
     """The verdict on `candidate`, whose rows are those of system `ours` in `evaluation`.
 
-    trained: scales (low, high) that rules call in-range. champion: today's, with its rows on the very same pictures
+    trained: scales (low, high) that rules call in-range. champion: today's, with its rows on the very same images
     in `champion_evaluation`; rules against the champion apply only when there is one. Raises InputError when the two
-    evaluations do not measure the same pictures, ConfigError when only one of the champion's arguments is given.
+    evaluations do not measure the same images, ConfigError when only one of the champion's arguments is given.
     """
     if (champion is None) != (champion_evaluation is None):
         raise ConfigError("The gate needs the champion and its evaluation together, or neither.")
     theirs = _subject_rows(champion_evaluation.rows, "champion's") if champion_evaluation else []
     ours = _subject_rows(evaluation.rows, "candidate's")
     if champion_evaluation:
-        _refuse_other_protocol(evaluation, champion_evaluation)
-        _refuse_other_pictures(ours, theirs)
+        _reject_other_protocol(evaluation, champion_evaluation)
+        _reject_other_images(ours, theirs)
     rules = [*config.floor, *(config.against_champion if champion else ())]
     lines = []
     for rule in rules:
@@ -80,16 +80,16 @@ def preflight(
     champion: Candidate | None = None,
     champion_evaluation: Evaluation | None = None,
 ) -> Verdict:
-    """Prove that this gate can refuse: `degraded` holds the rows of a deliberately worse copy of the candidate, which
-    must FAIL. Returns that verdict. Raises GateRefusedError otherwise: the gate is void and may promote nothing.
+    """Prove that this gate can reject: `degraded` holds the rows of a deliberately worse copy of the candidate, which
+    must FAIL. Returns that verdict. Raises GateRejectedError otherwise: the gate is void and may promote nothing.
     """
     verdict = judge(
         degraded, config, candidate, trained=trained, champion=champion, champion_evaluation=champion_evaluation
     )
     if verdict.decision != "FAIL":
-        raise GateRefusedError(
+        raise GateRejectedError(
             f"The gate is void: a deliberately degraded copy came out {verdict.decision} instead of FAIL. "
-            "Tighten the rules or evaluate on more photographs; nothing was promoted."
+            "Tighten the rules or evaluate on more photos; nothing was promoted."
         )
     return verdict
 
@@ -101,7 +101,7 @@ def _subject_rows(rows: Sequence[Row], whose: str) -> list[Row]:
     return found
 
 
-def _refuse_other_protocol(ours: Evaluation, theirs: Evaluation) -> None:
+def _reject_other_protocol(ours: Evaluation, theirs: Evaluation) -> None:
     mine, other = ((e.protocol, e.version) for e in (ours, theirs))
     if mine != other:
         raise InputError(
@@ -110,11 +110,11 @@ def _refuse_other_protocol(ours: Evaluation, theirs: Evaluation) -> None:
         )
 
 
-def _refuse_other_pictures(ours: Sequence[Row], theirs: Sequence[Row]) -> None:
+def _reject_other_images(ours: Sequence[Row], theirs: Sequence[Row]) -> None:
     mine, other = {row.place for row in ours}, {row.place for row in theirs}
     if mine != other:
         raise InputError(
-            f"Candidate and champion were not measured on the same pictures ({len(mine - other)} only the candidate, "
+            f"Candidate and champion were not measured on the same images ({len(mine - other)} only the candidate, "
             f"{len(other - mine)} only the champion); evaluate both with the same held-out set and scales."
         )
 
@@ -131,7 +131,7 @@ def _warnings(ours: Sequence[Row]) -> list[str]:
     if photos >= FEW_PHOTOS:
         return []
     return [
-        f"{photos} photographs are few: a percentile interval covers less than its name below {FEW_PHOTOS}; "
+        f"{photos} photos are few: a percentile interval covers less than its name below {FEW_PHOTOS}; "
         "raise evaluate.photos before trusting a narrow margin."
     ]
 
@@ -152,7 +152,7 @@ def _in_scope(rule: Rule, rows: Sequence[Row], trained: tuple[float, float]) -> 
 
 
 def _differences(rule: Rule, ours: Sequence[Row], others: Sequence[Row]) -> list[tuple[str, float]]:
-    """(photo, signed difference) of every picture that has the metric on both sides."""
+    """(photo, signed difference) of every image that has the metric on both sides."""
     sign = -1.0 if metric(rule.metric).lower else 1.0
     baseline = {row.place: row.values.get(rule.metric) for row in others}
     out = []
@@ -174,9 +174,9 @@ def _judge_rule(
     lost = len(rows) - len(differences)
     if not differences or (lost and rule.metric not in NONE_AT_REFERENCE):
         how = metric(rule.metric).lacking
-        return _undecided(rule, photos, f"{words}: not computed for {lost} of {len(rows)} pictures. {how}")
+        return _undecided(rule, photos, f"{words}: not computed for {lost} of {len(rows)} images. {how}")
     if photos < 2:
-        return _undecided(rule, photos, f"{words}: one photograph has no interval; evaluate on at least 2.")
+        return _undecided(rule, photos, f"{words}: one photo has no interval; evaluate on at least 2.")
     interval = bootstrap(
         by_photo(differences), confidence=config.confidence, resamples=config.resamples, seed=config.seed
     )
@@ -187,7 +187,7 @@ def _judge_rule(
         decision = "FAIL"
     reason = (
         f"{words}: mean {interval.mean:+.3f}, {config.confidence:.0%} interval {interval.low:+.3f} to "
-        f"{interval.high:+.3f} over {interval.n} photographs: {decision}."
+        f"{interval.high:+.3f} over {interval.n} photos: {decision}."
     )
     return Line(
         rule=words,

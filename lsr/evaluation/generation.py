@@ -2,16 +2,16 @@
 
 Three questions, each one number a sample, so that the same paired bootstrap and gate apply, and two that are asked for:
 
-* `self_ssim`: is one latent the same picture at every output size? SSIM of the output, resized (Pillow bicubic) to
+* `self_ssim`: is one latent the same image at every output size? SSIM of the output, resized (Pillow bicubic) to
   the reference size, with the output at that size; latent and sampler noise are fixed (method.md gotcha 19).
   Asymmetric like `scale_ssim` and None at the reference size.
-* `tile_distance`: do its colours, contrast and texture energies look like a real tile's? Mahalanobis distance of
+* `tile_distance`: do its colours, contrast and texture energies resemble a real tile's? Mahalanobis distance of
   eleven plain statistics from their distribution over real tiles, divided by sqrt(11), so that real tiles lie near 1
-  and decoded noise far above. It refuses noise and flat pictures; it does not know what a face is.
-* with `matrix`, `ssim_at_HxW` of each size against each (pictures.size_matrix): the whole of the published table.
+  and decoded noise far above. It rejects noise and flat images; it does not know what a face is.
+* with `matrix`, `ssim_at_HxW` of each size against each (images.size_matrix): the whole of the published table.
 * with extractors, KID, FD, precision and recall of the samples against the real tiles, resized to each size.
 * `diversity`: mean RMS distance of a sample from the others, divided by that among real tiles; 0 when all samples
-  are one picture, near 1 when they vary as real tiles do.
+  are one image, near 1 when they vary as real tiles do.
 
 FID needs its Inception weights and 50,000 samples and is not computed; lsr.metrics.distribution has distances that
 name their extractor.
@@ -26,22 +26,22 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from lsr.core.errors import InputError
-from lsr.evaluation.pictures import Image, resize, similarity, size_matrix
+from lsr.evaluation.images import Image, resize, similarity, size_matrix
 from lsr.evaluation.pooled import REAL, set_distances
-from lsr.evaluation.rows import Cell, Evaluation, Row
+from lsr.evaluation.rows import Aggregate, Evaluation, Row
 from lsr.metrics.extractors import Extractor, extract
 
 Floats = npt.NDArray[np.float64]
 PROTOCOL = "samples"
 SIDE = 32
-"""Side in pixels at which statistics and distances between pictures are taken."""
+"""Side in pixels at which statistics and distances between images are taken."""
 
 MOST_TILES = 256
 """Real tiles used, spread evenly over those given; pairs grow with the square."""
 
 
 def statistics(image: Image) -> Floats:
-    """Eleven plain statistics of a picture [H, W, 3] uint8 box-resized to SIDE: mean and standard deviation of each
+    """Eleven plain statistics of an image [H, W, 3] uint8 box-resized to SIDE: mean and standard deviation of each
     colour, standard deviations of red-green and yellow-blue, log energies of three octaves of grey detail.
     """
     small = _small(image)
@@ -61,7 +61,7 @@ def _small(image: Image) -> Floats:
 
 
 class TileDistance:
-    """Distance of a picture's statistics from those of real tiles; called with statistics [n, 11], gives [n]."""
+    """Distance of an image's statistics from those of real tiles; called with statistics [n, 11], gives [n]."""
 
     def __init__(self, tiles: Sequence[Image]) -> None:
         features = np.stack([statistics(tile) for tile in tiles])
@@ -79,7 +79,7 @@ class TileDistance:
 
 
 def spread(images: Sequence[Image]) -> Floats:
-    """For each picture its mean RMS distance from the others at SIDE pixels, [n], grey levels in [0, 1]; n >= 2."""
+    """For each image its mean RMS distance from the others at SIDE pixels, [n], grey levels in [0, 1]; n >= 2."""
     flat = np.stack([_small(image).ravel() for image in images])
     squares = (flat**2).sum(axis=1)
     between = np.maximum(squares[:, None] + squares[None, :] - 2 * flat @ flat.T, 0) / flat.shape[1]
@@ -88,7 +88,7 @@ def spread(images: Sequence[Image]) -> Floats:
 
 
 Samples = Sequence[Sequence[Image]]
-"""For each latent its pictures at the same sizes, square, uint8."""
+"""For each latent its images at the same sizes, square, uint8."""
 
 
 def evaluate_samples(
@@ -119,35 +119,35 @@ def evaluate_samples(
         rows += _sample_rows(name, drawn, reference, distance, real_spread, matrix)
     rows += _real_rows(kept, distance, real_spread)
     facts = {"reference_side": reference, "tiles": len(tiles), "fid": None, "statistics_side": SIDE}
-    cells = tuple(_cells(everyone, tiles[::step], reference, extractors or {}))
-    return Evaluation(protocol=PROTOCOL, facts=facts, rows=tuple(rows), cells=cells)
+    aggregates = tuple(_aggregates(everyone, tiles[::step], reference, extractors or {}))
+    return Evaluation(protocol=PROTOCOL, facts=facts, rows=tuple(rows), aggregates=aggregates)
 
 
-def _cells(
+def _aggregates(
     everyone: Mapping[str, Samples], tiles: Sequence[Image], reference: int, extractors: Mapping[str, Extractor]
-) -> Iterator[Cell]:
+) -> Iterator[Aggregate]:
     """Distances of each system's samples from the real tiles, which are resized to each size like the samples."""
     groups = [f"tile-{index:05d}" for index in range(len(tiles))]
-    sides = [picture.shape[0] for picture in next(iter(everyone.values()))[0]]
+    sides = [image.shape[0] for image in next(iter(everyone.values()))[0]]
     for column, side in enumerate(sides):
         for extractor, network in extractors.items():
             real = extract(network, [resize(tile, (side, side)) for tile in tiles])
             made = {name: extract(network, [sample[column] for sample in drawn]) for name, drawn in everyone.items()}
             for system, metric, value in set_distances(real, groups, made, extractor):
                 count = len(tiles) if system == REAL else len(everyone[system])
-                yield Cell(scale=side / reference, system=system, metric=metric, value=value, photos=count)
+                yield Aggregate(scale=side / reference, system=system, metric=metric, value=value, photos=count)
 
 
 def _sample_rows(
     system: str, samples: Samples, reference: int, distance: TileDistance, real_spread: float, matrix: bool
 ) -> list[Row]:
-    sides = [picture.shape[0] for picture in samples[0]]
+    sides = [image.shape[0] for image in samples[0]]
     by_size = [size_matrix(sample) for sample in samples] if matrix else []
     rows = []
     for column, side in enumerate(sides):
-        pictures = [sample[column] for sample in samples]
-        distances = distance(np.stack([statistics(picture) for picture in pictures]))
-        spreads = spread(pictures) / real_spread if len(pictures) > 1 and real_spread > 0 else None
+        images = [sample[column] for sample in samples]
+        distances = distance(np.stack([statistics(image) for image in images]))
+        spreads = spread(images) / real_spread if len(images) > 1 and real_spread > 0 else None
         for index, sample in enumerate(samples):
             values: dict[str, float | None] = {
                 "self_ssim": _self_ssim(sample[column], sample[sides.index(reference)]),
@@ -162,16 +162,16 @@ def _sample_rows(
 def _sides(samples: Samples, tiles: Sequence[Image]) -> list[int]:
     if len(tiles) < 16:
         raise InputError(f"Generation is measured against at least 16 real tiles, found {len(tiles)}; tile more.")
-    sides = [picture.shape[0] for picture in samples[0]] if samples else []
-    if not sides or any([picture.shape for picture in s] != [(side, side, 3) for side in sides] for s in samples):
-        raise InputError("Generation needs samples, each as square RGB pictures at the same sizes; draw them again.")
+    sides = [image.shape[0] for image in samples[0]] if samples else []
+    if not sides or any([image.shape for image in s] != [(side, side, 3) for side in sides] for s in samples):
+        raise InputError("Generation needs samples, each as square RGB images at the same sizes; draw them again.")
     return sides
 
 
-def _self_ssim(picture: Image, reference: Image) -> float | None:
-    if picture.shape == reference.shape:
+def _self_ssim(image: Image, reference: Image) -> float | None:
+    if image.shape == reference.shape:
         return None
-    return similarity(resize(picture, (reference.shape[0], reference.shape[1])), reference)
+    return similarity(resize(image, (reference.shape[0], reference.shape[1])), reference)
 
 
 def _real_rows(tiles: Sequence[Image], distance: TileDistance, real_spread: float) -> list[Row]:

@@ -7,25 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lsr.core.errors import InputError
+from lsr.evaluation.images import AnyImage, Image, Perceptual, as_batch, decibels, resized, similarity
 from lsr.evaluation.metrics import METRICS
-from lsr.evaluation.pictures import Image, Perceptual, Picture, as_batch, decibels, resized, similarity
 from lsr.evaluation.protocols import SSIM_SIDE
 from lsr.metrics.lpips import MIN_SIDE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """One output as a protocol looks at it. made, truth: with the border shaved that the protocol leaves out. output:
+    """One output as a protocol sees it. made, truth: with the border shaved that the protocol ignores. output:
     whole. outputs: of the same LR, by scale. reference: the scale that scale consistency compares with. networks:
     perceptual metrics with their weights, by name.
     """
 
     scale: float
-    made: Picture
-    truth: Picture
-    output: Picture
+    made: AnyImage
+    truth: AnyImage
+    output: AnyImage
     lr: Image
-    outputs: Mapping[float, Picture]
+    outputs: Mapping[float, AnyImage]
     reference: float
     networks: Mapping[str, Perceptual]
 

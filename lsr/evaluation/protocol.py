@@ -1,14 +1,14 @@
-"""Super-resolution measured under a named protocol, against the photograph and bicubic.
+"""Super-resolution measured under a named protocol, against the photo and bicubic.
 
 `per-image`, the default, is what the gate judges by:
 
-* ONE LR for all scales: a region of the photograph resized to lr_side and rounded to 8 bits. The published code
+* ONE LR for all scales: a region of the photo resized to lr_side and rounded to 8 bits. The published code
   makes a new LR for each scale from the image resized to that scale's output; here the latent is the same at every
   scale, so that consistency between scales can be measured, and all scales answer the same question.
 * Truth at scale s: the region resized to round(lr_side * s). Every resize is Pillow's bicubic, which is antialiased
   when it reduces, on 8-bit RGB.
-* Metrics are of each picture alone, 8-bit RGB scaled to [0, 1], no border shaved, no Y channel; PSNR is never pooled
-  over a batch. The gate averages the pictures of a photograph first.
+* Metrics are of each image alone, 8-bit RGB scaled to [0, 1], no border shaved, no Y channel; PSNR is never pooled
+  over a batch. The gate averages the images of a photo first.
 
 The other protocols are in `protocols`; docs/evaluation.md compares them.
 """
@@ -24,12 +24,11 @@ from lsr.core.config import as_plain
 from lsr.core.errors import InputError
 from lsr.core.progress import Progress, Quiet
 from lsr.evaluation.config import EvaluateConfig
-from lsr.evaluation.measures import View, measure
-from lsr.evaluation.pictures import (
+from lsr.evaluation.images import (
+    AnyImage,
     Exhibit,
     Image,
     Perceptual,
-    Picture,
     Size,
     Upscaler,
     as_batch,
@@ -40,6 +39,7 @@ from lsr.evaluation.pictures import (
     similarity,
     size_matrix,
 )
+from lsr.evaluation.measures import View, measure
 from lsr.evaluation.pooled import Pools
 from lsr.evaluation.protocols import Protocol, Truths, protocol_of, questions
 from lsr.evaluation.rows import Evaluation, Row
@@ -80,12 +80,12 @@ def evaluate(
     show: Callable[[Exhibit], None] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Rows of every system, and of `bicubic`, on held-out photographs, under the protocol that the config names.
+    """Rows of every system, and of `bicubic`, on held-out photos, under the protocol that the config names.
 
     photos: (key, [H, W, 3] uint8), of which config.photos are used after the first config.skip. systems: by name;
     `ours` is what the gate judges. lpips, dists: the metrics with their weights; LPIPS may be None where they are
     absent (the rows then say None). dists and extractors (by name) are used as far as config.metrics asks for them.
-    show: called with each picture. Raises InputError when nothing can be measured, a system breaks its contract or a
+    show: called with each image. Raises InputError when nothing can be measured, a system breaks its contract or a
     metric was asked for and not given.
     """
     if "bicubic" in systems:
@@ -113,14 +113,14 @@ def evaluate(
                     _show(show, key, number, lr, truths, outputs)
             task.advance(note=key[:12])
     if not rows:
-        reasons = " ".join(notes) or "No photograph was given."
-        raise InputError(f"Nothing could be evaluated. {reasons} Hold out more or larger photographs.")
+        reasons = " ".join(notes) or "No photo was given."
+        raise InputError(f"Nothing could be evaluated. {reasons} Hold out more or larger photos.")
     found = len({row.photo for row in rows})
     if protocol.photos and found != protocol.photos:
-        notes.append(f"Protocol {protocol.name} was published with {protocol.photos} pictures; these are {found}.")
+        notes.append(f"Protocol {protocol.name} was published with {protocol.photos} images; these are {found}.")
     facts = _facts(config, lpips, lpips_name)
-    cells = tuple(pools.cells())
-    return Evaluation(protocol=protocol.name, facts=facts, rows=tuple(rows), notes=tuple(notes), cells=cells)
+    aggregates = tuple(pools.aggregates())
+    return Evaluation(protocol=protocol.name, facts=facts, rows=tuple(rows), notes=tuple(notes), aggregates=aggregates)
 
 
 def _facts(config: EvaluateConfig, lpips: Perceptual | None, lpips_name: str) -> dict[str, object]:
@@ -139,7 +139,7 @@ def _facts(config: EvaluateConfig, lpips: Perceptual | None, lpips_name: str) ->
     }
 
 
-def _ask(name: str, system: Upscaler, lr: Image, truths: Truths, protocol: Protocol) -> dict[float, Picture]:
+def _ask(name: str, system: Upscaler, lr: Image, truths: Truths, protocol: Protocol) -> dict[float, AnyImage]:
     sizes = [(truth.shape[0], truth.shape[1]) for truth in truths.values()]
     answer = list(system(lr, sizes))
     kinds = ("uint8",) if protocol.rounding else ("uint8", "float32")
@@ -149,7 +149,7 @@ def _ask(name: str, system: Upscaler, lr: Image, truths: Truths, protocol: Proto
     if wrong:
         found = ", ".join(f"{image.dtype} {list(image.shape)}" for image in answer)
         raise InputError(
-            f"System {name} must return one {' or '.join(kinds)} picture [H, W, 3] for each of {sizes}, found {found}."
+            f"System {name} must return one {' or '.join(kinds)} image [H, W, 3] for each of {sizes}, found {found}."
         )
     for image in answer:
         if image.dtype == np.float32 and not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
@@ -158,19 +158,19 @@ def _ask(name: str, system: Upscaler, lr: Image, truths: Truths, protocol: Proto
 
 
 class _Judge:
-    """The metrics of one picture, as the protocol looks at it."""
+    """The metrics of one image, as the protocol sees it."""
 
     def __init__(self, protocol: Protocol, config: EvaluateConfig, networks: Mapping[str, Perceptual]) -> None:
         self._protocol, self._networks = protocol, networks
         self._reference, self._matrix = reference_scale(config), "size_matrix" in config.metrics
 
     def rows(
-        self, key: str, number: int, name: str, lr: Image, truths: Truths, outputs: Mapping[float, Picture]
+        self, key: str, number: int, name: str, lr: Image, truths: Truths, outputs: Mapping[float, AnyImage]
     ) -> list[Row]:
         matrix = size_matrix(list(outputs.values())) if self._matrix else [{}] * len(outputs)
         rows = []
         for (scale, output), by_size in zip(outputs.items(), matrix):
-            made, truth = (self._protocol.shave(picture, scale) for picture in (output, truths[scale]))
+            made, truth = (self._protocol.shave(image, scale) for image in (output, truths[scale]))
             view = View(
                 scale=scale,
                 made=made,
@@ -192,7 +192,7 @@ def _show(
     number: int,
     lr: Image,
     truths: Truths,
-    outputs: Mapping[str, Mapping[float, Picture]],
+    outputs: Mapping[str, Mapping[float, AnyImage]],
 ) -> None:
     for scale, truth in truths.items():
         by_system = {name: rounded(answer[scale]) for name, answer in outputs.items()}

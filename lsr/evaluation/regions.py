@@ -1,4 +1,4 @@
-"""Which part of a photograph is measured: a pure function of its pixels, so every system sees the same regions."""
+"""Which part of a photo is measured: a pure function of its pixels, so every system sees the same regions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Region:
-    """A square of a photograph, in its pixels. detail: mean |dx| + |dy| of its grey levels."""
+    """A square of a photo, in its pixels. detail: mean |dx| + |dy| of its grey levels."""
 
     top: int
     left: int
@@ -49,15 +49,15 @@ def _positions(length: int, side: int) -> list[int]:
 
 
 def choose_regions(photo: Image, *, crops: int, side: int) -> list[Region]:
-    """At most `crops` non-overlapping squares of the photograph, the most detailed first.
+    """At most `crops` non-overlapping squares of the photo, the most detailed first.
 
-    photo: [H, W, 3] uint8. side: of the squares; a smaller photograph gives its one largest, most detailed square.
+    photo: [H, W, 3] uint8. side: of the squares; a smaller photo gives its one largest, most detailed square.
     Candidates lie on a lattice of side / 4; equal detail is decided by the place (top, then left).
     Fewer than `crops` come back when no more fit. Raises InputError for another shape or type.
     """
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
         raise InputError(
-            f"Evaluation takes RGB pictures [H, W, 3] of uint8, found {photo.dtype} {list(photo.shape)}; convert them."
+            f"Evaluation takes RGB images [H, W, 3] of uint8, found {photo.dtype} {list(photo.shape)}; convert them."
         )
     height, width = photo.shape[:2]
     side = min(side, height, width)

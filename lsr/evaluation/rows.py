@@ -1,4 +1,4 @@
-"""The table of measurements: one row for a picture and a system, the only thing the gate and the report read."""
+"""The table of measurements: one row for an image and a system, the only thing the gate and the report read."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import IntegrityError, VersionMismatchError
 
-FORMAT = 1
+FORMAT = 2
 CEILING_DB = 100.0
-"""PSNR of two equal pictures; infinity has no place in a mean or in JSON."""
+"""PSNR of two equal images; infinity has no place in a mean or in JSON."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """What one system scored on one picture.
+    """What one system scored on one image.
 
-    photo: the photograph (or drawn sample) it comes from, the unit of resampling. crop: region within it. scale:
+    photo: the photo (or drawn sample) it comes from, the unit of resampling. crop: region within it. scale:
     output side / LR side (for generation: side / reference side). values: metric by name, None where not computed.
     """
 
@@ -36,11 +36,11 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
-    """One number of a system at a scale that is not a mean over pictures: a distance between sets, a pooled PSNR.
+class Aggregate:
+    """One number of a system at a scale that is not a mean over images: a distance between sets, a pooled PSNR.
 
-    system: `real` for real pictures against other real ones, the floor of a distance. value: None where there were too
-    few pictures. photos: how many it was taken from.
+    system: `real` for real images against other real ones, the floor of a distance. value: None where there were too
+    few images. photos: how many it was taken from.
     """
 
     scale: float
@@ -53,21 +53,21 @@ class Cell:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
     """All rows of one evaluation. protocol: its name. facts: what a reader must know to read the numbers (the
-    protocol's rules and version, reference scale, LPIPS network). notes: what was left out, and why. cells: numbers of
-    a whole system.
+    protocol's rules and version, reference scale, LPIPS network). notes: what was skipped, and why. aggregates:
+    numbers of a whole system.
     """
 
     protocol: str
     facts: Mapping[str, Any]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = field(default=())
-    cells: tuple[Cell, ...] = field(default=())
+    aggregates: tuple[Aggregate, ...] = field(default=())
 
     def to_bytes(self) -> bytes:
         """Canonical JSON; equal evaluations have equal bytes."""
         plain = {**asdict(self), "rows": [asdict(row) for row in self.rows], "format": FORMAT}
-        if not self.cells:
-            del plain["cells"]
+        if not self.aggregates:
+            del plain["aggregates"]
         return canonical_json(plain)
 
     @property
@@ -87,14 +87,14 @@ class Evaluation:
             if plain.pop("format", None) != FORMAT:
                 raise VersionMismatchError(f"The evaluation at {where} is not of format {FORMAT}; evaluate again.")
             rows = tuple(Row(**row) for row in plain.pop("rows"))
-            cells = tuple(Cell(**cell) for cell in plain.pop("cells", ()))
-            return cls(rows=rows, notes=tuple(plain.pop("notes")), cells=cells, **plain)
+            aggregates = tuple(Aggregate(**aggregate) for aggregate in plain.pop("aggregates", ()))
+            return cls(rows=rows, notes=tuple(plain.pop("notes")), aggregates=aggregates, **plain)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise IntegrityError(f"The evaluation at {where} cannot be read ({error}); evaluate again.") from error
 
 
 def photos_of(rows: Iterable[Row]) -> list[str]:
-    """Every photograph in the rows, sorted."""
+    """Every photo in the rows, sorted."""
     return sorted({row.photo for row in rows})
 
 

@@ -26,7 +26,7 @@ class Candidate:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
     """One rule and what came of it. rule: in words. effect, low, high: mean difference and its interval, None where
-    the rule could not be computed. above: the bound. n: photographs. reason: one sentence.
+    the rule could not be computed. above: the bound. n: photos. reason: one sentence.
     """
 
     rule: str
@@ -94,9 +94,9 @@ class Verdict:
             f"# Gate: {self.decision}",
             "",
             f"{self.candidate.model} version {self.candidate.version} (`{self.candidate.digest[:12]}`), {against}. "
-            f"Paired bootstrap over photographs, {confidence} intervals; rows `{self.evaluation[:12]}`.",
+            f"Paired bootstrap over photos, {confidence} intervals; rows `{self.evaluation[:12]}`.",
             "",
-            "| rule | effect | interval | bound | photographs | decision |",
+            "| rule | effect | interval | bound | photos | decision |",
             "|---|---|---|---|---|---|",
         ]
         for line in self.lines:

@@ -79,11 +79,10 @@ def _denoiser(model: Sr3 | Idm, lr: Tensor, size: Size) -> Callable[[Tensor, Ten
 @torch.no_grad()
 def _fixed_factor(model: nn.Module, lr: Tensor, sizes: Sequence[Size]) -> list[Image]:
     output = _to_image(model(lr))
-    picture = Pillow.fromarray(output)
+    image = Pillow.fromarray(output)
     bicubic = Pillow.Resampling.BICUBIC
     return [
-        output if size == output.shape[:2] else np.asarray(picture.resize((size[1], size[0]), bicubic))
-        for size in sizes
+        output if size == output.shape[:2] else np.asarray(image.resize((size[1], size[0]), bicubic)) for size in sizes
     ]
 
 

@@ -1,6 +1,6 @@
-"""Image metrics: pure functions of tensors, and distances between sets of pictures as pure functions of features.
+"""Image metrics: pure functions of tensors, and distances between sets of images as pure functions of features.
 
-Of one picture: images are [B, 3, H, W] float in [0, 1], the answer is [B], one number an image; nothing is pooled over
+Of one image: images are [B, 3, H, W] float in [0, 1], the answer is [B], one number an image; nothing is pooled over
 the batch, cropped or turned to luma.
 """
 

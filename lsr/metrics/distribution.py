@@ -1,7 +1,7 @@
-"""Distances between two sets of pictures, as pure functions of their features [n, d]. numpy and lsr.core only.
+"""Distances between two sets of images, as pure functions of their features [n, d]. numpy and lsr.core only.
 
 None of them is FID: that name belongs to the Frechet distance over one Inception network at one size. Name the
-extractor beside every value, and the number of pictures: both distances depend on them.
+extractor beside every value, and the number of images: both distances depend on them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ NEIGHBOURS = 3
 def _checked(a: Floats, b: Floats, least: int) -> tuple[Floats, Floats]:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
         raise InputError(
-            f"Two sets of features must be [n, d] and [m, d] with at least {least} pictures each, found "
+            f"Two sets of features must be [n, d] and [m, d] with at least {least} images each, found "
             f"{list(a.shape)} and {list(b.shape)}."
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise InputError("Features must be finite; the extractor's weights or the pictures are broken.")
+        raise InputError("Features must be finite; the extractor's weights or the images are broken.")
     return a.astype(np.float64), b.astype(np.float64)
 
 
@@ -40,7 +40,7 @@ def frechet_distance(a: Floats, b: Floats) -> float:
 
     |ma - mb|^2 + tr(A + B - 2 (AB)^1/2) with unbiased covariances. tr (AB)^1/2 is the sum of the singular values of
     Ra Rb' for A = Ra'Ra, B = Rb'Rb, so that covariances of low rank (n <= d) need no correction. Biased upwards for
-    few pictures: compare equal numbers, and with the distance between two halves of the real ones.
+    few images: compare equal numbers, and with the distance between two halves of the real ones.
     """
     a, b = _checked(a, b, 2)
     ra, rb = _factor(a), _factor(b)
@@ -77,7 +77,7 @@ def _covered(points: Floats, by: Floats, k: int) -> float:
 def precision_recall(real: Floats, made: Floats, k: int = NEIGHBOURS) -> tuple[float, float]:
     """Improved precision and recall (Kynkaanniemi et al. 2019, eqs. 1 and 2) of features [n, d] and [m, d]; n, m > k.
 
-    Precision: the share of `made` within the real pictures' k-nearest-neighbour balls (are they like real ones);
+    Precision: the share of `made` within the real images' k-nearest-neighbour balls (are they like real ones);
     recall: the share of `real` within the balls of `made` (is everything there). Both in [0, 1].
     """
     real, made = _checked(real, made, k + 1)
@@ -96,13 +96,13 @@ def distances(real: Floats, made: Floats, extractor: str) -> dict[str, float]:
 
 
 def halves(groups: Sequence[str], seed: int = 0) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Two lists of indices of about equal length, whole groups on one side: real pictures for the real-vs-real floor.
+    """Two lists of indices of about equal length, whole groups on one side: real images for the real-vs-real floor.
 
-    groups: the photograph of each picture. Raises InputError for fewer than two photographs.
+    groups: the photo of each image. Raises InputError for fewer than two photos.
     """
     names = sorted(set(groups))
     if len(names) < 2:
-        raise InputError(f"A real-vs-real floor needs at least 2 photographs, found {len(names)}.")
+        raise InputError(f"A real-vs-real floor needs at least 2 photos, found {len(names)}.")
     rng = np.random.Generator(np.random.Philox(seed))
     members = {name: [i for i, group in enumerate(groups) if group == name] for name in names}
     sides: tuple[list[int], list[int]] = ([], [])

@@ -17,17 +17,17 @@ from lsr.metrics.lpips import MIN_SIDE, VGG
 from lsr.metrics.weights import fill, read_weights
 
 CHANNELS = (3, *(layer.channels for layer in VGG if layer.tap))
-"""Of the picture itself and of the five taps."""
+"""Of the image itself and of the five taps."""
 
 C1 = C2 = 1e-6
 
 
 class Dists(nn.Module):
-    """DISTS. [B, 3, H, W] in [0, 1] twice -> [B] float32; 0 for equal pictures, near 1 for unrelated ones.
+    """DISTS. [B, 3, H, W] in [0, 1] twice -> [B] float32; 0 for equal images, near 1 for unrelated ones.
 
-    The pictures are compared at the size they have: the authors' script first reduces the shorter side to 256 pixels,
+    The images are compared at the size they have: the authors' script first reduces the shorter side to 256 pixels,
     so published tables may differ. alpha and beta [1475] are the weights of texture and structure of every channel.
-    The weights are frozen, gradients flow to the pictures. Raises InputError below 32 x 32 pixels.
+    The weights are frozen, gradients flow to the images. Raises InputError below 32 x 32 pixels.
     """
 
     mean: Tensor
@@ -47,7 +47,7 @@ class Dists(nn.Module):
         self.requires_grad_(False).eval()
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] in [0, 1] -> the pictures and five maps [B, C, h, w] (section 3.1)."""
+        """[B, 3, H, W] in [0, 1] -> the images and five maps [B, C, h, w] (section 3.1)."""
         images = images.float()
         x, taps = (images - self.mean) / self.std, [images]
         for layer, conv in zip(VGG, self.conv):
@@ -63,10 +63,10 @@ class Dists(nn.Module):
         return (F.conv2d(x.square(), kernel, stride=2, padding=1, groups=channels) + 1e-12).sqrt()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance of each picture of `a` to its partner in `b` (eq. 7): [B].
+        """Distance of each image of `a` to its partner in `b` (eq. 7): [B].
 
         With weights that sum to 1, eq. 7 is the weighted sum of 1 - l and 1 - s, and these are (mx - my)^2 and
-        var(x - y) over the denominators of eqs. 5 and 6: no cancellation, and exactly 0 for equal pictures.
+        var(x - y) over the denominators of eqs. 5 and 6: no cancellation, and exactly 0 for equal images.
         """
         check_pair("DISTS", a, b, MIN_SIDE)
         total = self.alpha.sum() + self.beta.sum()

@@ -70,18 +70,16 @@ def find_extractors(cache: Path) -> dict[ExtractorName, nn.Module]:
 
 
 @torch.no_grad()
-def extract(
-    extractor: Extractor, pictures: Iterable[npt.NDArray[np.uint8]], batch: int = 16
-) -> npt.NDArray[np.float64]:
-    """Features [n, d] of uint8 pictures [H, W, 3] of one size, in their order.
+def extract(extractor: Extractor, images: Iterable[npt.NDArray[np.uint8]], batch: int = 16) -> npt.NDArray[np.float64]:
+    """Features [n, d] of uint8 images [H, W, 3] of one size, in their order.
 
-    Raises InputError without pictures, for pictures of unequal sizes and below 32 x 32 pixels.
+    Raises InputError without images, for images of unequal sizes and below 32 x 32 pixels.
     """
-    everything = list(pictures)
-    shapes = {picture.shape for picture in everything}
+    everything = list(images)
+    shapes = {image.shape for image in everything}
     if len(shapes) != 1 or min(next(iter(shapes))[:2]) < MIN_SIDE:
         raise InputError(
-            f"Features need pictures of one size of at least {MIN_SIDE} x {MIN_SIDE} pixels, found {sorted(shapes)}."
+            f"Features need images of one size of at least {MIN_SIDE} x {MIN_SIDE} pixels, found {sorted(shapes)}."
         )
     out = []
     for start in range(0, len(everything), batch):

@@ -1,4 +1,4 @@
-"""LPIPS v0.1 (Zhang et al. 2018): the distance between two pictures in the features of an image classifier.
+"""LPIPS v0.1 (Zhang et al. 2018): the distance between two images in the features of an image classifier.
 
 The networks are plain stacks of convolutions; weights come as safetensors, made by `lsr data get lpips`.
 """
@@ -63,10 +63,10 @@ class Head(nn.Module):
 
 
 class Lpips(nn.Module):
-    """LPIPS with the weights of `net`. [B, 3, H, W] in [0, 1] twice -> [B] float32; 0 for equal pictures.
+    """LPIPS with the weights of `net`. [B, 3, H, W] in [0, 1] twice -> [B] float32; 0 for equal images.
 
-    The weights are frozen, gradients flow to the pictures. Values of `alex` and `vgg` are not comparable. Raises
-    InputError below 32 x 32 pixels: enlarging a smaller picture first would be another metric.
+    The weights are frozen, gradients flow to the images. Values of `alex` and `vgg` are not comparable. Raises
+    InputError below 32 x 32 pixels: enlarging a smaller image first would be another metric.
     """
 
     mean: Tensor
@@ -81,7 +81,7 @@ class Lpips(nn.Module):
             for c, layer in zip(inputs, self.layers)
         )
         self.lin = nn.ModuleList(Head(layer.channels) for layer in self.layers if layer.tap)
-        # The authors' constants for pictures in [-1, 1].
+        # The authors' constants for images in [-1, 1].
         for name, values in (("mean", (-0.030, -0.088, -0.188)), ("scale", (0.458, 0.448, 0.450))):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
@@ -98,7 +98,7 @@ class Lpips(nn.Module):
         return taps
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance of each picture of `a` to its partner in `b` (eq. 1): [B]."""
+        """Distance of each image of `a` to its partner in `b` (eq. 1): [B]."""
         check_pair(f"LPIPS-{self.net}", a, b, MIN_SIDE)
         pairs = zip(self.features(a), self.features(b), self.lin)
         terms = [torch.einsum("bchw,c->bhw", (x - y).square(), head.weight).mean((1, 2)) for x, y, head in pairs]

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018) at width 1 for ImageNet: what distribution distances look at pictures with."""
+"""MobileNetV2 (Sandler et al. 2018) at width 1 for ImageNet: the features of distribution distances."""
 
 from __future__ import annotations
 

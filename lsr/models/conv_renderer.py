@@ -26,8 +26,8 @@ HALO = 2 + 2 * BLOCKS
 class ChannelNorm(nn.Module):
     """Zero mean and unit variance over the channels of each pixel, then a scale and a shift: [B, C, H, W].
 
-    INFD has group norm, whose statistics are those of the whole picture: a band of rows would come out otherwise than
-    in the picture, and one picture otherwise at another size. This norm sees one pixel.
+    INFD has group norm, whose statistics are those of the whole image: a band of rows would come out otherwise than
+    in the image, and one image otherwise at another size. This norm sees one pixel.
     """
 
     def __init__(self, channels: int):

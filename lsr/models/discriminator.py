@@ -13,7 +13,7 @@ from lsr.nn.blocks import norm
 
 
 class Discriminator(nn.Module):
-    """Picture [B, 3, H, W] in [-1, 1] -> verdicts [B, 1, h, w], one a patch, high for real.
+    """Image [B, 3, H, W] in [-1, 1] -> verdicts [B, 1, h, w], one a patch, high for real.
 
     4 x 4 convolutions: `layers` of stride 2, two of stride 1, leaky ReLU between. The published network has batch norm;
     group norm stands here, so that a verdict does not depend on the rest of the batch and no running statistics have
@@ -36,14 +36,14 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if min(x.shape[-2:]) < self.min_side:
             raise InputError(
-                f"The discriminator needs pictures of at least {self.min_side} x {self.min_side} pixels, found "
+                f"The discriminator needs images of at least {self.min_side} x {self.min_side} pixels, found "
                 f"{x.shape[-2]} x {x.shape[-1]}; raise the smallest training scale or use fewer layers."
             )
         out: Tensor = self.layers(x)
         return out
 
     def judge_frozen(self, x: Tensor) -> Tensor:
-        """The verdicts with gradients to the picture only, none to the discriminator's own weights."""
+        """The verdicts with gradients to the image only, none to the discriminator's own weights."""
         fixed = {name: value.detach() for name, value in self.named_parameters()}
         out: Tensor = torch.func.functional_call(self, fixed, (x,))
         return out

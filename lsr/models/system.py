@@ -1,7 +1,7 @@
 """The whole LSR model: encoder, neural decoder, U-Net, schedule and whitening.
 
-Latents inside the diffusion process are whitened: (z - latent_mean) / latent_std per channel. A picture whose latent
-side is not a multiple of the U-Net's factor is padded at the right and bottom; `extent` says which part is picture.
+Latents inside the diffusion process are whitened: (z - latent_mean) / latent_std per channel. An image whose latent
+side is not a multiple of the U-Net's factor is padded at the right and bottom; `extent` says which part is image.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ class LatentSystem(nn.Module):
         return z * self.latent_std + self.latent_mean
 
     def latent_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Sides of the (padded) latent of a picture of `size` pixels at the encoder's resolution."""
+        """Sides of the (padded) latent of an image of `size` pixels at the encoder's resolution."""
         f, u = self.config.autoencoder.factor, self.config.unet.factor
         return math.ceil(size[0] / (f * u)) * u, math.ceil(size[1] / (f * u)) * u
 
     def extent(self, size: tuple[int, int]) -> tuple[float, float]:
-        """Rows and columns of the latent that a picture of `size` pixels at the encoder's resolution covers."""
+        """Rows and columns of the latent that an image of `size` pixels at the encoder's resolution covers."""
         f = self.config.autoencoder.factor
         return size[0] / f, size[1] / f
 
@@ -88,7 +88,7 @@ class LatentSystem(nn.Module):
         edge, and encoded to the mode. Raises InputError when this system takes no condition.
         """
         if not self.config.conditional:
-            raise InputError("This model generates pictures and takes no LR condition; use a super-resolution model.")
+            raise InputError("This model generates images and takes no LR condition; use a super-resolution model.")
         scale = self.config.base_scale
         size = size or (lr.shape[-2] * scale, lr.shape[-1] * scale)
         restored = resize(lr, size, self.config.condition_upsample)
@@ -123,9 +123,9 @@ class LatentSystem(nn.Module):
         extent: tuple[float, float] | None = None,
         lr: Tensor | None = None,
     ) -> Tensor:
-        """Whitened latent [B, c, h, w] -> image [B, 3, *size]; extent: the part of the latent that is picture.
+        """Whitened latent [B, c, h, w] -> image [B, 3, *size]; extent: the part of the latent that is image.
 
-        lr: the LR image [B, 3, h', w'] that a residual system's picture is added to, see `render`, and that a body
+        lr: the LR image [B, 3, h', w'] that a residual system's image is added to, see `render`, and that a body
         sees, see `NeuralDecoder.features`.
         """
         return self.render(self.decoder.features(self.unwhiten(z), lr), size, extent=extent, lr=lr)
@@ -140,7 +140,7 @@ class LatentSystem(nn.Module):
     ) -> Tensor:
         """`NeuralDecoder.render`, for a residual system added to the bicubic enlargement of `lr`.
 
-        Raises InputError when a residual system gets no `lr`; other systems do not look at it.
+        Raises InputError when a residual system gets no `lr`; other systems ignore it.
         """
         image = self.decoder.render(features, size, rows=rows, extent=extent)
         if not self.config.residual:

@@ -1,7 +1,7 @@
-"""Recipes for two CPU cores: the bundled photographs, the whole line, minutes.
+"""Recipes for two CPU cores: the bundled photos, the whole pipeline, minutes.
 
 Small models with the shape of the published ones. `short` is the same line with a handful of steps a stage: it
-proves that every part works, not that the model is good, so its gate's floor only asks for finite pictures.
+proves that every part works, not that the model is good, so its gate's floor only asks for finite images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lsr.recipes.schema import (
 from lsr.training.config import DecoderLoss, JointLoss, TrainConfig
 
 # A residual system starts at bicubic, so the floor asks for more than not being far below it: a version must stay
-# within one decibel of bicubic inside the trained range and agree with the LR picture better than bicubic does.
+# within one decibel of bicubic inside the trained range and agree with the LR image better than bicubic does.
 DEMO_FLOOR = (
     Rule(metric="psnr", reference="bicubic", above=-1.0, scope="in-range"),
     Rule(metric="lr_psnr", reference="bicubic", above=1.0, scope="in-range"),
@@ -39,8 +39,8 @@ GENERATION_FLOOR = (
     Rule(metric="diversity", reference="none", above=0.2),
 )
 GENERATION_AGAINST_CHAMPION = (Rule(metric="tile_distance", reference="champion", above=-0.5),)
-# What 20 steps a stage can promise: a picture not far from bicubic, which darkened noise is. The preflight proves that
-# even this refuses.
+# What 20 steps a stage can promise: an image not far from bicubic, which darkened noise is. The preflight proves that
+# even this rejects.
 SHORT_FLOOR = (Rule(metric="psnr", reference="bicubic", above=-6.0),)
 SHORT_GENERATION_FLOOR = (Rule(metric="self_ssim", reference="none", above=0.3),)
 
@@ -60,7 +60,7 @@ def _train(*, steps: int, batch: int, lr: float) -> TrainConfig:
 
 
 def demo() -> Recipe:
-    """Super-resolution on the bundled photographs, sized for 2 cores without a GPU."""
+    """Super-resolution on the bundled photos, sized for 2 cores without a GPU."""
     return Recipe(
         name="demo",
         task="super-resolution",
@@ -95,7 +95,7 @@ def demo() -> Recipe:
 
 
 def demo_generate() -> Recipe:
-    """Generation from noise on the same photographs: 64-px textures, decoded at any size."""
+    """Generation from noise on the same photos: 64-px textures, decoded at any size."""
     base = demo()
     return replace(
         base,

@@ -13,7 +13,7 @@ from lsr.diffusion.config import SamplerConfig
 from lsr.evaluation.config import EvaluateConfig, GateConfig, Rule
 from lsr.models.config import AutoencoderConfig, BodyConfig, DiffusionConfig, RendererConfig, UNetConfig
 from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, InferConfig, JointStage, Recipe
-from lsr.training.config import DecoderLoss, JointLoss, PictureTerms, TrainConfig
+from lsr.training.config import DecoderLoss, JointLoss, ImageTerms, TrainConfig
 
 FLOOR = (
     Rule(metric="psnr", reference="bicubic", above=0.5, scope="in-range"),
@@ -70,7 +70,7 @@ def photo() -> Recipe:
         ),
         joint=JointStage(
             train=_train(16_000, 3e-4),
-            loss=JointLoss(scales=(1.0, 1.0), picture=PictureTerms(perceptual=1.0, network="alex")),
+            loss=JointLoss(scales=(1.0, 1.0), image=ImageTerms(perceptual=1.0, network="alex")),
         ),
         evaluate=EvaluateConfig(sampler=one_call),
         gate=GateConfig(floor=FLOOR, against_champion=AGAINST_CHAMPION),

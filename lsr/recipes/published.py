@@ -16,7 +16,7 @@ from lsr.evaluation.config import EvaluateConfig, GateConfig, Rule
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
 from lsr.recipes.demo import GENERATION_AGAINST_CHAMPION, GENERATION_FLOOR
 from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, JointStage, Recipe
-from lsr.training.config import AutoencoderLoss, DecoderLoss, JointLoss, PictureTerms, TrainConfig
+from lsr.training.config import AutoencoderLoss, DecoderLoss, ImageTerms, JointLoss, TrainConfig
 
 FLOOR = (
     Rule(metric="psnr", reference="bicubic", above=-1.0, scope="in-range"),
@@ -36,7 +36,7 @@ def _train(steps: int, batch: int, lr: float) -> TrainConfig:
 
 
 def div2k_x4() -> Recipe:
-    """DIV2K 48 -> 192 (System A 1.2 and 1.4). Point `source.uri` at a folder or prefix of photographs."""
+    """DIV2K 48 -> 192 (System A 1.2 and 1.4). Point `source.uri` at a folder or prefix of photos."""
     return Recipe(
         name="div2k-x4",
         task="super-resolution",
@@ -146,7 +146,7 @@ def _as_published(recipe: Recipe, first_stage: int, denoise: int, lr: float) -> 
     def train(steps: int, batch: int, rate: float) -> TrainConfig:
         return TrainConfig(images=steps * batch, batch=batch, lr=rate, clip=0.0, ema=0.9999, precision="fp32")
 
-    joint = JointLoss(cap=None, scales=(1.0, 1.0), picture=PictureTerms(l1=0.0, l2=1.0))
+    joint = JointLoss(cap=None, scales=(1.0, 1.0), image=ImageTerms(l1=0.0, l2=1.0))
     return replace(
         recipe,
         name=f"{recipe.name}-published",

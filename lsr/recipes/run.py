@@ -44,7 +44,7 @@ class TrainRun(Config):
     max_failures: Count = 2
     """Restarts of the workers from the last checkpoint."""
     keep_checkpoint: bool = True
-    """A finished training keeps the checkpoint from which a longer one can go on, until `lsr gc` removes it by age."""
+    """A finished training keeps the checkpoint from which a longer one can resume, until `lsr gc` removes it by age."""
     every: Cadence = Cadence()
     """How often it logs, draws and saves."""
 

@@ -166,34 +166,34 @@ class Recipe(Config):
                 f"tile.size / {f} must be a multiple of the U-Net's factor {self.denoise.unet.factor}, "
                 f"found {self.tile.size // f}."
             )
-        out += self._small_pictures()
+        out += self._small_images()
         if self.task == "super-resolution" and len(self.latents.degradations) != 1:
             out.append("super-resolution needs exactly one latents.degradations entry.")
         if self.task == "generation" and self.latents.degradations:
             out.append("generation has no LR condition; latents.degradations must be empty.")
         if self.decoder.residual is not None and self.decoder.residual not in self.latents.degradations:
             out.append(
-                "decoder.residual must be the degradation in latents.degradations, or null to render whole pictures, "
+                "decoder.residual must be the degradation in latents.degradations, or null to render whole images, "
                 f"found {self.decoder.residual}."
             )
         if self.decoder.loss.lr_share > 0 and self.decoder.residual is None:
             out.append(
-                "decoder.loss.lr_share needs decoder.residual, whose degradation makes the LR pictures; set it, or "
+                "decoder.loss.lr_share needs decoder.residual, whose degradation makes the LR images; set it, or "
                 "leave the share at 0."
             )
         out += self._beside_the_lr_image()
         out += self._too_many_steps()
         return out
 
-    def _small_pictures(self) -> list[str]:
-        """Training pictures too small for the terms that compare them."""
+    def _small_images(self) -> list[str]:
+        """Training images too small for the terms that compare them."""
         stages = {
-            "autoencoder": (self.autoencoder.loss.picture, 1.0),
-            "decoder": (self.decoder.loss.picture, self.decoder.loss.scales[0]),
-            "joint": (self.joint.loss.picture, self.joint.loss.scales[0]),
+            "autoencoder": (self.autoencoder.loss.image, 1.0),
+            "decoder": (self.decoder.loss.image, self.decoder.loss.scales[0]),
+            "joint": (self.joint.loss.image, self.joint.loss.scales[0]),
         }
         return [
-            f"{name}.loss.picture compares pictures of at least {terms.min_side} pixels, found "
+            f"{name}.loss.image compares images of at least {terms.min_side} pixels, found "
             f"{round(self.tile.size * scale)} at the smallest scale."
             for name, (terms, scale) in stages.items()
             if round(self.tile.size * scale) < terms.min_side

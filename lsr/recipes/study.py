@@ -27,7 +27,7 @@ BASELINES = ("edsr", "liif", "esrgan", "sr3", "idm")
 BUILT_IN = {
     "study-2core": "lsr.recipes.study_2core:study",
     "study-gpu": "lsr.recipes.study_gpu:study",
-    "study-levers": "lsr.recipes.study_levers:study",
+    "study-ablation": "lsr.recipes.study_ablation:study",
     "study-tuning": "lsr.recipes.study_tuned:tuning",
     "study-tuned": "lsr.recipes.study_tuned:study",
 }
@@ -38,10 +38,15 @@ class LatentParts(Config):
     """The training of one latent system: what differs between System A as published and ours."""
 
     autoencoder: AutoencoderStage
+    """Encoder and decoder, trained together."""
     decoder: DecoderStage
+    """The implicit neural decoder."""
     latents: LatentsConfig
+    """How the latents are cached and whitened."""
     denoise: DenoiseStage
+    """The U-Net, denoising alone."""
     joint: JointStage
+    """The U-Net, denoising and alignment."""
 
     def of(self, recipe: Recipe) -> Recipe:
         """`recipe` with these parts."""
@@ -56,78 +61,97 @@ class LatentParts(Config):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lever(Config):
-    """A system with one thing changed: a row of its own, called `name` and held against the row called `of`.
-
-    parts: the whole training of it; of a comparator's kind where `of` is a comparator.
-    """
+class Variant(Config):
+    """A system with one thing changed: a row of its own, compared with that system."""
 
     name: str
+    """What its row is called."""
     parts: LatentParts | BaselineStage
+    """Its whole training; a comparator's where `of` is a comparator."""
     of: str = "ours"
+    """The row that it is compared with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyConfig(Config):
     """What is compared, fixed before anything runs.
 
-    ours: a whole recipe, whose source, shard and tile stages all systems share. published: System A as published, at
-    the same size. levers: rows with one thing changed in each. edsr ... idm: comparators, None leaves one out.
-    realesrgan: a row of the packaged weights, trained elsewhere on other images. evaluate: the protocol; its steps are
-    the sampler's of every diffusion system. images_seen: tiles that each system's training sees over all its stages;
-    every part must add up to it.
+    A learned comparator has converged when it beats bicubic at `own_scale`, on the mean over photos and seeds, by
+    `margin_psnr` or by `margin_lpips`, and is not more than `floor_psnr` below it: noise can have a low LPIPS. No win
+    over one that has not converged is claimed.
 
-    A learned comparator has converged when it is better than bicubic at `own_scale`, on the mean over photographs and
-    seeds, by margin_psnr dB or by margin_lpips, and, unless floor_psnr is None, not more than floor_psnr dB worse than
-    it: noise can have a low LPIPS. Else no win over it is claimed. few_steps, many_steps: our system of
-    the first seed is also sampled with so few and so many steps, and the few lose nothing against the many when the
-    interval of the difference lies above -lossless_psnr dB and -lossless_lpips (sign turned, more is better).
+    Our system of the first seed is also sampled with `few_steps` and with `many_steps`. Few lose nothing against many
+    when the interval of the difference (signed so that more is better) lies above -`lossless_psnr` and
+    -`lossless_lpips`.
     """
 
     name: str
+    """What its results and the folder of its output are called."""
     ours: Recipe
+    """Our system; all systems share its source, shard and tile stages."""
     published: LatentParts
+    """System A as published, at the size of ours."""
     edsr: BaselineStage | None
+    """The comparator EDSR; null for none."""
     liif: BaselineStage | None
+    """The comparator LIIF; null for none."""
     esrgan: BaselineStage | None
+    """The comparator ESRGAN; null for none."""
     sr3: BaselineStage | None
+    """The comparator SR3; null for none."""
     idm: BaselineStage | None
+    """The comparator IDM; null for none."""
     realesrgan: bool
+    """Also measure RealESRGAN's packaged weights, which were trained elsewhere on other images."""
     evaluate: EvaluateConfig
+    """The protocol; its sampler is that of every diffusion system."""
     images_seen: int
-    levers: tuple[Lever, ...] = ()
+    """Tiles that each system sees in training, over all its stages; the stages' durations must add up to it."""
+    variants: tuple[Variant, ...] = ()
+    """Systems with one thing changed in each."""
     seeds: tuple[int, ...] = (1, 2, 3)
+    """Every system is trained once with each."""
     own_scale: float = 4.0
+    """The scale at which convergence is judged; one of `evaluate.scales`."""
     margin_psnr: float = 0.1
+    """A comparator has converged when its PSNR is better than bicubic's by this, in dB."""
     margin_lpips: float = 0.01
+    """Or when its LPIPS is lower than bicubic's by this."""
     floor_psnr: float | None = None
+    """dB below bicubic's PSNR from which a comparator has not converged, whatever its LPIPS; null for no floor."""
     few_steps: int = 10
+    """Sampler steps of the fast row of ours; below `many_steps`, not those of `evaluate.sampler`."""
     many_steps: int = 200
+    """Sampler steps of the slow row of ours."""
     lossless_psnr: float = 0.1
+    """dB of PSNR that few steps may lose against many and still count as lossless."""
     lossless_lpips: float = 0.01
+    """LPIPS that few steps may lose against many and still count as lossless."""
     confidence: float = 0.95
+    """Of every bootstrap interval."""
     resamples: int = 4000
+    """Bootstrap draws per interval."""
 
     def baselines(self) -> Iterator[tuple[str, BaselineStage]]:
-        """Name and stage of each comparator that takes part, and of each lever of one."""
+        """Name and stage of each comparator that takes part, and of each variant of one."""
         for name in BASELINES:
             stage: BaselineStage | None = getattr(self, name)
             if stage is not None:
                 yield name, stage
-        for lever in self.levers:
-            if isinstance(lever.parts, BaselineStage):
-                yield lever.name, lever.parts
+        for variant in self.variants:
+            if isinstance(variant.parts, BaselineStage):
+                yield variant.name, variant.parts
 
     def latent_systems(self) -> Iterator[tuple[str, Recipe]]:
         """Name and recipe of each latent system."""
         yield "published", self.published.of(self.ours)
         yield "ours", self.ours
-        for lever in self.levers:
-            if isinstance(lever.parts, LatentParts):
-                yield lever.name, lever.parts.of(self.ours)
+        for variant in self.variants:
+            if isinstance(variant.parts, LatentParts):
+                yield variant.name, variant.parts.of(self.ours)
 
-    def twins(self) -> list[str]:
-        """Latent systems that are trained without alignment too; a lever is held against its system alone."""
+    def with_unaligned(self) -> list[str]:
+        """Latent systems that are trained without alignment too; a variant is not."""
         return ["published", "ours"]
 
     def faults(self) -> list[str]:
@@ -141,7 +165,7 @@ class StudyConfig(Config):
             out.append(f"seeds must be given and differ, found {self.seeds}.")
         if self.own_scale not in self.evaluate.scales:
             out.append(f"own_scale must be one of evaluate.scales {self.evaluate.scales}, found {self.own_scale:g}.")
-        out += self._lever_faults()
+        out += self._variant_faults()
         out += [
             f"{name}: {fault}" for name, recipe in self.latent_systems() if name != "ours" for fault in recipe.faults()
         ]
@@ -155,16 +179,18 @@ class StudyConfig(Config):
             if count != self.images_seen
         ]
 
-    def _lever_faults(self) -> list[str]:
-        names = ["published", "ours", *BASELINES, *(lever.name for lever in self.levers)]
-        out = [f"lever {name} has the name of another row." for name in names if names.count(name) > 1][:1]
+    def _variant_faults(self) -> list[str]:
+        names = ["published", "ours", *BASELINES, *(variant.name for variant in self.variants)]
+        out = [f"variant {name} has the name of another row." for name in names if names.count(name) > 1][:1]
         kinds: dict[str, type] = {"published": LatentParts, "ours": LatentParts}
         kinds |= {name: BaselineStage for name in BASELINES if getattr(self, name) is not None}
-        for lever in self.levers:
-            if lever.of not in kinds:
-                out.append(f"lever {lever.name} is held against {lever.of!r}; rows are {', '.join(kinds)}.")
-            elif not isinstance(lever.parts, kinds[lever.of]):
-                out.append(f"lever {lever.name} is of {lever.of} and needs parts of kind {kinds[lever.of].__name__}.")
+        for variant in self.variants:
+            if variant.of not in kinds:
+                out.append(f"variant {variant.name} is held against {variant.of!r}; rows are {', '.join(kinds)}.")
+            elif not isinstance(variant.parts, kinds[variant.of]):
+                out.append(
+                    f"variant {variant.name} is of {variant.of} and needs parts of kind {kinds[variant.of].__name__}."
+                )
         return out
 
 

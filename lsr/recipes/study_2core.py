@@ -18,7 +18,7 @@ from lsr.recipes.demo import demo
 from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, DenoiseStage, JointStage, Recipe
 from lsr.recipes.study import LatentParts, StudyConfig
 from lsr.training.baselines import EsrganLoss
-from lsr.training.config import DecoderLoss, JointLoss, PictureTerms, TrainConfig
+from lsr.training.config import DecoderLoss, ImageTerms, JointLoss, TrainConfig
 
 SEEN = 11_200
 LR = DegradationConfig(factor=4)
@@ -46,7 +46,7 @@ def _unet() -> UNetConfig:
 
 
 def _published() -> LatentParts:
-    """System A as its code trains it: whole pictures, noise prediction, alignment at the tile's own size, uncapped."""
+    """System A as its code trains it: whole images, noise prediction, alignment at the tile's own size, uncapped."""
     return LatentParts(
         autoencoder=_autoencoder(),
         decoder=DecoderStage(
@@ -58,7 +58,7 @@ def _published() -> LatentParts:
         denoise=DenoiseStage(unet=_unet(), diffusion=DiffusionConfig(), train=_train(steps=165, batch=32, lr=1e-3)),
         joint=JointStage(
             train=_train(steps=100, batch=8, lr=3e-4),
-            loss=JointLoss(cap=None, scales=(1.0, 1.0), picture=PictureTerms(l1=0.0, l2=1.0)),
+            loss=JointLoss(cap=None, scales=(1.0, 1.0), image=ImageTerms(l1=0.0, l2=1.0)),
         ),
     )
 
@@ -77,7 +77,7 @@ def ours() -> Recipe:
         denoise=replace(published.denoise, diffusion=DiffusionConfig(prediction="x0")),
         joint=replace(
             published.joint,
-            loss=JointLoss(scales=(0.67, 1.0), picture=PictureTerms(l1=1.0, perceptual=0.2, network="alex")),
+            loss=JointLoss(scales=(0.67, 1.0), image=ImageTerms(l1=1.0, perceptual=0.2, network="alex")),
         ),
         evaluate=EVALUATE,
         infer=None,

@@ -1,5 +1,5 @@
 """The study for one rented GPU, small enough to move by hand (docs/study.md): every system has at most 30 M parameters,
-the tiles and the measured photographs fit into one file of 30 MiB, and the whole is meant for commands of 10 minutes.
+the tiles and the measured photos fit into one file of 30 MiB, and the whole is meant for commands of 10 minutes.
 
 The budget is an ESTIMATE for one H200-class GPU and was never run on one: about 1,500 tiles a second in training and 15
 ms a network call of a sampler make 7 minutes a seed, most of it sampling, and 24 in all. Diffusion systems sample with
@@ -20,7 +20,7 @@ from lsr.recipes.schema import AutoencoderStage, BaselineStage, DecoderStage, De
 from lsr.recipes.study import LatentParts, StudyConfig
 from lsr.recipes.study_2core import ours as small
 from lsr.training.baselines import EsrganLoss
-from lsr.training.config import DecoderLoss, JointLoss, PictureTerms, TrainConfig
+from lsr.training.config import DecoderLoss, ImageTerms, JointLoss, TrainConfig
 
 SEEN = 32_000
 LR = DegradationConfig(factor=4)
@@ -47,7 +47,7 @@ def _train(*, steps: int, batch: int, lr: float) -> TrainConfig:
 
 
 def _published() -> LatentParts:
-    """System A as its code trains it: whole pictures, noise prediction, alignment at the tile's own size, uncapped."""
+    """System A as its code trains it: whole images, noise prediction, alignment at the tile's own size, uncapped."""
     model = AutoencoderConfig(channels=64, multipliers=(1, 2, 2), latent_channels=8)
     return LatentParts(
         autoencoder=AutoencoderStage(model=model, train=_train(steps=160, batch=32, lr=1e-3)),
@@ -64,7 +64,7 @@ def _published() -> LatentParts:
         ),
         joint=JointStage(
             train=_train(steps=80, batch=32, lr=2e-4),
-            loss=JointLoss(cap=None, scales=(1.0, 1.0), picture=PictureTerms(l1=0.0, l2=1.0)),
+            loss=JointLoss(cap=None, scales=(1.0, 1.0), image=ImageTerms(l1=0.0, l2=1.0)),
         ),
     )
 
@@ -81,7 +81,7 @@ def ours() -> Recipe:
         denoise=replace(published.denoise, diffusion=DiffusionConfig(prediction="x0")),
         joint=replace(
             published.joint,
-            loss=JointLoss(scales=(0.67, 1.0), picture=PictureTerms(l1=1.0, perceptual=0.2, network="alex")),
+            loss=JointLoss(scales=(0.67, 1.0), image=ImageTerms(l1=1.0, perceptual=0.2, network="alex")),
         ),
         evaluate=EVALUATE,
     )

@@ -1,9 +1,9 @@
-"""`study-2core` once more with every system tuned: first `tuning`, then `study` on photographs nobody has looked at.
+"""`study-2core` once more with every system tuned: first `tuning`, then `study` on photos that no choice was made on.
 
-Each learned system has five levers in `tuning`, one seed, on the photographs of `study-2core`: three, and when those
+Each learned system has five variants in `tuning`, one seed, on the photos of `study-2core`: three, and when those
 had been read a fourth that puts two things together, and then a fifth with that one's learning rate raised. Of a
 system's own row and those five, the one with the lowest mean LPIPS over all scales is what `study` takes: CHOSEN. Ours
-has had nine levers before (`study-levers`), whose findings its five put together; no other system has had those.
+has had nine variants before (`study-ablation`), whose findings its five put together; no other system has had those.
 
 After the five, ours had more in `tuning` (the first three, and the last two together, had been run and read before they
 were written here), and ESRGAN, the strongest comparator, three more. The best rows of these two are in `study` as rows
@@ -18,9 +18,9 @@ from typing import Any
 
 from lsr.models.config import RendererConfig
 from lsr.recipes.schema import BaselineStage
-from lsr.recipes.study import BASELINES, LatentParts, Lever, StudyConfig
+from lsr.recipes.study import BASELINES, LatentParts, StudyConfig, Variant
 from lsr.recipes.study_2core import study as base
-from lsr.recipes.study_levers import moved, parts_of
+from lsr.recipes.study_ablation import moved, parts_of
 from lsr.training.baselines import EsrganLoss
 from lsr.training.config import TrainConfig
 
@@ -42,29 +42,29 @@ LATENT_STAGES = ("autoencoder", "decoder", "denoise", "joint")
 
 
 def study() -> StudyConfig:
-    """Every system as tuned, three seeds, 16 photographs that no choice was made on, 50 sampler steps.
+    """Every system as tuned, three seeds, 16 photos that no choice was made on, 50 sampler steps.
 
     A system more than 3 dB below bicubic has not converged: in `study-2core` IDM counted as converged by the LPIPS of
-    pictures that are noise.
+    images that are noise.
     """
-    whole, levers = base(), {lever.name: lever for lever in tuning().levers}
-    parts: dict[str, Any] = {system: levers[row].parts for system, row in CHOSEN.items()}
+    whole, variants = base(), {variant.name: variant for variant in tuning().variants}
+    parts: dict[str, Any] = {system: variants[row].parts for system, row in CHOSEN.items()}
     evaluate = replace(
         whole.evaluate, skip=whole.evaluate.photos, photos=16, sampler=replace(whole.evaluate.sampler, steps=50)
     )
     parts["ours"] = replace(parts["ours"].of(whole.ours), evaluate=evaluate)
-    further = tuple(replace(levers[row], name=name) for name, row in FURTHER.items())
-    return replace(whole, name="study-tuned", evaluate=evaluate, floor_psnr=3.0, levers=further, **parts)
+    further = tuple(replace(variants[row], name=name) for name, row in FURTHER.items())
+    return replace(whole, name="study-tuned", evaluate=evaluate, floor_psnr=3.0, variants=further, **parts)
 
 
 def tuning() -> StudyConfig:
-    """Every system and five levers of each; one seed."""
+    """Every system and five variants of each; one seed."""
     whole = base()
-    levers = [*_of_baselines(whole), *_of_published(whole.published), *_of_ours(whole)]
-    return replace(whole, name="study-tuning", realesrgan=False, seeds=whole.seeds[:1], levers=tuple(levers))
+    variants = [*_of_baselines(whole), *_of_published(whole.published), *_of_ours(whole)]
+    return replace(whole, name="study-tuning", realesrgan=False, seeds=whole.seeds[:1], variants=tuple(variants))
 
 
-def _of_baselines(whole: StudyConfig) -> Iterator[Lever]:
+def _of_baselines(whole: StudyConfig) -> Iterator[Variant]:
     for name in BASELINES:
         stage: BaselineStage | None = getattr(whole, name)
         if stage is None:
@@ -83,7 +83,7 @@ def _of_baselines(whole: StudyConfig) -> Iterator[Lever]:
             variants["both"] = replace(variants["lr-double"], loss=strong)
             variants["both-lr-four"] = replace(stage, train=_times(stage.train, 4.0), loss=strong)
             variants |= _more_of_esrgan(stage, stage.loss)
-        yield from (Lever(name=f"{name}-{what}", parts=parts, of=name) for what, parts in variants.items())
+        yield from (Variant(name=f"{name}-{what}", parts=parts, of=name) for what, parts in variants.items())
 
 
 def _more_of_esrgan(stage: BaselineStage, loss: EsrganLoss) -> dict[str, BaselineStage]:
@@ -96,7 +96,7 @@ def _more_of_esrgan(stage: BaselineStage, loss: EsrganLoss) -> dict[str, Baselin
     }
 
 
-def _of_published(parts: LatentParts) -> Iterator[Lever]:
+def _of_published(parts: LatentParts) -> Iterator[Variant]:
     """A stays as published in all but its optimiser."""
     denoise = replace(parts.denoise, train=_halved(parts.denoise.train))
     smaller = replace(parts, denoise=denoise)
@@ -107,28 +107,28 @@ def _of_published(parts: LatentParts) -> Iterator[Lever]:
         "both": _all_times(smaller, 2.0),
         "both-lr-four": _all_times(smaller, 4.0),
     }
-    yield from (Lever(name=f"published-{what}", parts=found, of="published") for what, found in variants.items())
+    yield from (Variant(name=f"published-{what}", parts=found, of="published") for what, found in variants.items())
 
 
-def _of_ours(whole: StudyConfig) -> Iterator[Lever]:
-    """LPIPS at weight 1 trains the decoder and the joint stage; then with more levers."""
+def _of_ours(whole: StudyConfig) -> Iterator[Variant]:
+    """LPIPS at weight 1 trains the decoder and the joint stage; then with more changes."""
     parts = parts_of(whole.ours)
     loss = parts.joint.loss
-    terms = replace(loss.picture, perceptual=1.0)
-    decoder = replace(parts.decoder, loss=replace(parts.decoder.loss, scales=loss.scales, picture=terms))
-    perceptual = replace(parts, decoder=decoder, joint=replace(parts.joint, loss=replace(loss, picture=terms)))
+    terms = replace(loss.image, perceptual=1.0)
+    decoder = replace(parts.decoder, loss=replace(parts.decoder.loss, scales=loss.scales, image=terms))
+    perceptual = replace(parts, decoder=decoder, joint=replace(parts.joint, loss=replace(loss, image=terms)))
     conv = replace(perceptual, decoder=replace(decoder, renderer=RendererConfig(kind="conv", channels=64)))
     longer = moved(conv, "joint")
-    yield Lever(name="ours-perceptual", parts=perceptual)
-    yield Lever(name="ours-perceptual-conv", parts=conv)
-    yield Lever(name="ours-perceptual-long", parts=moved(perceptual, "decoder"))
-    yield Lever(name="ours-perceptual-conv-joint", parts=longer)
+    yield Variant(name="ours-perceptual", parts=perceptual)
+    yield Variant(name="ours-perceptual-conv", parts=conv)
+    yield Variant(name="ours-perceptual-long", parts=moved(perceptual, "decoder"))
+    yield Variant(name="ours-perceptual-conv-joint", parts=longer)
     faster = replace(longer.joint, train=_times(longer.joint.train, 4.0))
-    yield Lever(name="ours-perceptual-conv-joint-lr-four", parts=replace(longer, joint=faster))
+    yield Variant(name="ours-perceptual-conv-joint-lr-four", parts=replace(longer, joint=faster))
     yield from _shared(moved(conv, "decoder"))
 
 
-def _shared(long: LatentParts) -> Iterator[Lever]:
+def _shared(long: LatentParts) -> Iterator[Variant]:
     """After the fifth, for ours alone: the decoder also renders from the condition."""
 
     def decoder(share: float, factor: float = 1.0) -> LatentParts:
@@ -136,21 +136,21 @@ def _shared(long: LatentParts) -> Iterator[Lever]:
         loss = replace(stage.loss, lr_share=share)
         return replace(long, decoder=replace(stage, loss=loss, train=_times(stage.train, factor)))
 
-    yield Lever(name="ours-share-half", parts=decoder(0.5))
-    yield Lever(name="ours-share", parts=decoder(0.8))
-    yield Lever(name="ours-share-lr-double", parts=decoder(0.8, 2.0))
-    yield Lever(name="ours-share-narrow", parts=_near_its_side(decoder(0.8), perceptual=1.0))
-    yield Lever(name="ours-share-narrow-perceptual-2", parts=_near_its_side(decoder(0.8), perceptual=2.0))
+    yield Variant(name="ours-share-half", parts=decoder(0.5))
+    yield Variant(name="ours-share", parts=decoder(0.8))
+    yield Variant(name="ours-share-lr-double", parts=decoder(0.8, 2.0))
+    yield Variant(name="ours-share-narrow", parts=_near_its_side(decoder(0.8), perceptual=1.0))
+    yield Variant(name="ours-share-narrow-perceptual-2", parts=_near_its_side(decoder(0.8), perceptual=2.0))
 
 
 def _near_its_side(parts: LatentParts, *, perceptual: float) -> LatentParts:
-    """Pictures are rendered and compared at 0.85 to 1 of the tile's side only: near x4."""
-    picture = replace(parts.joint.loss.picture, perceptual=perceptual)
+    """Images are rendered and compared at 0.85 to 1 of the tile's side only: near x4."""
+    image = replace(parts.joint.loss.image, perceptual=perceptual)
     near = (0.85, 1.0)
     return replace(
         parts,
-        decoder=replace(parts.decoder, loss=replace(parts.decoder.loss, scales=near, picture=picture)),
-        joint=replace(parts.joint, loss=replace(parts.joint.loss, scales=near, picture=picture)),
+        decoder=replace(parts.decoder, loss=replace(parts.decoder.loss, scales=near, image=image)),
+        joint=replace(parts.joint, loss=replace(parts.joint.loss, scales=near, image=image)),
     )
 
 

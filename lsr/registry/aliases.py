@@ -1,6 +1,6 @@
-"""MLflow's aliases as the picture of the promotion log: `champion`, `previous`, `challenger`; drawn, compared, mended.
+"""MLflow's aliases as the image of the promotion log: `champion`, `previous`, `challenger`; drawn, compared, repaired.
 
-An alias is for people and for MLflow's page: nothing is decided by it, and inference refuses one that disagrees with
+An alias is for people and for MLflow's page: nothing is decided by it, and inference rejects one that disagrees with
 the log.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lsr.core.errors import ConflictError
 from lsr.registry.connect import connect, explained
-from lsr.registry.promotion import Record, in_force, read_log, seats
+from lsr.registry.promotion import Record, champions, in_force, read_log
 from lsr.registry.versions import Version, aliases_of, get_version, list_versions, resolve
 from lsr.store import Store
 
@@ -23,7 +23,7 @@ ROUNDS = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One alias that was mended. found, put: version numbers, None for absent."""
+    """One alias that was repaired. found, put: version numbers, None for absent."""
 
     alias: str
     found: int | None
@@ -37,11 +37,11 @@ class Change:
 
 
 def projected(log: Sequence[Record], versions: Sequence[Version]) -> dict[str, int]:
-    """The aliases that the log and the registered versions imply. champion and previous: the top of the log's seats.
+    """The aliases that the log and the registered versions imply. champion and previous: the log's last two champions.
     challenger: the newest version, if it was registered after every version that was ever champion.
     """
-    stack = seats(log)
-    out = dict(zip(("champion", "previous"), (seat.version for seat in reversed(stack[-2:]))))
+    stack = champions(log)
+    out = dict(zip(("champion", "previous"), (held.version for held in reversed(stack[-2:]))))
     newest = max((version.number for version in versions), default=0)
     if newest > max((record.version for record in in_force(log)), default=0):
         out["challenger"] = newest
@@ -61,7 +61,7 @@ def drift(store: Store, uri: str, model: str) -> list[Change]:
 
 def reconcile(store: Store, uri: str, model: str) -> list[Change]:
     """Make the aliases agree with the log; what was changed. Reads both again until they agree, so that of racing
-    callers with different views of the log none leaves an old picture. Raises ConflictError if they never settle,
+    callers with different views of the log none leaves an old image. Raises ConflictError if they never agree,
     NotFoundError when the log names a version that MLflow does not have.
     """
     client = connect(uri)
@@ -92,7 +92,7 @@ def resolve_for_inference(store: Store, uri: str, spec: str) -> Version:
     alias = spec.partition("@")[2]
     log = read_log(store, version.name)
     if alias in ALIASES:
-        _refuse_drift(alias, version, projected(log, list_versions(uri, version.name)))
+        _reject_drift(alias, version, projected(log, list_versions(uri, version.name)))
     recorded: Mapping[int, str] = {record.version: record.digest for record in in_force(log)}
     if recorded.get(version.number, version.digest) != version.digest:
         raise ConflictError(
@@ -102,7 +102,7 @@ def resolve_for_inference(store: Store, uri: str, spec: str) -> Version:
     return version
 
 
-def _refuse_drift(alias: str, version: Version, wanted: Mapping[str, int]) -> None:
+def _reject_drift(alias: str, version: Version, wanted: Mapping[str, int]) -> None:
     if wanted.get(alias) != version.number:
         truth = f"version {wanted[alias]}" if alias in wanted else "none"
         raise ConflictError(

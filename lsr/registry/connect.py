@@ -49,7 +49,7 @@ def connect(uri: str) -> Any:
             "use sqlite:////absolute/path/mlflow.db or http://host:port."
         )
     if uri.startswith("http"):
-        refuse_other_server(uri)
+        reject_other_server(uri)
     os.environ.update(ENVIRONMENT)
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
@@ -63,7 +63,7 @@ def connect(uri: str) -> Any:
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def refuse_other_server(uri: str) -> None:
+def reject_other_server(uri: str) -> None:
     """Raises VersionMismatchError unless the server has this client's major version and is at least OLDEST_SERVER.
 
     Asked once a process. A server that does not tell its version is left to the calls that follow.
@@ -148,8 +148,9 @@ def explained(uri: str, missing: str = "") -> Iterator[None]:
         if missing and error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"):
             raise NotFoundError(missing) from error
         raise StoreError(
-            f"MLflow at {safe(uri)} refused or could not be reached ({error.error_code}: {_first_line(error)}); "
-            "check MLFLOW_TRACKING_URI and that the server of the same version runs."
+            f"MLflow at {safe(uri)} rejected a request or could not be reached "
+            f"({error.error_code}: {_first_line(error)}); check MLFLOW_TRACKING_URI "
+            "and that the server of the same version runs."
         ) from error
     except (SQLAlchemyError, OSError) as error:
         raise StoreError(

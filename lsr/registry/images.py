@@ -10,13 +10,13 @@ from lsr.registry.connect import connect, explained
 from lsr.registry.runs import KEY
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".html", ".zip", ".tar", ".pdf", ".svg")
-"""Of artifacts that show or may hold pictures."""
+"""Of artifacts that show or may hold images."""
 
 PARENT = "mlflow.parentRunId"
 
 
 def images_of(uri: str, keys: Collection[str], run_ids: Collection[str] = ()) -> list[tuple[str, str]]:
-    """(run id, path of the artifact) of every picture in the runs of the actions `keys`, in those of `run_ids`, in the
+    """(run id, path of the artifact) of every image in the runs of the actions `keys`, in those of `run_ids`, in the
     runs that these are shown under, and in what is beside them without an action of its own, as a study's page is.
 
     Runs that were deleted count too: their artifacts stay where they are.

@@ -73,7 +73,7 @@ def build_package(path: Path, *, config: bytes, weights: bytes, card: str, linea
         (staging / "weights.safetensors").write_bytes(weights)
         _copy_code(staging / "lsr")
         _save_pyfunc(path, staging, conditional=bool(json.loads(config)["config"]["conditional"]))
-    _settle_mlmodel(path)
+    _strip_volatile(path)
     (path / CARD).write_text(card)
     (path / LINEAGE).write_bytes(lineage.to_bytes())
     listing = {name: file_sha256(file) for name, file in _walk(path)}
@@ -163,7 +163,7 @@ def _signature(conditional: bool) -> Any:
     )
 
 
-def _settle_mlmodel(path: Path) -> None:
+def _strip_volatile(path: Path) -> None:
     """Remove from MLflow's description what changes from build to build: times, random ids, temporary paths."""
     import yaml  # type: ignore[import-untyped]
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from lsr.core.canonical import sha256_hex
 from lsr.core.errors import (
     ConflictError,
-    GateRefusedError,
+    GateRejectedError,
     InputError,
     IntegrityError,
 )
@@ -56,8 +56,8 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Seat:
-    """A version that holds, or held, the champion's seat."""
+class Champion:
+    """A version that is, or was, champion."""
 
     version: int
     digest: str
@@ -81,15 +81,15 @@ def read_log(store: Store, model: str) -> list[Record]:
     return out
 
 
-def seats(log: Sequence[Record]) -> list[Seat]:
+def champions(log: Sequence[Record]) -> list[Champion]:
     """Champions that a rollback can return to, today's last. A promotion adds one, a rollback removes the last until
     its version is on top, so that a second rollback goes further back and never to a version that was left; a
     retirement empties the list.
     """
-    stack: list[Seat] = []
+    stack: list[Champion] = []
     for record in in_force(log):
         if record.action == "promote":
-            stack.append(Seat(version=record.version, digest=record.digest))
+            stack.append(Champion(version=record.version, digest=record.digest))
             continue
         stack.pop()
         while stack and stack[-1].version != record.version:
@@ -103,9 +103,9 @@ def in_force(log: Sequence[Record]) -> Sequence[Record]:
     return log[ends[-1] :] if ends else log
 
 
-def champion(log: Sequence[Record]) -> Seat | None:
+def champion(log: Sequence[Record]) -> Champion | None:
     """Today's champion, None before the first promotion and after a retirement."""
-    stack = seats(log)
+    stack = champions(log)
     return stack[-1] if stack else None
 
 
@@ -133,17 +133,17 @@ def promote(
     today's champion. Promoting the champion on the same verdict again returns its record.
 
     again: allow a version that was rolled back from, which a mere rerun of its line must not bring back.
-    Raises GateRefusedError for any other verdict, ConflictError when the champion changed since the gate ran or when
+    Raises GateRejectedError for any other verdict, ConflictError when the champion changed since the gate ran or when
     another promotion wins the race: evaluate against the new champion and try again.
     """
     verdict = get_verdict(store, verdict_digest)
     log = read_log(store, version.name)
     if log and (log[-1].verdict, log[-1].digest) == (verdict_digest, version.digest):
         return log[-1]
-    _refuse_wrong_verdict(verdict, version)
-    _refuse_stale(verdict, champion(log), version.name)
+    _reject_wrong_verdict(verdict, version)
+    _reject_stale(verdict, champion(log), version.name)
     if not again:
-        _refuse_rolled_back(log, version)
+        _reject_rolled_back(log, version)
     return _append(
         store,
         log,
@@ -163,8 +163,8 @@ def rollback(store: Store, model: str, *, who: str, reason: str, to: int | None 
     Raises InputError when there is none to return to, ConflictError when another writer was faster.
     """
     log = read_log(store, model)
-    earlier = seats(log)[:-1]
-    options = {seat.version: seat for seat in earlier}
+    earlier = champions(log)[:-1]
+    options = {held.version: held for held in earlier}
     target = options.get(to) if to is not None else (earlier[-1] if earlier else None)
     if target is None:
         known = ", ".join(str(number) for number in options) or "none"
@@ -191,18 +191,18 @@ def _without_verdict(
     log: Sequence[Record],
     model: str,
     action: Literal["rollback", "retire"],
-    seat: Seat,
+    held: Champion,
     who: str,
     reason: str,
 ) -> Record:
-    """A decision that needs no verdict, about the version in `seat`."""
+    """A decision that needs no verdict, about the version in `held`."""
     return _append(
         store,
         log,
         model=model,
         action=action,
-        version=seat.version,
-        digest=seat.digest,
+        version=held.version,
+        digest=held.digest,
         verdict=None,
         who=who,
         reason=reason,
@@ -229,18 +229,18 @@ def _append(store: Store, log: Sequence[Record], **fields: Any) -> Record:
     )
 
 
-def _refuse_wrong_verdict(verdict: Verdict, version: Version) -> None:
+def _reject_wrong_verdict(verdict: Verdict, version: Version) -> None:
     subject = verdict.candidate
     if (subject.model, subject.version, subject.digest) != (version.name, version.number, version.digest):
-        raise GateRefusedError(
+        raise GateRejectedError(
             f"The verdict is about {subject.model} version {subject.version} ({subject.digest[:12]}), not about "
             f"{version.name} version {version.number} ({version.digest[:12]}); run the gate on this version."
         )
     if verdict.decision != "PASS":
-        raise GateRefusedError(f"{verdict.sentence()} Nothing was promoted.")
+        raise GateRejectedError(f"{verdict.sentence()} Nothing was promoted.")
 
 
-def _refuse_stale(verdict: Verdict, today: Seat | None, model: str) -> None:
+def _reject_stale(verdict: Verdict, today: Champion | None, model: str) -> None:
     then = verdict.champion
     if ((then.version, then.digest) if then else None) == ((today.version, today.digest) if today else None):
         return
@@ -251,7 +251,7 @@ def _refuse_stale(verdict: Verdict, today: Seat | None, model: str) -> None:
     )
 
 
-def _refuse_rolled_back(log: Sequence[Record], version: Version) -> None:
+def _reject_rolled_back(log: Sequence[Record], version: Version) -> None:
     last = _taken_out(log).get(version.digest)
     if last is not None:
         raise ConflictError(
@@ -261,8 +261,8 @@ def _refuse_rolled_back(log: Sequence[Record], version: Version) -> None:
 
 
 def _taken_out(log: Sequence[Record]) -> dict[str, Record]:
-    """By digest, what somebody took out of production, with the record that did it: everything above the seat that a
-    rollback returned to, and a retired champion. A later promotion of the same digest clears it.
+    """By digest, what somebody took out of production, with the record that did it: every champion above the one
+    that a rollback returned to, and a retired champion. A later promotion of the same digest clears it.
     """
     out: dict[str, Record] = {}
     for place, record in enumerate(log):
@@ -271,9 +271,9 @@ def _taken_out(log: Sequence[Record]) -> dict[str, Record]:
         elif record.action == "retire":
             out[record.digest] = record
         else:
-            stay = seats(log[: place + 1])
-            gone = seats(log[:place])[len(stay) :]
-            out |= {seat.digest: record for seat in gone if seat.digest != record.digest}
+            stay = champions(log[: place + 1])
+            gone = champions(log[:place])[len(stay) :]
+            out |= {held.digest: record for held in gone if held.digest != record.digest}
     return out
 
 

@@ -63,7 +63,7 @@ class MlflowTracker:
             LOG.warning("%d metric values wait for MLflow: %s", len(self._pending), error)
 
     def image(self, name: str, step: int, array: npt.NDArray[np.uint8]) -> None:
-        """Keep a picture [H, W, 3] uint8 as `images/<name>-<step>.png`; the same step again replaces it."""
+        """Keep an image [H, W, 3] uint8 as `images/<name>-<step>.png`; the same step again replaces it."""
         client = self._open()
         with explained(self.uri):
             client.log_image(self.run_id, array, artifact_file=f"images/{name}-{step:08d}.png")

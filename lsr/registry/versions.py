@@ -64,7 +64,7 @@ def list_versions(uri: str, name: str) -> list[Version]:
 
 
 def every_version(uri: str) -> list[Version]:
-    """Every version of every model, by name and number; those that lsr did not register are left out."""
+    """Every version of every model, by name and number; those that lsr did not register are excluded."""
     client = connect(uri)
     with explained(uri):
         names = sorted(model.name for model in _models(client, None) if "'" not in model.name)

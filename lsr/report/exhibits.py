@@ -1,6 +1,6 @@
-"""The pictures of an evaluation as one file: a zip of lossless PNGs and an index, which any tool opens.
+"""The images of an evaluation as one file: a zip of lossless PNGs and an index, which any tool opens.
 
-Members are numbered: the names of photographs and systems are
+Members are numbered: the names of photos and systems are
 data of others and stand in `index.json` only.
 """
 
@@ -21,11 +21,11 @@ from lsr.evaluation.protocol import Exhibit, Image
 FORMAT = 1
 INDEX = "index.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip can state; a fixed one makes equal pictures equal bytes."""
+"""The earliest time that a zip can state; a fixed one makes equal images equal bytes."""
 
 
 def pack_exhibits(exhibits: Sequence[Exhibit]) -> bytes:
-    """A zip of every picture, the LR of one region once. Equal exhibits and an equal codec give equal bytes."""
+    """A zip of every image, the LR of one region once. Equal exhibits and an equal codec give equal bytes."""
     members: dict[str, Image] = {}
     index = []
     low: dict[tuple[str, int], str] = {}
@@ -64,21 +64,21 @@ def unpack_exhibits(data: bytes, where: str) -> list[Exhibit]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             plain = json.loads(archive.read(INDEX))
             if plain.get("format") != FORMAT:
-                raise VersionMismatchError(f"The pictures at {where} are not of format {FORMAT}; evaluate again.")
+                raise VersionMismatchError(f"The images at {where} are not of format {FORMAT}; evaluate again.")
             return [_exhibit(archive, entry, where) for entry in plain["exhibits"]]
     except (zipfile.BadZipFile, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise IntegrityError(f"The pictures at {where} cannot be read ({error}); evaluate again.") from error
+        raise IntegrityError(f"The images at {where} cannot be read ({error}); evaluate again.") from error
 
 
 def _exhibit(archive: zipfile.ZipFile, entry: dict[str, Any], where: str) -> Exhibit:
-    def picture(name: str) -> Image:
+    def image(name: str) -> Image:
         return decode_rgb(archive.read(name), f"{where}/{name}")
 
     return Exhibit(
         photo=entry["photo"],
         crop=entry["crop"],
         scale=entry["scale"],
-        lr=picture(entry["lr"]),
-        truth=picture(entry["truth"]),
-        outputs={system: picture(name) for system, name in entry["outputs"].items()},
+        lr=image(entry["lr"]),
+        truth=image(entry["truth"]),
+        outputs={system: image(name) for system, name in entry["outputs"].items()},
     )

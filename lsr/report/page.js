@@ -7,11 +7,11 @@
 
   const stage = byId("stage"), handle = byId("handle"), before = byId("before"), after = byId("after");
   const selects = { photo: byId("photo"), scale: byId("scale"), left: byId("left"), right: byId("right") };
-  // zoom: CSS pixels of the page for one of the picture, null to fit. x, y: what is in the middle, as shares of it.
+  // zoom: CSS pixels of the page for one of the image, null to fit. x, y: what is in the middle, as shares of it.
   const state = { photo: 0, scale: 0, left: "", right: "", split: 0.5, zoom: null, x: 0.5, y: 0.5 };
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
   const here = () => photos[state.photo].scales[state.scale];
-  const named = (name) => here().pictures.find((picture) => picture.name === name);
+  const named = (name) => here().panels.find((panel) => panel.name === name);
 
   function fill(select, names, chosen) {
     select.replaceChildren(...names.map((name, index) => {
@@ -30,7 +30,7 @@
   }
 
   function fillSystems() {
-    const names = here().pictures.map((picture) => picture.name);
+    const names = here().panels.map((panel) => panel.name);
     const labels = names.map((name) => (name === "LR" ? "LR (nearest)" : name));
     const systems = names.slice(1, -1);
     if (!names.includes(state.left)) state.left = systems[0] || names[0];
@@ -45,15 +45,15 @@
     fill(selects.photo, photos.map((photo) => photo.name), state.photo);
     fill(selects.scale, photos[state.photo].scales.map((one) => "x" + one.scale), state.scale);
     fillSystems();
-    showPictures();
+    showPanels();
   }
 
-  function showPictures() {
+  function showPanels() {
     for (const [side, image] of [["left", before], ["right", after]]) {
-      const picture = named(state[side]), source = byId(picture.id);
+      const panel = named(state[side]), source = byId(panel.id);
       image.src = source.src;
       image.alt = source.alt;
-      byId("tag-" + side).textContent = picture.name;
+      byId("tag-" + side).textContent = panel.name;
     }
     byId("scores").textContent = [state.left, state.right]
       .map((name) => name + ": " + named(name).score).join("\n");
@@ -105,7 +105,7 @@
     fillAll();
   });
   selects.scale.addEventListener("change", () => {
-    // One zoom shows another part of a larger picture: the same part stays in view instead.
+    // One zoom shows another part of a larger image: the same part stays in view instead.
     const old = here().size[0];
     state.scale = Number(selects.scale.value);
     if (state.zoom !== null) state.zoom = clamp(state.zoom * old / here().size[0], 0.5, 64);
@@ -113,8 +113,8 @@
   });
   for (const side of ["left", "right"]) {
     selects[side].addEventListener("change", () => {
-      state[side] = here().pictures[Number(selects[side].value)].name;
-      showPictures();
+      state[side] = here().panels[Number(selects[side].value)].name;
+      showPanels();
     });
   }
   byId("zoom").addEventListener("input", (event) => zoomTo(2 ** Number(event.target.value)));

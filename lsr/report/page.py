@@ -1,7 +1,7 @@
-"""The report page: one HTML file that needs no network, with pictures to compare, curves, the table and the lineage.
+"""The report page: one HTML file that needs no network, with images to compare, curves, the table and the lineage.
 
 The page is data made visible: every text is escaped, and its own policy lets nothing run or load but its one script,
-its one style sheet and the pictures inside it. Equal contents give equal bytes.
+its one style sheet and the images inside it. Equal contents give equal bytes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from lsr.evaluation.protocol import Exhibit
 from lsr.evaluation.rows import Evaluation, metrics_of, systems_of
 from lsr.evaluation.verdict import Verdict
 from lsr.report.chart import chart, swatch
-from lsr.report.page_images import Gallery, gallery, picture_index
+from lsr.report.page_images import Gallery, gallery, image_index
 from lsr.report.tables import NOT_COMPUTED, intervals, shown, summary
 
 BUDGET = 4_000_000
-"""Characters of pictures on a page: what opens at once on a phone and passes through a mail."""
+"""Characters of images on a page: what opens at once on a phone and passes through a mail."""
 
 CONFIDENCE = 0.95
 Facts = Sequence[tuple[str, str]]
@@ -39,7 +39,7 @@ Cells = Mapping[tuple[float, str, str], Interval | None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """What a page shows. lead: one sentence below the title. exhibits: pictures for the slider, none for generation.
+    """What a page shows. lead: one sentence below the title. exhibits: images for the slider, none for generation.
     figures: PNG bytes by caption, shown as they are. lineage: (name, value) pairs by heading. notes: sentences.
     """
 
@@ -54,10 +54,10 @@ class Content:
 
 
 def page(content: Content, *, budget: int = BUDGET) -> bytes:
-    """The whole page as UTF-8. budget: characters that pictures may take; those that do not fit are left out, which
+    """The whole page as UTF-8. budget: characters that images may take; those that do not fit are dropped, which
     the page says.
     """
-    pictures = gallery(content.exhibits, content.evaluation, budget=budget)
+    images = gallery(content.exhibits, content.evaluation, budget=budget)
     style, script = _resource("page.css"), _resource("page.js")
     html = Template(_resource("page.html")).substitute(
         policy=escape(_policy(style, script)),
@@ -66,13 +66,13 @@ def page(content: Content, *, budget: int = BUDGET) -> bytes:
         title=escape(content.title),
         lead=escape(content.lead),
         verdict_line=_verdict_line(content.verdict),
-        pictures=_pictures(pictures, content.figures),
+        images=_images(images, content.figures),
         curves=_curves(content.evaluation),
         table=_table(content.evaluation),
         remarks=_list([*summary(content.evaluation), *content.notes]),
         verdict=_verdict(content.verdict),
         lineage=_lineage(content.lineage),
-        data=embedded_json(picture_index(pictures)),
+        data=embedded_json(image_index(images)),
     )
     # A lone surrogate, which a file name may hold, has no UTF-8 form.
     return html.encode("utf-8", "replace")
@@ -90,7 +90,7 @@ def _resource(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """A Content-Security-Policy that allows exactly this style sheet, this script and pictures within the page."""
+    """A Content-Security-Policy that allows exactly this style sheet, this script and images within the page."""
 
     def source(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -101,8 +101,8 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _pictures(pictures: Gallery, figures: Mapping[str, bytes]) -> str:
-    parts = [pictures.html] if pictures.photos else []
+def _images(images: Gallery, figures: Mapping[str, bytes]) -> str:
+    parts = [images.html] if images.photos else []
     for caption, data in figures.items():
         with Pillow.open(io.BytesIO(data)) as image:
             width, height = image.size
@@ -111,7 +111,7 @@ def _pictures(pictures: Gallery, figures: Mapping[str, bytes]) -> str:
             f'<figure class="sheet"><img src="{source}" width="{width}" height="{height}" alt="{escape(caption)}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
-    return "".join(parts) or "<p>This evaluation keeps no pictures.</p>"
+    return "".join(parts) or "<p>This evaluation keeps no images.</p>"
 
 
 def _curves(evaluation: Evaluation) -> str:
@@ -149,7 +149,7 @@ def _table(evaluation: Evaluation) -> str:
         row = "".join(_cell(cells, scale, system, metric) for metric in metrics)
         body.append(f'<tr><th scope="row">x{scale:g}</th><th scope="row">{escape(system)}</th>{row}</tr>')
     return (
-        f"<table><caption>Means over photographs, and {CONFIDENCE:.0%} bootstrap intervals.</caption>"
+        f"<table><caption>Means over photos, and {CONFIDENCE:.0%} bootstrap intervals.</caption>"
         f'<thead><tr><th scope="col">scale</th><th scope="col">system</th>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table>"
     )
@@ -162,7 +162,7 @@ def _cell(cells: Cells, scale: float, system: str, metric: str) -> str:
     value = shown(metric, found.mean)
     if found.mean == _best(cells, scale, metric):
         value = f"<strong>{value}</strong>"
-    width = f"{shown(metric, found.low)} to {shown(metric, found.high)}" if found.n > 1 else "one photograph"
+    width = f"{shown(metric, found.low)} to {shown(metric, found.high)}" if found.n > 1 else "one photo"
     return f"<td>{value}<small>{width}</small></td>"
 
 
@@ -188,7 +188,7 @@ def _verdict(verdict: Verdict | None) -> str:
         f"<td>{_signed(line.above)}</td><td>{line.n}</td><td>{escape(line.decision)}</td></tr>"
         for line in verdict.lines
     )
-    heads = ("rule", "effect", "interval", "bound", "photographs", "decision")
+    heads = ("rule", "effect", "interval", "bound", "photos", "decision")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     scroll = f'<div class="scroll" role="region" aria-label="Rules of the gate" tabindex="0">{table}</div>'

@@ -1,6 +1,6 @@
-"""The pictures of a report page: encoded once each, as a gallery that is read without a script, and an index of it.
+"""The images of a report page: encoded once each, as a gallery that is read without a script, and an index of it.
 
-The slider takes its pictures from the gallery's own elements, so none is there twice.
+The slider takes its images from the gallery's own elements, so none is there twice.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Scores = dict[tuple[str, int, float, str], str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """One picture on the page. id: of its element. source: a data address. score: its metrics in words."""
+class Panel:
+    """One image on the page. id: of its element. source: a data address. score: its metrics in words."""
 
     id: str
     name: str
@@ -38,44 +38,44 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AtScale:
-    """Every picture of one region at one scale: LR, the systems with bicubic first, truth."""
+    """Every image of one region at one scale: LR, the systems with bicubic first, truth."""
 
     scale: float
-    pictures: tuple[Picture, ...]
+    panels: tuple[Panel, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gallery:
-    """All pictures by region. photos: (name, its scales). html: the gallery. Empty without exhibits."""
+    """All images by region. photos: (name, its scales). html: the gallery. Empty without exhibits."""
 
     photos: tuple[tuple[str, tuple[AtScale, ...]], ...]
     html: str
 
 
 def gallery(exhibits: Sequence[Exhibit], evaluation: Evaluation, *, budget: int) -> Gallery:
-    """The pictures that fit into `budget` characters, in the order given: lossless where all fit, else at WebP's
+    """The images that fit into `budget` characters, in the order given: lossless where all fit, else at WebP's
     quality 90. The gallery says which, and how many did not fit.
     """
     exact = _encoded(exhibits, lossless=True)
     lossless = sum(map(_length, exact)) <= budget
-    fitting, left_out = _fitting(exact if lossless else _encoded(exhibits, lossless=False), budget)
+    fitting, dropped = _fitting(exact if lossless else _encoded(exhibits, lossless=False), budget)
     scores = _scores(evaluation)
     regions: dict[tuple[str, int], list[AtScale]] = {}
     low: dict[tuple[str, int], str] = {}
     for number, (exhibit, sources) in enumerate(fitting):
         place = (exhibit.photo, exhibit.crop)
         first = low.setdefault(place, f"p{number}-0")
-        pictures = _pictures(exhibit, sources, number, first, scores)
-        regions.setdefault(place, []).append(AtScale(scale=exhibit.scale, pictures=pictures))
+        panels = _panels(exhibit, sources, number, first, scores)
+        regions.setdefault(place, []).append(AtScale(scale=exhibit.scale, panels=panels))
     photos = tuple((_name(n, *place), tuple(scales)) for n, (place, scales) in enumerate(regions.items(), start=1))
-    said = "Pictures are lossless." if lossless else f"Pictures are WebP of quality {QUALITY}, not exact."
-    if left_out:
-        said += f" {left_out} of {len(exhibits)} picture sets did not fit on this page."
+    said = "Images are lossless." if lossless else f"Images are WebP of quality {QUALITY}, not exact."
+    if dropped:
+        said += f" {dropped} of {len(exhibits)} image sets did not fit on this page."
     return Gallery(photos=photos, html=_html(photos, said))
 
 
-def picture_index(pictures: Gallery) -> dict[str, Any]:
-    """Plain data for the page's script: which element holds the picture of which photograph, scale and system."""
+def image_index(images: Gallery) -> dict[str, Any]:
+    """Plain data for the page's script: which element holds the image of which photo, scale and system."""
     return {
         "photos": [
             {
@@ -83,13 +83,13 @@ def picture_index(pictures: Gallery) -> dict[str, Any]:
                 "scales": [
                     {
                         "scale": at.scale,
-                        "pictures": [{"name": p.name, "id": p.id, "score": p.score} for p in at.pictures],
-                        "size": [at.pictures[-1].width, at.pictures[-1].height],
+                        "panels": [{"name": p.name, "id": p.id, "score": p.score} for p in at.panels],
+                        "size": [at.panels[-1].width, at.panels[-1].height],
                     }
                     for at in scales
                 ],
             }
-            for name, scales in pictures.photos
+            for name, scales in images.photos
         ]
     }
 
@@ -98,7 +98,7 @@ Encoded = tuple[Exhibit, list[tuple[str, Image, str]]]
 
 
 def _encoded(exhibits: Sequence[Exhibit], *, lossless: bool) -> list[Encoded]:
-    """Each exhibit with (name, pixels, data address) of its pictures; LR, bicubic, systems by name, truth."""
+    """Each exhibit with (name, pixels, data address) of its images; LR, bicubic, systems by name, truth."""
     seen: dict[tuple[str, int], str] = {}
     out = []
     for exhibit in exhibits:
@@ -106,10 +106,10 @@ def _encoded(exhibits: Sequence[Exhibit], *, lossless: bool) -> list[Encoded]:
         if place not in seen:
             seen[place] = _address(exhibit.lr, lossless=True)
         systems = sorted(exhibit.outputs, key=lambda name: (name != "bicubic", name))
-        pictures = [(LR, exhibit.lr, seen[place])]
-        pictures += [(s, exhibit.outputs[s], _address(exhibit.outputs[s], lossless=lossless)) for s in systems]
-        pictures.append((TRUTH, exhibit.truth, _address(exhibit.truth, lossless=lossless)))
-        out.append((exhibit, pictures))
+        images = [(LR, exhibit.lr, seen[place])]
+        images += [(s, exhibit.outputs[s], _address(exhibit.outputs[s], lossless=lossless)) for s in systems]
+        images.append((TRUTH, exhibit.truth, _address(exhibit.truth, lossless=lossless)))
+        out.append((exhibit, images))
     return out
 
 
@@ -132,11 +132,11 @@ def _fitting(encoded: Sequence[Encoded], budget: int) -> tuple[list[Encoded], in
     return kept, len(encoded) - len(kept)
 
 
-def _pictures(
+def _panels(
     exhibit: Exhibit, sources: list[tuple[str, Image, str]], number: int, low: str, scores: Scores
-) -> tuple[Picture, ...]:
+) -> tuple[Panel, ...]:
     return tuple(
-        Picture(
+        Panel(
             id=low if position == 0 else f"p{number}-{position}",
             name=name,
             source=address,
@@ -153,7 +153,7 @@ def _score(name: str, position: int, count: int, exhibit: Exhibit, scores: Score
     if position == 0:
         return f"the input, {width} x {height} pixels"
     if position == count - 1:
-        return "the photograph itself"
+        return "the photo itself"
     return scores.get((exhibit.photo, exhibit.crop, exhibit.scale, name), "")
 
 
@@ -175,20 +175,20 @@ def _html(photos: Sequence[tuple[str, tuple[AtScale, ...]]], said: str) -> str:
         seen: set[str] = set()
         lines = []
         for at in scales:
-            figures = [_figure(name, at.scale, picture) for picture in at.pictures if picture.id not in seen]
-            seen.add(at.pictures[0].id)
+            figures = [_figure(name, at.scale, panel) for panel in at.panels if panel.id not in seen]
+            seen.add(at.panels[0].id)
             lines.append(f'<h4>x{at.scale:g}</h4><div class="row">{"".join(figures)}</div>')
-        parts.append(f"<h3>Photograph {escape(name)}</h3>{''.join(lines)}")
+        parts.append(f"<h3>Photo {escape(name)}</h3>{''.join(lines)}")
     return (
-        '<details id="gallery" open><summary>All pictures</summary>'
+        '<details id="gallery" open><summary>All images</summary>'
         f"<p>{escape(said)} Each is shown at one size, its pixels visible.</p>{''.join(parts)}</details>"
     )
 
 
-def _figure(photo: str, scale: float, picture: Picture) -> str:
-    alt = f"{picture.name} of photograph {photo} at x{scale:g}"
+def _figure(photo: str, scale: float, panel: Panel) -> str:
+    alt = f"{panel.name} of photo {photo} at x{scale:g}"
     return (
-        f'<figure><img id="{picture.id}" src="{picture.source}" width="{picture.width}" height="{picture.height}" '
-        f'alt="{escape(alt)}"><figcaption>{escape(picture.name)}<small>{escape(picture.score)}</small></figcaption>'
+        f'<figure><img id="{panel.id}" src="{panel.source}" width="{panel.width}" height="{panel.height}" '
+        f'alt="{escape(alt)}"><figcaption>{escape(panel.name)}<small>{escape(panel.score)}</small></figcaption>'
         "</figure>"
     )

@@ -10,7 +10,7 @@ from PIL import ImageDraw, ImageFont
 
 from lsr.core.encoding import png
 from lsr.core.errors import InputError
-from lsr.evaluation.pictures import Exhibit, Image, decibels
+from lsr.evaluation.images import Exhibit, Image, decibels
 
 PANEL = 192
 LABEL = 16
@@ -21,7 +21,7 @@ BAR = 16
 
 
 def _panel(pixels: Image, label: str) -> Pillow.Image:
-    """A PANEL-wide picture (nearest, so that pixels stay visible) above its label."""
+    """A PANEL-wide image (nearest, so that pixels stay visible) above its label."""
     out = Pillow.new("RGB", (PANEL, PANEL + LABEL), "white")
     out.paste(Pillow.fromarray(pixels).resize((PANEL, PANEL), Pillow.Resampling.NEAREST))
     ImageDraw.Draw(out).text((2, PANEL + 1), label, fill="black", font=ImageFont.load_default(size=12))
@@ -39,18 +39,18 @@ def _panels(exhibit: Exhibit) -> list[Pillow.Image]:
 
 
 def contact_sheet(exhibits: Sequence[Exhibit]) -> bytes:
-    """PNG with one line a picture: LR (nearest), each system with its PSNR, truth; all at one size on paper. A line of
-    more than WIDEST panels goes on below.
+    """PNG with one line an image: LR (nearest), each system with its PSNR, truth; all at one size on paper. A line of
+    more than WIDEST panels continues below.
 
     Raises InputError without exhibits.
     """
     if not exhibits:
-        raise InputError("A contact sheet needs at least one picture; the evaluation showed none.")
+        raise InputError("A contact sheet needs at least one image; the evaluation showed none.")
     return _sheet([_panels(exhibit) for exhibit in exhibits])
 
 
 def image_sheet(images: Sequence[Sequence[Image]]) -> bytes:
-    """PNG with one line a sample: its pictures at every size, each at its own size on the same panel."""
+    """PNG with one line a sample: its images at every size, each at its own size on the same panel."""
     if not images:
         raise InputError("A sheet of samples needs at least one sample.")
     return _sheet([[_panel(pixels, f"{pixels.shape[1]} x {pixels.shape[0]}") for pixels in line] for line in images])
@@ -69,15 +69,15 @@ def _sheet(lines: Sequence[Sequence[Pillow.Image]]) -> bytes:
 
 
 def thumbnails(images: Sequence[Image], *, side: int = 128, columns: int = 8) -> Image:
-    """uint8 [H, W, 3]: the pictures in reading order, each reduced to fit a square of `side` pixels, never enlarged."""
+    """uint8 [H, W, 3]: the images in reading order, each reduced to fit a square of `side` pixels, never enlarged."""
     step = side + GAP
     lines = -(-len(images) // columns)
     sheet = Pillow.new("RGB", (min(columns, len(images)) * step + GAP, lines * step + GAP), "white")
     for number, pixels in enumerate(images):
-        picture = Pillow.fromarray(pixels)
-        picture.thumbnail((side, side))
+        image = Pillow.fromarray(pixels)
+        image.thumbnail((side, side))
         line, column = divmod(number, columns)
-        sheet.paste(picture, (GAP + column * step, GAP + line * step))
+        sheet.paste(image, (GAP + column * step, GAP + line * step))
     return np.asarray(sheet)
 
 

@@ -1,6 +1,6 @@
-"""A study's arithmetic: means with intervals over photographs, differences of two systems, who converged, who is best.
+"""A study's arithmetic: means with intervals over photos, differences of two systems, who converged, who is best.
 
-Photographs are the unit: seeds, crops and (where scales are pooled) scales of one photograph are averaged first. Seeds
+Photos are the unit: seeds, crops and (where scales are pooled) scales of one photo are averaged first. Seeds
 are shown by their own spread.
 """
 
@@ -33,7 +33,7 @@ class Resampling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """One number of the table. interval: over photographs. spread: standard deviation of the mean between seeds, None
+    """One number of the table. interval: over photos. spread: standard deviation of the mean between seeds, None
     for a single one.
     """
 
@@ -77,9 +77,9 @@ def cell(measured: Measured, system: str, scale: float, metric: str, how: Resamp
 def difference(
     measured: Measured, system: str, other: str, metric: str, scales: Sequence[float], how: Resampling
 ) -> Interval | None:
-    """How much better `system` is than `other`, paired by photograph: above 0 is better for every metric.
+    """How much better `system` is than `other`, paired by photo: above 0 is better for every metric.
 
-    Raises InputError when the two were not measured on the same photographs. None where one was not computed.
+    Raises InputError when the two were not measured on the same photos. None where one was not computed.
     """
     pairs = [
         [pair for rows in rows_of(measured, name) for pair in _values(rows, metric, scales)] for name in (system, other)
@@ -88,7 +88,7 @@ def difference(
         return None
     photos = [{photo for photo, _ in values} for values in pairs]
     if photos[0] != photos[1]:
-        raise InputError(f"{system} and {other} were measured on different photographs; measure both again.")
+        raise InputError(f"{system} and {other} were measured on different photos; measure both again.")
     mine, theirs = (by_photo(values) for values in pairs)
     sign = -1.0 if metric_of(metric).lower else 1.0
     return bootstrap(sign * (mine - theirs), confidence=how.confidence, resamples=how.resamples, seed=how.seed)

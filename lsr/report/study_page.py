@@ -29,7 +29,7 @@ class Asked:
     """What the study was set up to answer.
 
     own_scale, margins, floor: when a comparator has converged. trained: in-range scales. aligned: pairs (with
-    alignment, without). levers: pairs (a system with one thing changed, that system). few, many: labels of our system
+    alignment, without). variants: pairs (a system with one thing changed, that system). few, many: labels of our system
     with few and many sampler steps; lossless: margin by metric. learned: systems trained here. elsewhere: systems
     trained on other images.
     """
@@ -39,7 +39,7 @@ class Asked:
     floor: float | None
     trained: tuple[float, float]
     aligned: Sequence[tuple[str, str]]
-    levers: Sequence[tuple[str, str]]
+    variants: Sequence[tuple[str, str]]
     few: str
     many: str
     lossless: Mapping[str, float]
@@ -88,10 +88,10 @@ def answers(measured: Measured, asked: Asked, how: Resampling) -> list[str]:
         winners = {s: best(measured, fair, s, metric, how) for s in scales_in(measured)}
         if any(winners.values()):
             out.append(f"Best {metric}: " + ", ".join(f"x{s:g} {name}" for s, name in winners.items()) + ".")
-    changed = [name for name, _ in asked.levers]
+    changed = [name for name, _ in asked.variants]
     out += _ours_against(measured, "ours", [n for n in fair if n != "ours" and n not in changed], how)
     out += _pooled(measured, asked, asked.aligned, "Alignment", how)
-    out += _pooled(measured, asked, asked.levers, "Lever", how)
+    out += _pooled(measured, asked, asked.variants, "Variant", how)
     out += _chosen(measured, asked, how)
     for metric, allowed in asked.lossless.items():
         gain = difference(measured, asked.few, asked.many, metric, scales_in(measured), how)
@@ -140,10 +140,10 @@ def _pooled(
 
 
 def _chosen(measured: Measured, asked: Asked, how: Resampling) -> list[str]:
-    """Of each system that has levers, the row with the lowest mean LPIPS over all scales."""
+    """Of each system that has variants, the row with the lowest mean LPIPS over all scales."""
     rows: dict[str, list[str]] = {}
-    for lever, of in asked.levers:
-        rows.setdefault(of, [of]).append(lever)
+    for variant, of in asked.variants:
+        rows.setdefault(of, [of]).append(variant)
     out = []
     for of, names in rows.items():
         means = {}

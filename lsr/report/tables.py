@@ -22,7 +22,7 @@ ABSENT = "-"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mean:
-    """Mean over photographs of one metric of one system at one scale; value None where it was not computed."""
+    """Mean over photos of one metric of one system at one scale; value None where it was not computed."""
 
     scale: float
     system: str
@@ -36,7 +36,7 @@ Cell = tuple[float, str, str]
 
 
 def means(evaluation: Evaluation) -> list[Mean]:
-    """Means over photographs (pictures of one averaged first), by scale, system and metric, in that order; then the
+    """Means over photos (images of one averaged first), by scale, system and metric, in that order; then the
     numbers of whole systems.
     """
     out = [
@@ -45,16 +45,16 @@ def means(evaluation: Evaluation) -> list[Mean]:
     ]
     return out + [
         Mean(scale=cell.scale, system=cell.system, metric=cell.metric, value=cell.value, photos=cell.photos)
-        for cell in evaluation.cells
+        for cell in evaluation.aggregates
     ]
 
 
 def intervals(
     evaluation: Evaluation, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> dict[Cell, Interval | None]:
-    """Mean and bootstrap interval over photographs of every cell that comes from rows, None where it was not computed.
+    """Mean and bootstrap interval over photos of every cell that comes from rows, None where it was not computed.
 
-    A cell of one photograph has an interval of no width, which says nothing.
+    A cell of one photo has an interval of no width, which says nothing.
     """
     return {
         cell: bootstrap(values, confidence=confidence, resamples=resamples, seed=seed) if len(values) else None
@@ -63,7 +63,7 @@ def intervals(
 
 
 def _by_cell(evaluation: Evaluation) -> dict[Cell, npt.NDArray[np.float64]]:
-    """One value a photograph for every cell, ordered by scale, system and metric."""
+    """One value a photo for every cell, ordered by scale, system and metric."""
     cells: dict[Cell, list[tuple[str, float]]] = defaultdict(list)
     for row in evaluation.rows:
         for metric, value in row.values.items():
@@ -98,12 +98,12 @@ def bicubic_ahead(evaluation: Evaluation, system: str = "ours") -> dict[str, lis
 
 
 def where_bicubic_wins(evaluation: Evaluation, system: str = "ours") -> list[str]:
-    """One sentence per metric: at which scales, and on how many photographs, bicubic scores better than `system`."""
+    """One sentence per metric: at which scales, and on how many photos, bicubic scores better than `system`."""
     out = []
     for metric, lost in bicubic_ahead(evaluation, system).items():
         won, total = _photos_won(evaluation.rows, metric, system)
         where = f"better at {', '.join(lost)}" if lost else "better at no scale"
-        out.append(f"{metric}: bicubic is {where}, and on {won} of {total} photographs.")
+        out.append(f"{metric}: bicubic is {where}, and on {won} of {total} photos.")
     return out
 
 
@@ -134,11 +134,9 @@ def _grid(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
 
 
 def summary(evaluation: Evaluation) -> list[str]:
-    """What a reader must know beside the table: photographs, scales out of range, missing metrics, bicubic's wins."""
+    """What a reader must know beside the table: photos, scales out of range, missing metrics, bicubic's wins."""
     facts, rows = evaluation.facts, evaluation.rows
-    out = [
-        f"Protocol {evaluation.protocol} version {evaluation.version}, {len(photos_of(rows))} photographs or samples."
-    ]
+    out = [f"Protocol {evaluation.protocol} version {evaluation.version}, {len(photos_of(rows))} photos or samples."]
     if trained := facts.get("trained"):
         outside = [f"x{s:g}" for s in facts.get("scales", []) if not trained[0] <= s <= trained[1]]
         out.append(f"Trained for x{trained[0]:g} to x{trained[1]:g}; out of range: {', '.join(outside) or 'none'}.")

@@ -21,7 +21,7 @@ from lsr.training.terms import perceptual_for
 def build(setup: Setup, config: AutoencoderStage) -> Training:
     """What one worker trains."""
     setup.seed_weights()
-    perceptual = perceptual_for(config.loss.picture, setup.cache)
+    perceptual = perceptual_for(config.loss.image, setup.cache)
     return Training(
         objective=AutoencoderObjective(Autoencoder(config.model), config.loss, perceptual),
         source=setup.tiles(config.train),

@@ -16,7 +16,7 @@ from lsr.stages.training import train_stage
 from lsr.stages.worker import run_worker
 from lsr.store.attempts import Lease
 from lsr.training.baselines import EsrganLoss
-from lsr.training.config import PictureTerms
+from lsr.training.config import ImageTerms
 from lsr.training.objectives.baseline import baseline_objective
 from lsr.training.terms import perceptual_for
 
@@ -27,7 +27,7 @@ def build(setup: Setup, config: BaselineStage) -> Training:
     perceptual = None
     if isinstance(config.model, EsrganConfig):
         weight = (config.loss if isinstance(config.loss, EsrganLoss) else EsrganLoss()).perceptual_weight
-        perceptual = perceptual_for(PictureTerms(perceptual=weight, network=config.network), setup.cache)
+        perceptual = perceptual_for(ImageTerms(perceptual=weight, network=config.network), setup.cache)
     model = build_model(config.model)
     return Training(
         objective=baseline_objective(model, config.model, config.degradation, config.loss, perceptual=perceptual),

@@ -40,7 +40,7 @@ def build(setup: Setup, config: DecoderStage) -> Training:
         system["body"] = as_plain(config.body)
     lr_of = None if config.residual is None else partial(degrade, config.residual)
     restore = None if config.residual is None else partial(restore_size, config.residual)
-    perceptual = perceptual_for(config.loss.picture, setup.cache)
+    perceptual = perceptual_for(config.loss.image, setup.cache)
     objective: Objective = DecoderObjective(autoencoder.encoder, decoder, config.loss, lr_of, perceptual, restore)
     if config.residual is not None and config.residual.sampled:
         objective = ConditionInLoop(objective, config.residual)

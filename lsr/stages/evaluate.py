@@ -1,6 +1,6 @@
-"""Stage *evaluate*: the trained system on frozen held-out photographs, beside bicubic and a deliberately degraded copy.
+"""Stage *evaluate*: the trained system on frozen held-out photos, beside bicubic and a deliberately degraded copy.
 
-The result holds every row of the measurement, so the gate is arithmetic on it, and the pictures people look at.
+The result holds every row of the measurement, so the gate is arithmetic on it, and the images for people.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lsr.store.roots import PHOTOS, Record, read_root
 if TYPE_CHECKING:
     import torch
 
-    from lsr.evaluation.pictures import Exhibit, Image, Perceptual, Upscaler
+    from lsr.evaluation.images import Exhibit, Image, Perceptual, Upscaler
     from lsr.inference.executor import Executor
     from lsr.metrics.extractors import Extractor
 
@@ -48,13 +48,13 @@ def upscaler_of(executor: Executor, config: EvaluateConfig) -> Upscaler:
 
 
 def held_out(store: Store, images: Ref, cache: Path) -> Iterator[tuple[str, Image]]:
-    """(key, RGB) of every held-out photograph, sorted by key; each is decoded when it is asked for.
+    """(key, RGB) of every held-out photo, sorted by key; each is decoded when it is asked for.
 
-    cache: the cache folder of the settings. Raises InputError when no photograph is held out.
+    cache: the cache folder of the settings. Raises InputError when no photo is held out.
     """
     from lsr.core.pixels import decode_rgb
     from lsr.data.cache import shards_in
-    from lsr.data.pixels import picture_of
+    from lsr.data.pixels import image_of
     from lsr.data.shards import SampleReader
 
     manifest = load_manifest(store, images.path)
@@ -62,26 +62,26 @@ def held_out(store: Store, images: Ref, cache: Path) -> Iterator[tuple[str, Imag
     keys = sorted((reader.row(i).key, i) for i in range(len(reader)) if reader.row(i).split == "eval")
     if not keys:
         raise InputError(
-            f"Image set {manifest.name} has {len(reader)} photographs and none is held out; raise shard.holdout, "
-            "change shard.holdout_salt or add photographs."
+            f"Image set {manifest.name} has {len(reader)} photos and none is held out; raise shard.holdout, "
+            "change shard.holdout_salt or add photos."
         )
     with closing(reader):
         for key, index in keys:
             where = reader.describe(index)
-            yield key, decode_rgb(picture_of(reader.read(index), where), where)
+            yield key, decode_rgb(image_of(reader.read(index), where), where)
 
 
 def real_tiles(store: Store, tiles: Ref, cache: Path) -> list[Image]:
     """At most MOST_TILES tiles, spread evenly over the set, that samples are compared with."""
     from lsr.core.pixels import decode_rgb
     from lsr.data.cache import shards_in
-    from lsr.data.pixels import picture_of
+    from lsr.data.pixels import image_of
     from lsr.data.shards import SampleReader
     from lsr.evaluation.generation import MOST_TILES
 
     with closing(SampleReader(store, load_manifest(store, tiles.path), shards_in(cache))) as reader:
         chosen = np.linspace(0, len(reader) - 1, min(len(reader), MOST_TILES)).astype(int).tolist()
-        return [decode_rgb(picture_of(reader.read(i), "tile"), reader.describe(i)) for i in chosen]
+        return [decode_rgb(image_of(reader.read(i), "tile"), reader.describe(i)) for i in chosen]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +136,7 @@ def _measure_upscaling(
     exhibits: list[Exhibit] = []
 
     def keep(exhibit: Exhibit) -> None:
-        # An exhibit can hold its whole photograph: those that nobody will see go with it.
+        # An exhibit can hold its whole photo: those that nobody will see go with it.
         if exhibit.crop == 0 and len(exhibits) < SHOWN * len(config.scales):
             exhibits.append(exhibit)
 
@@ -159,14 +159,14 @@ def _measure_upscaling(
 def _measure_samples(
     executor: Executor, tiles: Ref, config: EvaluateConfig, ctx: Context
 ) -> tuple[Evaluation, list[list[Image]]]:
-    from lsr.evaluation.controls import spoil
+    from lsr.evaluation.controls import corrupt
     from lsr.evaluation.generation import evaluate_samples
 
     real = real_tiles(ctx.store, tiles, ctx.settings.cache)
-    # Square pictures of one seed share their latent, whatever their side.
+    # Square images of one seed share their latent, whatever their side.
     by_size = [executor.generate((side, side), config.samples, config.sampler) for side in config.sizes]
-    samples = [[pictures[number] for pictures in by_size] for number in range(config.samples)]
-    worse = [spoil(pictures, seed=number) for number, pictures in enumerate(samples)]
+    samples = [[images[number] for images in by_size] for number in range(config.samples)]
+    worse = [corrupt(images, seed=number) for number, images in enumerate(samples)]
     matrix = "size_matrix" in config.metrics
     extractors = metrics_of(config, ctx.settings.cache, executor.device).extractors
     controls = {DEGRADED: worse}
@@ -174,7 +174,7 @@ def _measure_samples(
 
 
 def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -> Ref:
-    """Measure and record. Raises InputError when no photograph is held out."""
+    """Measure and record. Raises InputError when no photo is held out."""
     from lsr.inference.executor import Executor
     from lsr.report.exhibits import pack_exhibits
     from lsr.report.sheet import contact_sheet, image_sheet
@@ -184,15 +184,15 @@ def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -
     shown: list[Exhibit] = []
     if request.task == "generation":
         evaluation, samples = _measure_samples(executor, request.inputs["tile"], config, ctx)
-        pictures = {"samples.png": image_sheet(samples)}
+        images = {"samples.png": image_sheet(samples)}
     else:
         photos = held_out(ctx.store, request.inputs["shard"], ctx.settings.cache)
         evaluation, exhibits = _measure_upscaling(executor, photos, config, ctx)
         shown = _without_control(exhibits)
-        pictures = {"before-after.png": contact_sheet(shown)}
+        images = {"before-after.png": contact_sheet(shown)}
     lease.check()
     blobs = {"rows": put_blob(ctx.store, evaluation.to_bytes(), "json")}
-    blobs |= {name: put_blob(ctx.store, data, "png") for name, data in pictures.items()}
+    blobs |= {name: put_blob(ctx.store, data, "png") for name, data in images.items()}
     if shown:
         blobs[EXHIBITS] = put_blob(ctx.store, pack_exhibits(shown), "zip")
     answered = {row.photo for row in evaluation.rows} if request.task == "super-resolution" else set()
@@ -202,7 +202,7 @@ def make(request: Request, config: EvaluateConfig, ctx: Context, lease: Lease) -
         blobs=blobs,
         made_by={"stage": request.stage, "config": as_plain(config)},
         counts={"rows": len(evaluation.rows)},
-        extra={"pictures": list(pictures), PHOTOS: sorted(answered)},
+        extra={"images": list(images), PHOTOS: sorted(answered)},
     )
     return commit(ctx.store, request.key, record)
 
@@ -215,16 +215,16 @@ def _without_control(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """What a person sees of an evaluation: mean values by scale and system, remarks, picture files."""
+    """What a person sees of an evaluation: mean values by scale and system, remarks, image files."""
 
     rows: list[dict[str, Any]]
     remarks: list[str]
-    pictures: list[Path]
+    images: list[Path]
 
 
 def read_evaluation(store: Store, ref: Ref) -> tuple[Evaluation, Record]:
-    """The measured rows and the record that names them. `extra` of the record: `pictures`, the names of those blobs
-    that people look at, and the held-out photos.
+    """The measured rows and the record that names them. `extra` of the record: `images`, the names of those blobs
+    for people, and the held-out photos.
     """
     record = read_root(store, ref.path, "evaluation")
     rows = record.blobs["rows"].path
@@ -232,7 +232,7 @@ def read_evaluation(store: Store, ref: Ref) -> tuple[Evaluation, Record]:
 
 
 def export(ref: Ref, ctx: Context, recipe: Recipe) -> Table:
-    """The table of `ref`, its pictures written below the output folder unless they are there."""
+    """The table of `ref`, its images written below the output folder unless they are there."""
     from lsr.report.tables import means, where_bicubic_wins
 
     evaluation, record = read_evaluation(ctx.store, ref)
@@ -247,10 +247,10 @@ def export(ref: Ref, ctx: Context, recipe: Recipe) -> Table:
     folder = ctx.settings.output / recipe.name
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name in record.extra["pictures"]:
+    for name in record.extra["images"]:
         path = folder / f"{ref.digest[:12]}-{name}"
         if not path.exists():
             path.write_bytes(get_blob(ctx.store, record.blobs[name].path))
         paths.append(path)
     remarks = where_bicubic_wins(evaluation) if recipe.task == "super-resolution" else []
-    return Table(rows=rows, remarks=remarks, pictures=paths)
+    return Table(rows=rows, remarks=remarks, images=paths)

@@ -52,8 +52,8 @@ def gate(
 
     again: promote it even if it was taken out of production before.
 
-    Raises GateRefusedError when the gate is void (a deliberately degraded copy did not fail it), InputError when a
-    held-out photograph was trained on, ConflictError when another promotion won.
+    Raises GateRejectedError when the gate is void (a deliberately degraded copy did not fail it), InputError when a
+    held-out photo was trained on, ConflictError when another promotion won.
     """
     from lsr.registry.promotion import champion, put_verdict, read_log
     from lsr.registry.versions import get_version, tag_version
@@ -64,12 +64,12 @@ def gate(
     known = _known_verdict(ctx.store, recipe, refs, subject)
     if known is not None:
         text = _promote_on_pass(recipe, ctx, subject, known, again)
-        return Judged(decision=known.decision, version=number, alias=_mend(ctx, name, number), text=text, made=False)
+        return Judged(decision=known.decision, version=number, alias=_repair(ctx, name, number), text=text, made=False)
     verdict = _judge(recipe, refs, ctx, subject, champion(read_log(ctx.store, name)))
     digest = put_verdict(ctx.store, verdict)
     tag_version(uri, subject, {VERDICT: digest})
     text = _promote_on_pass(recipe, ctx, subject, verdict, again)
-    return Judged(decision=verdict.decision, version=number, alias=_mend(ctx, name, number), text=text, made=True)
+    return Judged(decision=verdict.decision, version=number, alias=_repair(ctx, name, number), text=text, made=True)
 
 
 def _promote_on_pass(recipe: Recipe, ctx: Context, subject: Version, verdict: Verdict, again: bool) -> str:
@@ -87,7 +87,7 @@ def _promote_on_pass(recipe: Recipe, ctx: Context, subject: Version, verdict: Ve
     return verdict.sentence()
 
 
-def _mend(ctx: Context, name: str, number: int) -> str | None:
+def _repair(ctx: Context, name: str, number: int) -> str | None:
     from lsr.registry.aliases import reconcile
     from lsr.registry.versions import aliases_of
 
@@ -109,23 +109,23 @@ def _known_verdict(store: Store, recipe: Recipe, refs: dict[str, Ref], version: 
     return verdict if same else None
 
 
-def _judge(recipe: Recipe, refs: dict[str, Ref], ctx: Context, subject: Version, seat: Any) -> Verdict:
-    from lsr.evaluation.gate import judge, preflight, refuse_leakage
+def _judge(recipe: Recipe, refs: dict[str, Ref], ctx: Context, subject: Version, held: Any) -> Verdict:
+    from lsr.evaluation.gate import judge, preflight, reject_leakage
     from lsr.evaluation.verdict import Candidate
 
     evaluation, record = read_evaluation(ctx.store, refs["evaluate"])
-    refuse_leakage(record.extra[PHOTOS], _training_keys(ctx.store, refs["tile"]))
+    reject_leakage(record.extra[PHOTOS], _training_keys(ctx.store, refs["tile"]))
     candidate = Candidate(model=subject.name, version=subject.number, digest=subject.digest)
     against: dict[str, Any] = {"trained": recipe.evaluate.trained}
-    if seat is not None and seat.digest != subject.digest:
-        champion = Candidate(model=subject.name, version=seat.version, digest=seat.digest)
+    if held is not None and held.digest != subject.digest:
+        champion = Candidate(model=subject.name, version=held.version, digest=held.digest)
         against |= {"champion": champion, "champion_evaluation": _champions_rows(recipe, refs, ctx, champion)}
     preflight(_degraded(evaluation), recipe.gate, candidate, **against)
     return judge(evaluation, recipe.gate, candidate, **against)
 
 
 def _champions_rows(recipe: Recipe, refs: dict[str, Ref], ctx: Context, champion: Candidate) -> Evaluation:
-    """The champion measured on the candidate's pictures, with the candidate's protocol."""
+    """The champion measured on the candidate's images, with the candidate's protocol."""
     from lsr.registry.versions import list_versions
 
     found = {v.digest: v.tags for v in list_versions(ctx.settings.mlflow, champion.model)}
@@ -143,14 +143,14 @@ def _champions_rows(recipe: Recipe, refs: dict[str, Ref], ctx: Context, champion
 
 
 def _degraded(evaluation: Evaluation) -> Evaluation:
-    """The rows of the degraded copy in the place of ours: what the preflight must refuse."""
+    """The rows of the degraded copy in the place of ours: what the preflight must reject."""
     rows = [row for row in evaluation.rows if row.system != "ours"]
     renamed = tuple(replace(row, system="ours") if row.system == DEGRADED else row for row in rows)
     return replace(evaluation, rows=renamed)
 
 
 def _training_keys(store: Store, tiles: Ref) -> set[str]:
-    """Keys of the photographs that tiles were cut from."""
+    """Keys of the photos that tiles were cut from."""
     from lsr.data.manifest import load_manifest
     from lsr.data.shards import index_rows
 

@@ -47,19 +47,19 @@ REASONS_SHOWN = 5
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inferred:
     """One batch inference. counts: `files` of the source, of which `inputs` were asked for; inputs = samples + failed.
-    pictures: a few outputs, written for people.
+    images: a few outputs, written for people.
     """
 
     model: str
     path: str
     counts: dict[str, int]
-    pictures: list[Path]
+    images: list[Path]
     made: bool
 
     @property
     def text(self) -> str:
         verb, counts = "made" if self.made else "reused", self.counts
-        double, unread = counts["duplicates"], counts["refused"]
+        double, unread = counts["duplicates"], counts["rejected"]
         return (
             f"infer: {verb} {self.path} with {self.model}: {counts['inputs']} in, {counts['samples']} out, "
             f"{counts['failed']} failed"
@@ -71,13 +71,13 @@ class Inferred:
             "model": self.model,
             "path": self.path,
             "counts": self.counts,
-            "pictures": [str(p) for p in self.pictures],
+            "images": [str(p) for p in self.images],
         }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Missing:
-    """One file without an output. kind: `failed`, `duplicate` or `refused`."""
+    """One file without an output. kind: `failed`, `duplicate` or `rejected`."""
 
     source: str
     kind: str
@@ -137,11 +137,11 @@ def _upscale_shard(executor: Executor, part: tuple[ShardRow, int], *, store: str
 def _input(sample: dict[str, Any], source: str, target: Target) -> _Input:
     """The decoded image. Raises InputError if its output would be too large."""
     from lsr.core.pixels import decode_rgb
-    from lsr.data.pixels import picture_of
+    from lsr.data.pixels import image_of
 
     key = sample["__key__"]
     members = {ext: data for ext, data in sample.items() if not ext.startswith("__")}
-    image = decode_rgb(picture_of(members, key), key)
+    image = decode_rgb(image_of(members, key), key)
     target.of((image.shape[0], image.shape[1]))
     return _Input(key=key, source=source, image=image)
 
@@ -156,7 +156,7 @@ def _output(one: _Input, result: Image, scale: float) -> Sample:
 
 
 def infer(recipe: Recipe, ctx: Context) -> Inferred:
-    """Upscale every picture of `infer.source` with the version that the alias names now.
+    """Upscale every image of `infer.source` with the version that the alias names now.
 
     Raises ConfigError for a recipe without an infer part, NotFoundError for a missing alias, ConflictError for an
     alias that disagrees with the promotion log, InputError for a request that no image could satisfy, RunFailedError
@@ -178,7 +178,7 @@ def infer(recipe: Recipe, ctx: Context) -> Inferred:
         model=str(version),
         path=outcome.ref.path,
         counts=dict(manifest.counts),
-        pictures=_export(manifest, outcome.ref.digest, recipe, ctx),
+        images=_export(manifest, outcome.ref.digest, recipe, ctx),
         made=outcome.made,
     )
 
@@ -234,7 +234,7 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
     shards = tuple(one.shard for one in done if one.shard is not None)
     if failed and not shards:
         raise RunFailedError(_all_failed(images.name, failed))
-    missing = sorted([*failed, *_left_out(images, ctx.store)], key=lambda one: one.source)
+    missing = sorted([*failed, *_skipped(images, ctx.store)], key=lambda one: one.source)
     return Manifest(
         kind="outputs",
         name=f"{images.name}-x{config.scale:g}",
@@ -245,9 +245,9 @@ def _map_shards(images: Manifest, digest: str, version: Version, config: InferCo
             "samples": sum(shard.samples for shard in shards),
             "inputs": sum(one.inputs for one in done),
             "failed": len(failed),
-            **{name: images.counts[name] for name in ("files", "duplicates", "refused")},
+            **{name: images.counts[name] for name in ("files", "duplicates", "rejected")},
         },
-        refusals=put_blob(ctx.store, canonical_json([asdict(one) for one in missing]), "json") if missing else None,
+        skipped=put_blob(ctx.store, canonical_json([asdict(one) for one in missing]), "json") if missing else None,
         extra={"model": version.name, "model_version": version.number},
     )
 
@@ -258,19 +258,19 @@ def _all_failed(name: str, failed: Sequence[Missing]) -> str:
     return f"None of the {len(failed)} images of {name} has an output, so nothing is recorded. {shown}{more}"
 
 
-def _left_out(images: Manifest, store: Store) -> Iterator[Missing]:
+def _skipped(images: Manifest, store: Store) -> Iterator[Missing]:
     """The files of the source that are in no image shard: duplicates, and those that cannot be used."""
-    if images.refusals is None:
+    if images.skipped is None:
         return
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for row in pq.read_table(pa.BufferReader(get_blob(store, images.refusals.path))).to_pylist():
+    for row in pq.read_table(pa.BufferReader(get_blob(store, images.skipped.path))).to_pylist():
         yield Missing(source=row["source"], kind=row["kind"], reason=row["reason"])
 
 
 def _first(images: Manifest, limit: int | None) -> list[tuple[ShardRow, int]]:
-    """Each shard with how many of its pictures are among the first `limit` of the set."""
+    """Each shard with how many of its images are among the first `limit` of the set."""
     left = images.counts["samples"] if limit is None else limit
     parts: list[tuple[ShardRow, int]] = []
     for row in images.shards:

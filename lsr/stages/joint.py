@@ -36,7 +36,7 @@ def build(setup: Setup, config: JointStage) -> Training:
     loss = from_plain(DenoiseLoss, denoised.config["loss"])
     degradation = setup.degradation()
     lr_of = None if degradation is None else partial(degrade, degradation)
-    perceptual = perceptual_for(config.loss.picture, setup.cache)
+    perceptual = perceptual_for(config.loss.image, setup.cache)
     return Training(
         objective=setup.conditioned(JointObjective(system, config.loss, loss, lr_of, perceptual), system),
         source=setup.latents(config.train, architecture, pixels=config.loss.image_weight > 0),

@@ -1,4 +1,4 @@
-"""Stage *measure*: one trained system of a study on the frozen held-out photographs, beside bicubic."""
+"""Stage *measure*: one trained system of a study on the frozen held-out photos, beside bicubic."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from lsr.models.system import LatentSystem
 
 SHOWN = 4
-"""Photographs whose outputs are kept for people."""
+"""Photos whose outputs are kept for people."""
 
 ROLES = frozenset({"lr", "truth", "bicubic", "output"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """One system's rows and pictures. pictures: blob path of each output, LR and truth, by photograph and scale."""
+    """One system's rows and images. images: blob path of each output, LR and truth, by photo and scale."""
 
     evaluation: Evaluation
-    pictures: list[dict[str, Any]]
+    images: list[dict[str, Any]]
 
 
 def executor_of(
@@ -80,7 +80,7 @@ def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) ->
     photos: set[str] = set()
 
     def keep(exhibit: Exhibit) -> None:
-        # An exhibit can hold its whole photograph: those that nobody will see go with it.
+        # An exhibit can hold its whole photo: those that nobody will see go with it.
         if exhibit.crop == 0 and (exhibit.photo in photos or len(photos) < SHOWN):
             photos.add(exhibit.photo)
             exhibits.append(exhibit)
@@ -108,7 +108,7 @@ def make(request: Request, config: MeasureConfig, ctx: Context, lease: Lease) ->
         blobs={"rows": put_blob(ctx.store, evaluation.to_bytes(), "json"), **blobs},
         made_by={"stage": request.stage, "config": as_plain(config)},
         counts={"rows": len(evaluation.rows)},
-        extra={"pictures": places, PHOTOS: sorted(photos)},
+        extra={"images": places, PHOTOS: sorted(photos)},
     )
     return commit(ctx.store, request.key, record)
 
@@ -151,12 +151,12 @@ def _kept(
 
 
 def read_measured(store: Store, ref: Ref) -> Measured:
-    """The rows and pictures that `make` recorded."""
+    """The rows and images that `make` recorded."""
     record = read_root(store, ref.path, "measurement")
     rows = record.blobs["rows"].path
     evaluation = Evaluation.from_bytes(get_blob(store, rows), f"{store.uri}/{rows}")
     shown = [
         {name: record.blobs[value].path if name in ROLES else value for name, value in place.items()}
-        for place in record.extra["pictures"]
+        for place in record.extra["images"]
     ]
-    return Measured(evaluation=evaluation, pictures=shown)
+    return Measured(evaluation=evaluation, images=shown)

@@ -1,4 +1,4 @@
-"""The histogram of a training run's random output scales, in numbers and as a picture, for its MLflow run."""
+"""The histogram of a training run's random output scales, in numbers and as an image, for its MLflow run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def drawn_scales(request: Request, steps: int, limits: tuple[float, float]) -> l
 
 
 def log_scales(tracker: MlflowTracker, request: Request, steps: int, limits: tuple[float, float]) -> None:
-    """Keep `scales.json` (counts, edges) and its picture."""
+    """Keep `scales.json` (counts, edges) and its image."""
     counts, edges = np.histogram(drawn_scales(request, steps, limits), bins=BINS, range=limits)
     tracker.text("scales.json", json.dumps({"counts": counts.tolist(), "edges": edges.tolist()}))
     tracker.image("scales", steps, histogram(counts.tolist(), edges.tolist(), "output side / tile side"))

@@ -37,7 +37,7 @@ def _build(images: Sequence[Planned], *, store: str, source: str, cache: str | N
 def make(request: Request, config: ShardConfig, ctx: Context, lease: Lease) -> Ref:
     """Raw images to image shards: inspect in chunks, plan once, build shard by shard what the base does not hold.
 
-    Raises InputError when too many images are refused or one changed since it was listed.
+    Raises InputError when too many images are rejected or one changed since it was listed.
     """
     listed = Snapshot.load(ctx.store, request.inputs["snapshot"].path)
     source_root(listed.uri, ctx.settings.cache)

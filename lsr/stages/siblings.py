@@ -1,4 +1,4 @@
-"""Runs that differ in their duration alone: a longer training goes on from a shorter one's checkpoint."""
+"""Runs that differ in their duration alone: a longer training resumes from a shorter one's checkpoint."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def join(store: Store, request: Request, config: TrainConfig) -> dict[str, int]:
             found[key] = int(parse_record(store.read(info.key), f"{store.uri}/{info.key}")["images"])
         except (IntegrityError, NotFoundError, VersionMismatchError) as error:
             # It costs time, not the result.
-            _LOG.warning("Run %s is not gone on from: %s", key[:12], error)
+            _LOG.warning("Run %s is not resumed: %s", key[:12], error)
     return found
 
 
 def why_from_the_start(config: TrainConfig, siblings: dict[str, int]) -> str:
-    """One sentence for a run that cannot go on from its siblings; empty where it can, or has none."""
+    """One sentence for a run that cannot resume from its siblings; empty where it can, or has none."""
     if not siblings or config.schedule != "cosine":
         return ""
     return (
         f"It starts from the beginning although a run of {max(siblings.values())} images exists: under schedule cosine "
-        "every learning rate depends on the duration. Under constant or wsd a longer run goes on from a shorter one."
+        "every learning rate depends on the duration. Under constant or wsd a longer run resumes from a shorter one."
     )
 
 

@@ -35,7 +35,7 @@ def train_stage(
     *,
     scales: tuple[float, float] | None = None,
 ) -> Ref:
-    """Train and record. A killed run goes on from its last checkpoint when the same request comes again.
+    """Train and record. A killed run resumes from its last checkpoint when the same request comes again.
 
     work: the stage's worker, importable in other processes. scales: limits of the random output scales, for their
     histogram.
@@ -93,7 +93,7 @@ def train_stage(
 
 @contextmanager
 def _shown(request: Request, config: TrainStage, ctx: Context) -> Iterator[str | None]:
-    """Show the workers' progress; yields the key under which rank 0 writes it, None where nobody looks."""
+    """Show the workers' progress; yields the key under which rank 0 writes it, None where nobody reads it."""
     if isinstance(ctx.progress, Quiet):
         yield None
         return

@@ -2,7 +2,8 @@
 
 `runs/<key>/lease.json` says who works on action `key` and until when; whoever moves it by compare-and-swap is the
 holder. `runs/<key>/attempt-<N>.json` keeps who attempt N was, and N is the fencing number with which the holder moves
-the run's pointers (`lsr.store.pointers`): the lease keeps two makers from working, fencing a zombie from spoiling.
+the run's pointers (`lsr.store.pointers`): the lease keeps two makers from working, fencing rejects the writes of
+a zombie.
 Clocks of hosts that share a store must agree to within a third of the lease's time.
 """
 

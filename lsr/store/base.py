@@ -35,7 +35,7 @@ class ObjectInfo:
 class Store(Protocol):
     """Objects by key. Keys are relative, `/`-separated, and no key is a folder of another.
 
-    Every method raises StoreError when the store cannot be reached, refuses the credentials or cannot be written,
+    Every method raises StoreError when the store cannot be reached, rejects the credentials or cannot be written,
     and InputError for a key that breaks the rules of `check_key`.
     """
 
@@ -94,7 +94,7 @@ class Store(Protocol):
         """
 
     def leftovers(self, before: float) -> Iterator[ObjectInfo]:
-        """Unfinished writes that were begun before that time and that no living process is known to go on with: files
+        """Unfinished writes that were begun before that time and that no living process is known to finish: files
         of a folder's own, multipart uploads of S3. `discard` takes them.
         """
 

@@ -20,7 +20,7 @@ LIST_FROM = 1000
 FRESH_SECONDS = 1800.0
 """Age up to which an object counts as just written; a collector of garbage must spare objects of twice this age."""
 
-_LOOKERS = 16
+_THREADS = 16
 BLOB = re.compile(r"blobs/([0-9a-f]{64})\.[a-z0-9][a-z0-9.]*")
 
 
@@ -76,7 +76,7 @@ def sizes_of(store: Store, paths: Sequence[str]) -> dict[str, int | None]:
         return {path: listed.get(path) for path in paths}
     if not paths:
         return {}
-    with ThreadPoolExecutor(min(_LOOKERS, len(paths))) as pool:
+    with ThreadPoolExecutor(min(_THREADS, len(paths))) as pool:
         heads = list(pool.map(store.head, paths))
     return {path: None if head is None else head.size for path, head in zip(paths, heads)}
 

@@ -21,7 +21,7 @@ ABANDONED_SECONDS = 24 * 3600
 """Age from which an unlocked unfinished file counts as left behind when its owner cannot be seen from here."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_REJECTED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NOT_A_FOLDER = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT}
 
 
@@ -33,8 +33,8 @@ def explained(doing: str, where: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             why = "the disk or the quota is full; free some space and run the same command again."
-        elif error.errno in _REFUSED:
-            why = f"the file system refuses it ({error.strerror}); choose a folder that this user may write."
+        elif error.errno in _REJECTED:
+            why = f"the file system does not allow it ({error.strerror}); choose a folder that this user may write."
         elif error.errno in _NOT_A_FOLDER:
             why = f"a part of the path is not a folder ({error.strerror}); choose another place."
         else:

@@ -60,7 +60,7 @@ class LocalStore:
             return file.read() if length is None else file.read(length)
 
     def head(self, key: str) -> ObjectInfo | None:
-        with explained("look at", self._where(key)):
+        with explained("inspect", self._where(key)):
             status = self._status(check_key(key))
         return None if status is None else _info(key, status)
 
@@ -134,7 +134,7 @@ class LocalStore:
 
     def delete_old(self, key: str, before: float) -> bool:
         path = self._path(key)
-        # Under the lock that `touch` and every rename take: nobody makes it young between the look and the deletion.
+        # Under the lock that `touch` and every rename take: nobody makes it young between the check and the deletion.
         with explained("delete", self._where(key)), self._locked(key):
             status = self._status(key)
             if status is None or status.st_mtime >= before:

@@ -1,7 +1,7 @@
-"""Moving pointers that refuse a zombie: JSON {fencing, nonce, value}, moved by compare-and-swap.
+"""Moving pointers that reject a zombie: JSON {fencing, nonce, value}, moved by compare-and-swap.
 
 A pointer (a run's newest checkpoint) belongs to the writer with the highest fencing number. A new writer starts with
-`take_pointer`, which puts its own number on the pointer, so that an older writer's late write is refused from then on.
+`take_pointer`, which puts its own number on the pointer, so that an older writer's late write is rejected from then on.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def json_object(data: bytes, where: str) -> dict[str, Any]:
 def read_record(store: Store, key: str) -> tuple[dict[str, Any], str] | None:
     """The record under `key` and its etag, None if there is none.
 
-    The etag is taken before the bytes: if the record changes in between, a later `replace` with it is refused.
+    The etag is taken before the bytes: if the record changes in between, a later `replace` with it is rejected.
     """
     info = store.head(key)
     if info is None:

@@ -77,7 +77,7 @@ class S3Store:
                 raise
 
     def head(self, key: str) -> ObjectInfo | None:
-        with self._explained("look at", key):
+        with self._explained("inspect", key):
             try:
                 reply = self._persist(lambda: self._client().head_object(**self._at(key)))
             except boto.ClientError as error:

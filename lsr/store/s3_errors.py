@@ -55,10 +55,10 @@ def explain(error: Exception, *, doing: str, where: str, endpoint: str, tries: i
     if code in {"NoSuchKey", "404"}:
         return NotFoundError(f"{failed}: there is no such object.")
     if code == "NoSuchBucket":
-        return StoreError(f"{failed}: {endpoint} has no bucket of that name; create it, or mend the s3:// address.")
+        return StoreError(f"{failed}: {endpoint} has no bucket of that name; create it, or fix the s3:// address.")
     if code in _UNKNOWN_IDENTITY:
         return StoreError(
-            f"{failed}: {endpoint} refuses the credentials, {_UNKNOWN_IDENTITY[code]} ({code}); "
+            f"{failed}: {endpoint} rejects the credentials, {_UNKNOWN_IDENTITY[code]} ({code}); "
             "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN or the profile."
         )
     if code in _FORBIDDEN:

@@ -35,7 +35,7 @@ SMALLEST: dict[str, int | float] = {
     "read_timeout": 0.001,
     "attempts": 1,
     "connections": 1,
-    # S3 refuses smaller parts.
+    # S3 rejects smaller parts.
     "part_bytes": 5 * 2**20,
     "page_size": 1,
 }

@@ -65,8 +65,8 @@ def asked(study: StudyConfig) -> Asked:
         margins={"psnr": study.margin_psnr, "lpips": study.margin_lpips},
         floor=study.floor_psnr,
         trained=study.evaluate.trained,
-        aligned=[(name, name + UNALIGNED) for name in study.twins()],
-        levers=[(lever.name, lever.of) for lever in study.levers],
+        aligned=[(name, name + UNALIGNED) for name in study.with_unaligned()],
+        variants=[(variant.name, variant.of) for variant in study.variants],
         few=f"ours-{study.few_steps}",
         many=f"ours-{study.many_steps}",
         lossless={"psnr": study.lossless_psnr, "lpips": study.lossless_lpips},
@@ -82,12 +82,12 @@ def facts_of(study: StudyConfig) -> list[str]:
     return [
         f"Training: every system sees {study.images_seen} tiles of {study.ours.tile.size} px over all its stages, once "
         f"for each of the seeds {', '.join(map(str, study.seeds))}; source {study.ours.source.uri}.",
-        f"Protocol: {study.evaluate.photos} held-out photographs{_after(study.evaluate.skip)}, "
+        f"Protocol: {study.evaluate.photos} held-out photos{_after(study.evaluate.skip)}, "
         f"{study.evaluate.crops} regions each, LR side "
         f"{study.evaluate.lr_side} px, trained range x{study.evaluate.trained[0]:g} to x{study.evaluate.trained[1]:g}. "
         f"Diffusion systems sample with {study.evaluate.sampler.steps} {study.evaluate.sampler.name} steps, eta "
         f"{study.evaluate.sampler.eta:g}.",
-        f"Cells: mean [{study.confidence:.0%} interval over photographs] ± standard deviation between seeds. "
+        f"Cells: mean [{study.confidence:.0%} interval over photos] ± standard deviation between seeds. "
         "Differences are signed so that above 0 is better for the system named first.",
         f"Made on {_gpu()}{_cpu()}, {os.cpu_count()} cores, {code}.",
     ]
@@ -125,7 +125,7 @@ def _speeds(study: StudyConfig, requests: dict[str, Request], ctx: Context) -> d
 def _speed_table(speeds: dict[str, list[Speed]]) -> str:
     scales = sorted({one.scale for found in speeds.values() for one in found})
     lines = [
-        ["system", "parameters", *(f"x{s:g} s/picture" for s in scales), "peak MiB above the process's own"],
+        ["system", "parameters", *(f"x{s:g} s/image" for s in scales), "peak MiB above the process's own"],
         ["---"] * (len(scales) + 3),
     ]
     for label, found in speeds.items():
@@ -135,7 +135,7 @@ def _speed_table(speeds: dict[str, list[Speed]]) -> str:
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     gpu = any(one.device == "cuda" for found in speeds.values() for one in found)
     return (
-        "### Speed and memory\n\nOne picture at a time, median of a few after a warm-up, "
+        "### Speed and memory\n\nOne image at a time, median of a few after a warm-up, "
         f"{'on the GPU' if gpu else 'one thread'}, each system in a process of its own.\n\n{rows}\n"
     )
 
@@ -174,8 +174,8 @@ def _merged(evaluations: dict[str, list[Evaluation]]) -> Evaluation:
 
 
 def _exhibits(store: Store, measured: dict[str, list[Measured]]) -> list[Exhibit]:
-    """The kept photographs at every scale, with the outputs of the first seed of each system."""
-    first = {label: seeds[0].pictures for label, seeds in measured.items() if UNALIGNED not in label}
+    """The kept photos at every scale, with the outputs of the first seed of each system."""
+    first = {label: seeds[0].images for label, seeds in measured.items() if UNALIGNED not in label}
     by_place = {label: {(one["photo"], one["scale"]): one for one in found} for label, found in first.items()}
     return [
         Exhibit(
@@ -197,7 +197,7 @@ def _exhibits(store: Store, measured: dict[str, list[Measured]]) -> list[Exhibit
 
 
 def _on_sheet(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
-    """Those at the middle and at the largest scale: all of them make no sheet that can be looked at."""
+    """Those at the middle and at the largest scale: all of them make no sheet that can be viewed."""
     scales = sorted({exhibit.scale for exhibit in exhibits})
     return [exhibit for exhibit in exhibits if exhibit.scale in (scales[len(scales) // 2], scales[-1])]
 

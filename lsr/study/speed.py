@@ -1,4 +1,4 @@
-"""How long one picture takes a measured system, and how much memory, in a process of its own.
+"""How long one image takes a measured system, and how much memory, in a process of its own.
 
 `python -m lsr.study.speed` reads one JSON question on standard input and prints one JSON answer.
 """
@@ -43,7 +43,7 @@ class Speed:
 
 
 def speed_of(request: Request, ctx: Context, side: int, scales: Sequence[float]) -> list[Speed]:
-    """Measure the system that `request` (of stage *measure*) names on LR pictures of `side` pixels.
+    """Measure the system that `request` (of stage *measure*) names on LR images of `side` pixels.
 
     Raises RunFailedError when the process fails.
     """

@@ -1,6 +1,6 @@
 """The systems of a study and what is asked of them: every training and every measurement as a stage's request.
 
-Each has its own action key, so a study that is stopped goes on where it was, and a system added later costs only
+Each has its own action key, so a study that is stopped continues where it was, and a system added later costs only
 itself.
 """
 
@@ -28,7 +28,7 @@ PRETRAINED = "realesrgan"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """One system of one seed, ready to be measured. inputs: what *measure* takes beside the photographs."""
+    """One system of one seed, ready to be measured. inputs: what *measure* takes beside the photos."""
 
     label: str
     seed: int
@@ -51,14 +51,14 @@ def systems(study: StudyConfig, data: dict[str, Ref], ctx: Context) -> Iterator[
             ref = launch(_baseline_request(study, stage, data["tile"], seed, ctx.run), ctx).ref
             yield Trained(label=name, seed=seed, inputs={"baseline": ref})
         for name, recipe in study.latent_systems():
-            yield from _latent(name, replace(recipe, seed=seed), data, ctx, twin=name in study.twins())
+            yield from _latent(name, replace(recipe, seed=seed), data, ctx, unaligned=name in study.with_unaligned())
     if study.realesrgan and pretrained_path(ctx).is_file():
         digest = sha256_hex(pretrained_path(ctx).read_bytes())
         yield Trained(label=PRETRAINED, seed=study.seeds[0], inputs={}, pretrained=digest)
 
 
-def _latent(label: str, recipe: Recipe, data: dict[str, Ref], ctx: Context, *, twin: bool) -> Iterator[Trained]:
-    """A latent system, and its twin whose last stage goes on without the image loss: as many steps, no alignment."""
+def _latent(label: str, recipe: Recipe, data: dict[str, Ref], ctx: Context, *, unaligned: bool) -> Iterator[Trained]:
+    """A latent system and, if `unaligned`, a copy whose last stage has as many steps without the image loss."""
     refs = dict(data)
 
     def made(name: str, chosen: Recipe) -> Ref:
@@ -68,7 +68,7 @@ def _latent(label: str, recipe: Recipe, data: dict[str, Ref], ctx: Context, *, t
     for name in ("autoencoder", "decoder", "latents", "denoise"):
         refs[name] = made(name, recipe)
     without = replace(recipe, joint=replace(recipe.joint, loss=replace(recipe.joint.loss, image_weight=0.0)))
-    for name, chosen in ((label, recipe), (label + UNALIGNED, without))[: 1 + twin]:
+    for name, chosen in ((label, recipe), (label + UNALIGNED, without))[: 1 + unaligned]:
         inputs = {"latents": refs["latents"], "decoder": refs["decoder"], "joint": made("joint", chosen)}
         yield Trained(label=name, seed=recipe.seed, inputs=inputs)
 

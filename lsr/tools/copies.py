@@ -1,4 +1,4 @@
-"""Files beside the store that show results: pictures and pages below the output folder, and cached shards."""
+"""Files beside the store that show results: images and pages below the output folder, and cached shards."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ SHORT = 12
 
 
 def made_from(output: Path, digests: Collection[str], studies: Collection[str]) -> list[Path]:
-    """Pictures and pages below `output` of the results `digests` and of the studies of these names."""
+    """Images and pages below `output` of the results `digests` and of the studies of these names."""
     short = {digest[:SHORT] for digest in digests}
     # A study's files carry no digest; they lie in the folder of its name.
     folders = {output / name for name in studies}
-    return [path for path in _pictures_below(output) if _result(path) in short or path.parent in folders]
+    return [path for path in _images_below(output) if _result(path) in short or path.parent in folders]
 
 
 def of_unknown_origin(output: Path, roots: Collection[str]) -> list[str]:
-    """A sentence about the pictures below `output` that are of none of the results `roots`, if there are any."""
+    """A sentence about the images below `output` that are of none of the results `roots`, if there are any."""
     known = {digest_in(path)[:SHORT] for path in roots}
-    found = [path for path in _pictures_below(output) if _result(path) not in known]
+    found = [path for path in _images_below(output) if _result(path) not in known]
     if not found:
         return []
-    return [f"{len(found)} files below {output} do not say which result they show, e.g. {found[0]}; look at them."]
+    return [f"{len(found)} files below {output} do not say which result they show, e.g. {found[0]}; inspect them."]
 
 
 def cached_without(cache: Path, blobs: Collection[str]) -> list[Path]:
@@ -39,5 +39,5 @@ def _result(path: Path) -> str:
     return path.name.partition("-")[0]
 
 
-def _pictures_below(folder: Path) -> list[Path]:
+def _images_below(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]

@@ -1,6 +1,6 @@
 """A takedown request: where a photo is, what was made with it, and its complete removal.
 
-Removed are its shards, the root records that hold or show it with their pictures, blobs that no record names, images
+Removed are its shards, the root records that hold or show it with their images, blobs that no record names, images
 in MLflow, files for people and cached shards. Trained results and model versions stay, because they hold no pixels:
 `find` names them. `takedowns` says what outlives the removal.
 """
@@ -18,7 +18,7 @@ from data_prep.fetched import copies
 from lsr.core.errors import ConflictError, NotFoundError
 from lsr.core.settings import Settings
 from lsr.data.cache import shards_in
-from lsr.data.manifest import REFUSALS
+from lsr.data.manifest import SKIPPED
 from lsr.engine.table import MEASURE
 from lsr.registry.images import delete_images, images_of
 from lsr.stages.register import REFS
@@ -38,7 +38,7 @@ from lsr.tools.takedowns import Takedown, name_digest, takedowns_of, write_taked
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Case:
     """All that is known of one request. touched: path, or "" for one that is gone, by digest of every result made with
-    the photos. orphaned: blobs that no record names, with the photos or with unknown pictures. actions: keys of the
+    the photos. orphaned: blobs that no record names, with the photos or with unknown images. actions: keys of the
     runs that worked on them, each with the study that it worked for, if any. versions: MLflow run by version.
     """
 
@@ -54,7 +54,7 @@ def find(settings: Settings, names: Sequence[str], within: str = "") -> dict[str
     """Everything of the store and the registry that has to do with the photos `names`, as plain data.
 
     names: keys of photos or of their tiles, or names of files in their source, looked up in the data set `within` if
-    one is given. pictures: their keys. unknown: names that neither a data set nor an earlier takedown knows. holds:
+    one is given. photos: their keys. unknown: names that neither a data set nor an earlier takedown knows. holds:
     data sets with their shards and how many samples are concerned. shown: other results with their pixels. orphans:
     blobs that no record names. lineage: paths of what was made with one of those. versions: model versions that were.
     taken_down: when, by earlier requests. Raises ConfigError without a name, InputError for an ambiguous one.
@@ -64,7 +64,7 @@ def find(settings: Settings, names: Sequence[str], within: str = "") -> dict[str
     removed = set(case.found.removed)
     return {
         "names": list(names),
-        "pictures": sorted(case.found.photos),
+        "photos": sorted(case.found.photos),
         "unknown": case.found.unknown,
         "holds": _by_manifest(case.found.holdings),
         "shown": sorted(case.found.shown),
@@ -85,7 +85,7 @@ def delete(settings: Settings, names: Sequence[str], within: str = "") -> dict[s
     case = _case(store, settings, names, within)
     if not case.found.photos:
         raise NotFoundError(f"No data set of {store.uri} holds {', '.join(names)}; nothing was deleted.")
-    _refuse_working_runs(store, case)
+    _reject_working_runs(store, case)
     write_takedown(
         store,
         photos=sorted(case.found.photos),
@@ -126,7 +126,7 @@ def _unlink(files: Collection[Path]) -> None:
 
 
 def _unfinished(store: Store, busy: bool) -> list[str]:
-    """Remove writes that nobody goes on with, which may hold the photo; a sentence for each that had to stay."""
+    """Remove writes that nobody finishes, which may hold the photo; a sentence for each that had to stay."""
     left = list(store.leftovers(time.time()))
     if busy:
         # S3 does not say whose an upload is.
@@ -148,7 +148,7 @@ def _case(store: Store, settings: Settings, names: Sequence[str], within: str) -
         unknown = [name for name in found.unknown if name not in fresh.values() and photo_of(name) not in fresh]
         sources = found.sources | {source for source in fresh.values() if source}
         found = replace(found, photos=found.photos | fresh.keys(), unknown=unknown, sources=sources)
-        # Its tiles and pictures, which do not say the source's name, too.
+        # Its tiles and images, which do not say the source's name, too.
         orphaned = [one for one in orphans(store, found.roots.values()) if _concerns(one, found, names)]
     earlier = takedowns_of(store, names, sorted(found.photos))
     gone = {digest_in(path) for path in found.removed}
@@ -172,7 +172,7 @@ def _photos_for(name: str, earlier: Sequence[Takedown]) -> list[str]:
 
 
 def _concerns(orphan: Orphan, found: Found, names: Collection[str]) -> bool:
-    """Whether an orphan holds one of the photos; one that cannot be looked into may."""
+    """Whether an orphan holds one of the photos; one that cannot be read may."""
     if orphan.photos is None:
         return bool(found.photos)
     asked = found.photos | {photo_of(name) for name in names}
@@ -220,7 +220,7 @@ def _versions(settings: Settings, digests: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _refuse_working_runs(store: Store, case: _Case) -> None:
+def _reject_working_runs(store: Store, case: _Case) -> None:
     living = {lease.split("/")[1] for lease in living_leases(store, time.time())}
     busy = sorted(living & case.actions.keys())
     if busy:
@@ -248,7 +248,7 @@ def _blobs(case: _Case, busy: bool) -> tuple[list[str], list[str]]:
     found = case.found
     stay = _staying(found)
     shards = {path for holding in found.holdings for path in (holding.row.path, holding.row.index)}
-    lists = {found.roots[path].blobs.get(REFUSALS) for path in found.removed}
+    lists = {found.roots[path].blobs.get(SKIPPED) for path in found.removed}
     others = {blob.path for path in found.shown for blob in found.roots[path].blobs.values()}
     others |= {blob.path for blob in lists if blob is not None}
     unsaid = {orphan.path for orphan in case.orphaned if orphan.photos is None}

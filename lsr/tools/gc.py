@@ -1,7 +1,7 @@
 """`lsr gc`: delete what nothing of the store and the registry reaches any more.
 
 What a living run reaches, or has written since it began, stays: its lease lowers the age from which objects are old.
-Every deletion looks at the object's age once more, so that what was named again in the meantime stays, too.
+Every deletion checks the object's age once more, so that what was named again in the meantime stays, too.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def collect(
             "a run that starts now may be about to name it. Give a longer time."
         )
     store = open_store(settings.store)
-    found = _settled(store, settings, grace, checkpoints_older_than)
+    found = _stable_map(store, settings, grace, checkpoints_older_than)
     left = list(store.leftovers(found.before))
     gone = _delete(store, found, left) if delete else [*found.unreached.values()]
     if delete:
@@ -68,7 +68,7 @@ def collect(
     }
 
 
-def _settled(store: Store, settings: Settings, grace: float, retire: float | None) -> Map:
+def _stable_map(store: Store, settings: Settings, grace: float, retire: float | None) -> Map:
     """A map during whose making no run began."""
     for _ in range(ROUNDS):
         now = time.time()
@@ -104,7 +104,7 @@ def _delete(store: Store, found: Map, left: list[ObjectInfo]) -> list[ObjectInfo
 
 
 def _retire(store: Store, pointer: str) -> bool:
-    """Let a run's pointer name nothing, under the run's lease, so that nobody goes on from a checkpoint that goes.
+    """Let a run's pointer name nothing, under the run's lease, so that nobody resumes from a checkpoint that goes.
 
     False where a process has begun to work on the run.
     """

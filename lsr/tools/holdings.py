@@ -146,11 +146,11 @@ def _held(store: Store, path: str, manifest: Manifest, photos: set[str]) -> Iter
 
 def _copies(store: Store, manifest: Manifest) -> Iterator[tuple[str, str]]:
     """(file that was rejected as a copy, file that stayed)."""
-    if manifest.kind != "images" or manifest.refusals is None:
+    if manifest.kind != "images" or manifest.skipped is None:
         return
     import pyarrow.parquet as pq
 
-    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(get_blob(store, manifest.refusals.path))).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(get_blob(store, manifest.skipped.path))).to_pylist()
     for row in rows:
         if row["kind"] == "duplicate":
             yield row["source"], row["reason"].removeprefix(SAME_AS).removesuffix(".")

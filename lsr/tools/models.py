@@ -69,7 +69,7 @@ def retire_champion(settings: Settings, name: str, reason: str) -> dict[str, Any
     return asdict(record)
 
 
-def mend_aliases(settings: Settings, name: str) -> list[str]:
+def repair_aliases(settings: Settings, name: str) -> list[str]:
     """What had to change for MLflow's aliases to agree with the log."""
     from lsr.registry.aliases import reconcile
 

@@ -31,7 +31,7 @@ class Orphan:
 
 
 def orphans(store: Store, roots: Collection[Record]) -> Iterator[Orphan]:
-    """Every blob that none of the root records names, with the photos in it; others than shards, indices and pictures
+    """Every blob that none of the root records names, with the photos in it; others than shards, indices and images
     hold none.
     """
     named = {blob.path for record in roots for blob in record.blobs.values()}

@@ -36,7 +36,7 @@ NOT_KNOWN = "not known"
 REPORT = "lsr.report"
 FIGURES = {
     "samples.png": "Samples, each at every size",
-    "before-after.png": "Before and after, by photograph and scale",
+    "before-after.png": "Before and after, by photo and scale",
 }
 
 
@@ -122,7 +122,7 @@ def _page(store: Store, uri: str, refs: Mapping[str, Ref], name: str, version: V
     return page(
         Content(
             title=f"Report: {name}",
-            lead=f"{who}, measured on held-out photographs" if exhibits else who,
+            lead=f"{who}, measured on held-out photos" if exhibits else who,
             evaluation=_without_control(evaluation),
             exhibits=exhibits,
             figures={FIGURES[file]: get_blob(store, record.blobs[file].path) for file in wanted},
@@ -134,7 +134,7 @@ def _page(store: Store, uri: str, refs: Mapping[str, Ref], name: str, version: V
 
 
 def _without_control(evaluation: Evaluation) -> Evaluation:
-    """The rows without the copy that was spoilt on purpose: it proves the gate and is nobody's result."""
+    """The rows without the copy that was corrupted on purpose: it proves the gate and is nobody's result."""
     return replace(evaluation, rows=tuple(row for row in evaluation.rows if row.system != DEGRADED))
 
 

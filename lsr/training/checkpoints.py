@@ -4,7 +4,7 @@
 in `runs/<key>/checkpoint/`, named by their sha256. They are not among the shared blobs because old ones are deleted,
 and another run's result may hold the same bytes.
 
-Runs that differ in their duration alone are siblings: one may go on from another's checkpoint where both have the same
+Runs that differ in their duration alone are siblings: one may resume from another's checkpoint where both have the same
 learning rates up to there.
 """
 
@@ -132,8 +132,8 @@ class Checkpoints:
         return {part: Path(key).stem for part, key in self._kept[0].parts.items()} if self._kept else {}
 
     def finish(self, *, keep: bool) -> None:
-        """Delete the checkpoints of a run whose result is recorded, but for the last one that a longer run can go on
-        from if `keep`; the pointer stays and goes on to refuse a zombie.
+        """Delete the checkpoints of a run whose result is recorded, but for the last one that a longer run can resume
+        from if `keep`; the pointer stays and continues to reject a zombie.
 
         Failing costs space, not the result, and is logged.
         """
@@ -149,7 +149,7 @@ class Checkpoints:
 
     def save(self, checkpoint: Checkpoint, tensors: Tensors) -> None:
         """Store the tensors of each part, then move the pointer; delete all but the newest KEEP checkpoints and the
-        last one that a longer run can go on from.
+        last one that a longer run can resume from.
         """
         parts = self._with_files(tensors, self._write)
         older = [one for one in self._kept if one.step < checkpoint.step]

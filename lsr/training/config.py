@@ -30,7 +30,7 @@ class TrainConfig(Config):
     """Images over which the learning rate rises linearly from 0."""
     schedule: Literal["constant", "cosine", "wsd"] = "constant"
     """Learning rate after the warm-up: constant, half a cosine to 0 at the end of `images`, or warm-up-stable-decay:
-    constant, then linear to 0 over the last `cooldown` images. A longer run can go on from a shorter one under
+    constant, then linear to 0 over the last `cooldown` images. A longer run can resume from a shorter one under
     `constant` and `wsd`; under `cosine` every rate depends on the duration."""
     cooldown: Count = 0
     """Of `wsd`: images over which the learning rate falls to 0 at the end."""
@@ -53,7 +53,7 @@ class TrainConfig(Config):
 
     @property
     def common_steps(self) -> int:
-        """The first so many steps are those of every longer run, too: a checkpoint among them can be gone on from."""
+        """The first so many steps are those of every longer run, too: a checkpoint among them can be resumed."""
         if self.schedule == "constant":
             return self.steps
         return (self.images - self.cooldown) // self.batch if self.schedule == "wsd" else 0
@@ -95,7 +95,7 @@ def _range_faults(name: str, limits: tuple[float, float]) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PictureTerms(Config):
+class ImageTerms(Config):
     """How an image is compared with the truth, both in [-1, 1]; the published first stage is L1 alone (method 2.1)."""
 
     l1: NonNegative = 1.0
@@ -133,17 +133,17 @@ class PictureTerms(Config):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AutoencoderLoss(Config):
-    """Stage *autoencoder*: the terms of `picture` between image and reconstruction + kl_weight * KL."""
+    """Stage *autoencoder*: the terms of `image` between image and reconstruction + kl_weight * KL."""
 
     kl_weight: NonNegative = 1e-6
     """Of the divergence from a standard normal; only for bottleneck `kl`."""
-    picture: PictureTerms = PictureTerms()
+    image: ImageTerms = ImageTerms()
     """How the reconstruction is compared with the image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderLoss(Config):
-    """Stage *decoder*: the terms of `picture` between the render and the antialiased resize of the tile at a random
+    """Stage *decoder*: the terms of `image` between the render and the antialiased resize of the tile at a random
     scale, one per global batch.
     """
 
@@ -151,7 +151,7 @@ class DecoderLoss(Config):
     """(min, max) of output side / tile side, drawn uniformly."""
     freeze_encoder: bool = False
     """Keep E fixed."""
-    picture: PictureTerms = PictureTerms()
+    image: ImageTerms = ImageTerms()
     """How the render is compared with the truth."""
     lr_share: Fraction = 0.0
     """Share of the samples whose latent is the LR condition's instead of the tile's, for a residual decoder: it then
@@ -190,7 +190,7 @@ class JointLoss(Config):
     published weight."""
     scales: Scales = (0.25, 1.0)
     """(min, max) of output side / tile side, one random draw per global batch; (1, 1) as published."""
-    picture: PictureTerms = PictureTerms()
+    image: ImageTerms = ImageTerms()
     """The terms of the image error; published is L2."""
 
     def faults(self) -> list[str]:

@@ -50,7 +50,7 @@ def seed_generator(device: torch.device, seed: int) -> None:
 def deterministic_algorithms() -> Iterator[None]:
     """Deterministic kernels wherever torch has them, for the length of the block.
 
-    Without a deterministic kernel torch warns and goes on. Memory-efficient attention has none for its backward, so
+    Without a deterministic kernel torch warns and continues. Memory-efficient attention has none for its backward, so
     CUDA falls back to the plain one where flash attention does not apply.
     """
     # cuBLAS reads this when it is first used; without it, its workspaces differ between runs.

@@ -52,7 +52,7 @@ class TrainResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Step:
-    """One finished step. first: this rank's first micro-batch, for the picture."""
+    """One finished step. first: this rank's first micro-batch, for the image."""
 
     metrics: dict[str, float]
     first: Batch
@@ -78,7 +78,7 @@ def train(
     """Train until config.steps, from the newest checkpoint if there is one. The result on rank 0, None on the others.
 
     micro_batch: at most so many samples per forward and backward pass; None takes a rank's whole share at once.
-    siblings: action keys of runs that differ in their duration alone; a run without a checkpoint of its own goes on
+    siblings: action keys of runs that differ in their duration alone; a run without a checkpoint of its own resumes
     from one of theirs. stop_requested: asked once per step on every rank; one True makes all save a checkpoint and
     raise TrainingStoppedError. Raises ConfigError for more ranks than samples in a batch, RunFailedError for a loss
     that is not finite, and on every rank when one rank fails.
@@ -99,7 +99,7 @@ def train(
                 if step.stop and not last:
                     raise TrainingStoppedError(
                         f"Stage {stage} was asked to stop and saved its state after step {run.state.step} of "
-                        f"{config.steps}; run the same command to go on."
+                        f"{config.steps}; run the same command to resume."
                     )
                 task.advance(1, note=f"loss {step.metrics['loss']:.4g}")
         return run.publish(checkpoints)
@@ -140,9 +140,9 @@ class _Run:
             if self.world.rank == 0:
                 found = checkpoints.newest()
                 if found is not None:
-                    self._go_on("", *found)
+                    self._continue("", *found)
                 elif (shared := checkpoints.inherited(siblings, self._reach())) is not None:
-                    self._go_on(*shared)
+                    self._continue(*shared)
         position = torch.tensor(self.state.step)
         self.world.broadcast_(position)
         self.state.step = int(position)
@@ -155,7 +155,7 @@ class _Run:
         """Checkpoints of other durations must lie before this step."""
         return min(self.config.common_steps + 1, self.config.steps)
 
-    def _go_on(self, run: str, checkpoint: Checkpoint, tensors: Tensors) -> None:
+    def _continue(self, run: str, checkpoint: Checkpoint, tensors: Tensors) -> None:
         """Take over a checkpoint. run: whose it is, empty for this run's own."""
         self.state.load(checkpoint.step, tensors, where=f"The checkpoint of stage {self.stage}")
         changed = differences(checkpoint.environment, self.environment)
@@ -164,7 +164,7 @@ class _Run:
         self.metrics = checkpoint.metrics
         _LOG.log(
             logging.WARNING if note else logging.INFO,
-            "Stage %s goes on from %d images%s%s",
+            "Stage %s resumes from %d images%s%s",
             self.stage,
             checkpoint.step * self.config.batch,
             f" of run {run[:12]}" if run else "",
@@ -228,11 +228,11 @@ class _Run:
             )
 
     def report(self, step: _Step, tracker: Tracker) -> None:
-        """Log metrics and a picture where they are due, never twice for one step."""
+        """Log metrics and an image where they are due, never twice for one step."""
         done, every = self.state.step, self.cadence
         due = done % every.log == 0 or done == self.config.steps
-        picture = every.image > 0 and done % every.image == 0
-        if not (due or picture):
+        preview = every.image > 0 and done % every.image == 0
+        if not (due or preview):
             return
         with self.world.together():
             if self.world.rank == 0:
@@ -241,7 +241,7 @@ class _Run:
                     self.metrics = {**step.metrics, **self.meter.read(), "bit_exact": float(exact)}
                 if done <= tracker.last_step():
                     return
-                drawn = self.objective.picture(step.first) if picture else None
+                drawn = self.objective.preview(step.first) if preview else None
                 if drawn is not None:
                     tracker.image(self.stage, done, drawn)
                 if due:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from lsr.core.errors import ConfigError
 from lsr.training.protocols import Batch, Draws, Objective
 
-_NEEDED = ("model", "terms", "to", "loss", "picture")
+_NEEDED = ("model", "terms", "to", "loss", "image")
 
 
 class Extended:
@@ -49,8 +49,8 @@ class Extended:
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         return self.standard.loss(batch, draws)
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8] | None:
-        return self.standard.picture(batch)
+    def preview(self, batch: Batch) -> NDArray[np.uint8] | None:
+        return self.standard.preview(batch)
 
 
 def with_own(standard: Objective, name: str | None) -> Objective:

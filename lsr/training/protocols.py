@@ -60,7 +60,7 @@ class Draws:
 
 
 class Objective(Protocol):
-    """What one stage trains. The loop only sees batches, scalars and a picture."""
+    """What one stage trains. The loop only sees batches, scalars and an image."""
 
     @property
     def model(self) -> nn.Module:
@@ -76,8 +76,8 @@ class Objective(Protocol):
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss over the batch's samples with its graph, and the scalars named by `terms`, each such a mean."""
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8] | None:
-        """A small picture for people, uint8 [H, W, 3]; None where there is nothing to see."""
+    def preview(self, batch: Batch) -> NDArray[np.uint8] | None:
+        """A small image for people, uint8 [H, W, 3]; None where there is nothing to see."""
 
 
 class Source(Protocol):

@@ -1,9 +1,9 @@
-"""How a made picture is compared with the truth: L1, L2, perceptual and patch-adversarial terms (method.md 6, INFD and
+"""How a made image is compared with the truth: L1, L2, perceptual and patch-adversarial terms (method.md 6, INFD and
 LDM).
 
 The loop has one optimiser and minimises one loss. So the discriminator trains inside the objective's model, and the
 loss is a sum of two parts that share no gradient: the generator's part sees the discriminator's weights as constants,
-the discriminator's part sees the made picture as one.
+the discriminator's part sees the made image as one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lsr.core.errors import ConfigError
 from lsr.metrics.lpips import Lpips, find_lpips
 from lsr.models.config import DISCRIMINATOR
 from lsr.models.discriminator import Discriminator
-from lsr.training.config import PictureTerms
+from lsr.training.config import ImageTerms
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 """A distance of two [B, 3, H, W] in [0, 1]: [B]. One that is a module moves with the objective."""
@@ -38,7 +38,7 @@ class Compared:
 
     @staticmethod
     def nothing(like: Tensor, terms: Sequence[str]) -> Compared:
-        """Zero everywhere, for a step that compares no picture."""
+        """Zero everywhere, for a step that compares no image."""
         zero = torch.zeros_like(like)
         return Compared(total=zero, point=zero, terms=dict.fromkeys(terms, zero))
 
@@ -56,7 +56,7 @@ def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 def adaptive_weight(point: Tensor, generator: Tensor, last: Tensor) -> Tensor:
     """|d point / d last| / (|d generator / d last| + 1e-4), at most 1e4, a constant (VQGAN Eq 7, as released in LDM).
 
-    last: the weights of the layer that makes the picture; both losses must depend on it.
+    last: the weights of the layer that makes the image; both losses must depend on it.
     """
     of_point, of_generator = (
         torch.linalg.vector_norm(torch.autograd.grad(loss, last, retain_graph=True)[0]) for loss in (point, generator)
@@ -73,7 +73,7 @@ def sample_mean(values: Tensor, weight: Tensor | None) -> Tensor:
     return (weight.to(per_sample.dtype) * per_sample).mean()
 
 
-def perceptual_for(config: PictureTerms, cache: Path) -> Lpips | None:
+def perceptual_for(config: ImageTerms, cache: Path) -> Lpips | None:
     """The perceptual distance that these terms need, from `cache` (Settings.cache); None if they need none.
 
     Raises ConfigError when its weights were not fetched.
@@ -89,13 +89,13 @@ def perceptual_for(config: PictureTerms, cache: Path) -> Lpips | None:
     return found
 
 
-class PictureLoss:
-    """The terms of a config on pairs of pictures. Raises ConfigError when the perceptual term lacks its distance.
+class ImageLoss:
+    """The terms of a config on pairs of images. Raises ConfigError when the perceptual term lacks its distance.
 
     terms: names of the scalars in `Compared.terms`.
     """
 
-    def __init__(self, config: PictureTerms, perceptual: Perceptual | None = None):
+    def __init__(self, config: ImageTerms, perceptual: Perceptual | None = None):
         if config.perceptual > 0 and perceptual is None:
             raise ConfigError(f"A perceptual weight of {config.perceptual} needs a perceptual distance, found none.")
         self.config, self.perceptual = config, perceptual if config.perceptual > 0 else None

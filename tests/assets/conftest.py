@@ -54,13 +54,13 @@ def fake_npm(clients: Path) -> Callable[[str], None]:
 
 @pytest.fixture
 def toy_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_npm: Callable[[str], None]) -> NamedSet:
-    """The set `toy`: two pictures of an npm package that the fake client serves."""
+    """The set `toy`: two images of an npm package that the fake client serves."""
     (tmp_path / "served").mkdir()
     files = {"package/a.png": png("red"), "package/more/b.png": png("blue"), "package/drawing.png": png("white")}
-    archive = tgz(files, tmp_path / "served" / "toy-pictures-1.0.0.tgz")
+    archive = tgz(files, tmp_path / "served" / "toy-images-1.0.0.tgz")
     package = Package(
         client="npm",
-        name="toy-pictures",
+        name="toy-images",
         version="1.0.0",
         archive=archive.name,
         sha256=hashlib.sha256(archive.read_bytes()).hexdigest(),

@@ -72,7 +72,7 @@ def test_only_the_asked_files_are_read_from_a_wheel(tmp_path: Path) -> None:
         list(read_members(path, ["package/d.jpg"]))
 
 
-def test_an_unsound_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsound_wheel_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_wheel(tmp_path / "p.whl", {"../outside.jpg": b"evil", **FILES})
     with pytest.raises(IntegrityError, match="leads outside; it was not unpacked"):
         list(read_members(path, ["*"]))
@@ -93,13 +93,13 @@ def test_an_unsound_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("evil", ["../outside.jpg", "package/../../outside.jpg", "/etc/outside.jpg"])
-def test_an_archive_with_a_path_that_leads_outside_is_refused(tmp_path: Path, evil: str) -> None:
+def test_an_archive_with_a_path_that_leads_outside_is_rejected(tmp_path: Path, evil: str) -> None:
     path = write_tgz(tmp_path / "p.tgz", {evil: b"evil", **FILES})
     with pytest.raises(IntegrityError, match="leads outside; it was not unpacked"):
         list(read_members(path, ["*"]))
 
 
-def test_a_link_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_file_is_rejected(tmp_path: Path) -> None:
     path = write_tgz(tmp_path / "p.tgz", FILES, links={"package/d.jpg": "/etc/passwd"})
     with pytest.raises(IntegrityError, match=r"package/d\.jpg must be a plain file, found a link"):
         list(read_members(path, ["package/d.jpg"]))
@@ -111,7 +111,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         list(read_members(path, ["package/a.jpg", "package/z.jpg"]))
 
 
-def test_too_large_files_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_files_are_rejected_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MAX_MEMBER", 699)
     with pytest.raises(IntegrityError, match="at most 699"):
         list(read_members(write_tgz(tmp_path / "p.tgz", FILES), ["package/a.jpg"]))
@@ -122,7 +122,7 @@ def test_too_large_files_are_refused_before_they_are_read(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("name", ["p.tgz", "p.deb"])
-def test_truncated_and_foreign_files_are_refused(tmp_path: Path, name: str) -> None:
+def test_truncated_and_foreign_files_are_rejected(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     whole = (write_deb if name.endswith("deb") else write_tgz)(path, FILES).read_bytes()
     for broken in (whole[: len(whole) // 2], b"<html>404</html>" * 9, b""):

@@ -47,7 +47,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
-def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path, protocol: int) -> None:
+def test_a_malicious_pickle_is_rejected_and_not_run(tmp_path: Path, protocol: int) -> None:
     proof = tmp_path / "ran"
     data = pickle.dumps({"weights": Payload(os.mkdir, str(proof))}, protocol=protocol)
     with pytest.raises(IntegrityError, match="was not run and is not used"):
@@ -70,7 +70,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path, protocol: int
         "text",
     ],
 )
-def test_anything_but_numeric_arrays_in_dicts_is_refused(value: Any) -> None:
+def test_anything_but_numeric_arrays_in_dicts_is_rejected(value: Any) -> None:
     with pytest.raises(IntegrityError, match=r"alexnet\.ckpt must be a pickle of plain numeric arrays"):
         read_arrays(pickle.dumps({"weights": value}, protocol=4), "alexnet.ckpt")
 

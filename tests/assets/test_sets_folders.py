@@ -72,18 +72,18 @@ def test_a_set_made_from_other_pins_is_made_again(
     assert (folder / "toy-a.png").read_bytes() != b"from an older release"
 
 
-def test_other_bytes_than_the_pinned_ones_are_refused_naming_the_package(
+def test_other_bytes_than_the_pinned_ones_are_rejected_naming_the_package(
     tmp_path: Path, toy_set: NamedSet, fake_npm: FakeNpm
 ) -> None:
-    fake_npm("echo replaced > toy-pictures-1.0.0.tgz")
-    with pytest.raises(IntegrityError, match=r"npm package toy-pictures 1\.0\.0 must have sha256 .* not unpacked"):
+    fake_npm("echo replaced > toy-images-1.0.0.tgz")
+    with pytest.raises(IntegrityError, match=r"npm package toy-images 1\.0\.0 must have sha256 .* not unpacked"):
         get("toy", tmp_path)
     assert list((tmp_path / "sets").iterdir()) == []
 
 
 def test_a_missing_client_is_named_with_the_way_out(tmp_path: Path, toy_set: NamedSet, clients: Path) -> None:
     (clients / "npm").unlink()
-    with pytest.raises(NotFoundError, match=r"toy-pictures 1\.0\.0 is fetched with npm, which is not on this machine"):
+    with pytest.raises(NotFoundError, match=r"toy-images 1\.0\.0 is fetched with npm, which is not on this machine"):
         get("toy", tmp_path)
 
 
@@ -97,12 +97,12 @@ def test_a_failing_client_is_quoted_without_credentials(tmp_path: Path, toy_set:
 def test_a_client_that_leaves_something_else_is_not_believed(
     tmp_path: Path, toy_set: NamedSet, fake_npm: FakeNpm
 ) -> None:
-    fake_npm("echo > toy-pictures-2.0.0.tgz")
-    with pytest.raises(NotFoundError, match=r"must leave toy-pictures-1\.0\.0\.tgz, found toy-pictures-2\.0\.0\.tgz"):
+    fake_npm("echo > toy-images-2.0.0.tgz")
+    with pytest.raises(NotFoundError, match=r"must leave toy-images-1\.0\.0\.tgz, found toy-images-2\.0\.0\.tgz"):
         get("toy", tmp_path)
 
 
-def test_a_package_that_lacks_a_promised_picture_makes_no_set(
+def test_a_package_that_lacks_a_promised_image_makes_no_set(
     tmp_path: Path, toy_set: NamedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folders, "SETS", (replace(toy_set, images=3),))

@@ -40,9 +40,9 @@ def test_portraits_lose_the_strip_with_the_watermark(tmp_path: Path) -> None:
     assert (tmp_path / "face-women-0.png").is_file()
 
 
-def test_cifar_rows_become_pictures_with_their_labels(tmp_path: Path) -> None:
-    pictures = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
-    rows = pictures.reshape(6, 1024, 3)
+def test_cifar_rows_become_images_with_their_labels(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), np.uint8)
+    rows = images.reshape(6, 1024, 3)
     files = {
         "test_batch.png": encoded(rows[4:]),
         "data_batch_2.png": encoded(rows[2:4]),
@@ -52,9 +52,9 @@ def test_cifar_rows_become_pictures_with_their_labels(tmp_path: Path) -> None:
     }
     assert make.cifar10(members(CIFAR, files), tmp_path) == 6
     names = ["train-00000-6", "train-00001-9", "train-00002-4", "train-00003-1", "test-00000-3", "test-00001-8"]
-    for name, picture in zip(names, pictures, strict=True):
+    for name, image in zip(names, images, strict=True):
         with Image.open(tmp_path / f"{name}.png") as found:
-            np.testing.assert_array_equal(np.asarray(found), picture)
+            np.testing.assert_array_equal(np.asarray(found), image)
 
 
 def flax_pickle(metric: Lpips) -> bytes:
@@ -85,7 +85,7 @@ def test_lpips_weights_arrive_where_the_metric_looks_for_them(tmp_path: Path) ->
         assert torch.equal(found.state_dict()[name], value), name
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_network_are_rejected(tmp_path: Path) -> None:
     odd = pickle.dumps({"ResNet_0": {"Conv_0": {"kernel": np.zeros((1, 1, 1, 1), np.float32)}}}, protocol=3)
     with pytest.raises(IntegrityError, match="ResNet_0/Conv_0/kernel, which no LPIPS network has"):
         make.lpips(members(LPIPS, {"alexnet.ckpt": odd}), tmp_path)
@@ -141,7 +141,7 @@ class Payload:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_a_checkpoint_with_code_in_it_is_rejected_and_not_run(tmp_path: Path) -> None:
     proof = tmp_path / "ran"
     for data in (saved({"alpha": Payload(proof)}), b"not a checkpoint", saved({"alpha": [1, 2]})):
         with pytest.raises(IntegrityError, match=r"DISTS-pytorch 0\.1: weights\.pt must be a torch checkpoint"):

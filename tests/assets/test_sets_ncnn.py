@@ -1,4 +1,4 @@
-"""Reading ncnn's files: weights by layer in both precisions, and everything odd refused."""
+"""Reading ncnn's files: weights by layer in both precisions, and everything odd rejected."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_weights_and_biases_come_out_by_layer(tags: tuple[int, int]) -> None:
             np.testing.assert_array_equal(values, reference)
 
 
-def test_bytes_that_are_missing_or_left_over_are_refused() -> None:
+def test_bytes_that_are_missing_or_left_over_are_rejected() -> None:
     whole = binary(layers(), (HALF, HALF))
     for broken in (whole[:-1], whole[:40], b""):
         with pytest.raises(IntegrityError, match="net must hold"):
@@ -65,7 +65,7 @@ def test_bytes_that_are_missing_or_left_over_are_refused() -> None:
         read_convolutions(param(layers()), whole + b"more", "net")
 
 
-def test_quantised_weights_and_unknown_layers_are_refused() -> None:
+def test_quantised_weights_and_unknown_layers_are_rejected() -> None:
     quantised = struct.pack("<I", 0x000D4B38) + binary(layers(), (HALF, HALF))[4:]
     with pytest.raises(IntegrityError, match="stored as 0x000d4b38"):
         read_convolutions(param(layers()), quantised, "net")
@@ -77,17 +77,17 @@ def test_quantised_weights_and_unknown_layers_are_refused() -> None:
 @pytest.mark.parametrize(
     "text", [b"", b"<html>", b"7767517\n9 9\nInput a 0 1 b\n", b"7767517\nx\n", b"\xff\xfe", b"7767517\n"]
 )
-def test_what_is_no_ncnn_network_is_refused(text: bytes) -> None:
+def test_what_is_no_ncnn_network_is_rejected(text: bytes) -> None:
     with pytest.raises(IntegrityError, match="net"):
         read_convolutions(text, b"", "net")
 
 
-def test_a_convolution_without_a_bias_is_refused() -> None:
+def test_a_convolution_without_a_bias_is_rejected() -> None:
     with pytest.raises(IntegrityError, match="must be square and have a bias"):
         read_convolutions(param(layers()).replace(b"5=1", b"5=0"), binary(layers(), (HALF, HALF)), "net")
 
 
-def test_another_network_under_the_name_is_refused(tmp_path: Path) -> None:
+def test_another_network_under_the_name_is_rejected(tmp_path: Path) -> None:
     files = {"realesrgan-x4plus.param": param(layers()), "realesrgan-x4plus.bin": binary(layers(), (HALF, HALF))}
     members = ((REALESRGAN, name, data) for name, data in files.items())
     with pytest.raises(IntegrityError, match="must have 351 convolutions, found 2"):

@@ -52,13 +52,13 @@ def test_genuine_extractors_arrive_and_know_a_cat(tmp_path: Path) -> None:
     found = find_extractors(tmp_path)
     with Image.open(resolve("photos", tmp_path) / "cat.jpg") as photo:
         square = photo.convert("RGB").crop((75, 0, 375, 300)).resize((224, 224), Image.Resampling.BILINEAR)
-    picture = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None] / 255
+    image = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None] / 255
     mobilenet = found["mobilenetv2"]
     assert isinstance(mobilenet, MobileNetV2)
-    chances = mobilenet.classifier(mobilenet(picture)).softmax(1)[0]
+    chances = mobilenet.classifier(mobilenet(image)).softmax(1)[0]
     assert chances.argmax() == 285
     assert chances[285].item() == pytest.approx(0.799, abs=0.03)
-    assert found["vgg16"](picture).mean().item() == pytest.approx(0.2875, abs=5e-3)
+    assert found["vgg16"](image).mean().item() == pytest.approx(0.2875, abs=5e-3)
 
 
 @pytest.mark.timeout(900)
@@ -89,11 +89,11 @@ def test_genuine_realesrgan_weights_arrive_and_enlarge_a_cat(tmp_path: Path) -> 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("name", "images"), [("faces", 158), ("web-photos", 108)])
-def test_pictures_arrive_whole(tmp_path: Path, name: str, images: int) -> None:
+def test_images_arrive_whole(tmp_path: Path, name: str, images: int) -> None:
     folder = fetched(name, tmp_path)
-    pictures = [path for path in folder.iterdir() if path.name != "CREDITS.md"]
-    assert len(pictures) == images
-    for path in pictures:
+    files = [path for path in folder.iterdir() if path.name != "CREDITS.md"]
+    assert len(files) == images
+    for path in files:
         with Image.open(path) as image:
             image.load()
             assert min(image.size) >= 300

@@ -46,7 +46,7 @@ def test_members_go_where_they_belong_and_equal_members_give_equal_files(tmp_pat
     assert unpack(path, there) == FACTS, "unpacking twice is fine"
 
 
-def test_what_is_too_large_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_what_is_too_large_is_rejected_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"takes 1\.\d MiB.*at most 1 file.*of 1 MiB.*Lower tile.max_per_image"):
         written(tmp_path / "out", {"store/a": bytes(MIB)})
     assert not (tmp_path / "out").exists()
@@ -85,7 +85,7 @@ def test_a_flipped_byte_and_a_short_file_are_found_and_nothing_is_unpacked(tmp_p
 
 
 @pytest.mark.parametrize("name", ["store/../../evil", "store//etc/passwd", "/etc/passwd", "home/x", "cache/a/../../x"])
-def test_a_member_that_would_lie_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_member_that_would_lie_elsewhere_is_rejected(tmp_path: Path, name: str) -> None:
     digests = {"store/sound": sha256_hex(b"1"), name: sha256_hex(b"2")}
     seal = sha256_hex(canonical_json([digests, FACTS]))
     head = canonical_json({"format": 1, "facts": FACTS, "members": digests, "seal": seal})
@@ -102,7 +102,7 @@ def test_a_member_that_would_lie_elsewhere_is_refused(tmp_path: Path, name: str)
     assert not (tmp_path / "evil").exists()
 
 
-def test_links_in_a_carried_file_are_refused(tmp_path: Path) -> None:
+def test_links_in_a_carried_file_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "link.tar"
     with tarfile.open(path, "w") as archive:
         entry = tarfile.TarInfo("store/a")

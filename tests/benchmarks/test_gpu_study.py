@@ -61,7 +61,7 @@ def at(home: Path, packed: Path) -> Settings:
 
 
 def measurements(settings: Settings) -> dict[str, str]:
-    """Digest of every measurement's rows and pictures, by label; refuses to make any training again."""
+    """Digest of every measurement's rows and images, by label; raises if a training is made again."""
     study, facts = command.carried(settings)
     ctx, data, found = here(settings, Quiet(), may_make=False), refs_of(facts), {}
     for trained in systems(study, data, ctx):
@@ -73,7 +73,7 @@ def measurements(settings: Settings) -> dict[str, str]:
 
 
 class Stopping(Quiet):
-    """SIGTERM to this process at training steps (STEPS) and at measured photographs (PHOTOS), counted over all runs."""
+    """SIGTERM to this process at training steps (STEPS) and at measured photos (PHOTOS), counted over all runs."""
 
     STEPS = (3, 6)
     PHOTOS = (1, 4)
@@ -176,7 +176,7 @@ def test_in_pieces_equals_in_one_and_the_results_come_back(
         command.weights(study, facts, ctx, "liif", 1, tmp_path / "none")
 
 
-def test_training_that_runs_out_of_time_saves_its_state_and_goes_on(packed: Path, tmp_path: Path) -> None:
+def test_training_that_runs_out_of_time_saves_its_state_and_continues(packed: Path, tmp_path: Path) -> None:
     settings = at(tmp_path / "home", packed)
     study, facts = command.carried(settings)
     assert study.edsr is not None
@@ -189,11 +189,11 @@ def test_training_that_runs_out_of_time_saves_its_state_and_goes_on(packed: Path
     assert 0 < reached[0] < reached[1]
 
 
-def test_the_packed_file_holds_what_is_needed_and_no_training_photograph(packed: Path) -> None:
+def test_the_packed_file_holds_what_is_needed_and_no_training_photo(packed: Path) -> None:
     facts, members = read(packed)
     assert facts["study"] == NAME
     folders = Counter(name.split("/")[1] for name in members if name.startswith("store/"))
-    # A tar and an index each for the tiles and for the measured photographs.
+    # A tar and an index each for the tiles and for the measured photos.
     assert folders == {"datasets": 2, "actions": 2, "blobs": 4}
     assert folders.total() == len(members)
     images = refs_of(facts)["shard"]
@@ -202,7 +202,7 @@ def test_the_packed_file_holds_what_is_needed_and_no_training_photograph(packed:
     assert [row.split for row in index] == ["eval"] * small().evaluate.photos
 
 
-def test_more_than_fits_is_refused(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_fits_is_rejected(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "IN_BYTES", 20_000)
     settings = load_settings({"LSR_HOME": str(packed.parent / "again")})
     with pytest.raises(InputError, match=r"Lower tile\.max_per_image or evaluate\.photos"):

@@ -34,7 +34,7 @@ def test_both_sides_run_in_turns_and_warm_ups_do_not_count() -> None:
     assert measured.rate().median == 2.0
 
 
-def test_too_few_pairs_and_a_side_without_a_time_are_refused() -> None:
+def test_too_few_pairs_and_a_side_without_a_time_are_rejected() -> None:
     with pytest.raises(ValueError, match="at least 7 pairs"):
         compare(lambda: 1.0, lambda: 1.0, pairs=6)
     with pytest.raises(ValueError, match="reference took 0"):

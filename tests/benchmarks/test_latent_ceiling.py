@@ -1,4 +1,4 @@
-"""The ceiling of a latent system: the truth's latent and the LR picture's through the same decoder."""
+"""The ceiling of a latent system: the truth's latent and the LR image's through the same decoder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lsr.nn.resize import resize
 from tests.training.kit import tiny_system
 
 
-def test_the_decoder_is_given_both_latents_of_a_picture() -> None:
+def test_the_decoder_is_given_both_latents_of_an_image() -> None:
     system = tiny_system(residual=True).eval()
     truth = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     lr = resize(truth, (8, 8))
@@ -23,7 +23,7 @@ def test_the_decoder_is_given_both_latents_of_a_picture() -> None:
     assert found["lr"] != found["truth"]
 
 
-def test_a_smooth_picture_has_nothing_that_its_lr_lacks() -> None:
+def test_a_smooth_image_has_nothing_that_its_lr_lacks() -> None:
     truth = torch.full((1, 3, 32, 32), 0.25)
     found = figures(tiny_system(residual=True).eval(), resize(truth, (8, 8)), truth)
     assert found["lr"] == pytest.approx(found["truth"], abs=1e-3)

@@ -134,7 +134,7 @@ def test_memory_of_sharding_is_that_of_real_shards(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     shard_memory.draw(tmp_path / "raw", 5)
     found = shard_memory.shard(tmp_path / "raw", f"file://{tmp_path}/store")
-    assert (found["pictures"], found["shards"]) == (5, 1)
+    assert (found["images"], found["shards"]) == (5, 1)
     assert found["peak_mib"] >= found["before_mib"] > 0
 
 
@@ -165,11 +165,11 @@ def test_a_benchmark_that_is_told_to_end_takes_its_server_along() -> None:
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two photographs as one benchmark has hundreds."""
+    """Two photos as one benchmark has hundreds."""
     place = tmp_path_factory.mktemp("few")
     rng = np.random.default_rng(0)
     for number in range(2):
-        path = place / "pictures" / str(number) / "a.jpg"
+        path = place / "images" / str(number) / "a.jpg"
         path.parent.mkdir(parents=True)
         Image.fromarray(rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)).save(path, quality=90)
     return place
@@ -185,10 +185,10 @@ def test_both_references_of_sharding_bring_every_file(few: Path, monkeypatch: py
 
     monkeypatch.setattr("benchmarks.shard_tile.shutil.rmtree", watched)
     with ThreadPool(1) as pool:
-        bench = sharding.Sharding(few, sharding.recipe_for(few / "pictures"), pool)
+        bench = sharding.Sharding(few, sharding.recipe_for(few / "images"), pool)
         assert bench.reference() > 0
         assert bench.floor() > 0
-    assert sorted(seen) == sorted(2 * bytes_in(few / "pictures"))
+    assert sorted(seen) == sorted(2 * bytes_in(few / "images"))
 
 
 def bytes_in(folder: Path) -> list[bytes]:

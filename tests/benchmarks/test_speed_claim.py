@@ -1,4 +1,4 @@
-"""The speed claim's arithmetic, its records and its refusals; the parts of both systems at tiny sizes."""
+"""The speed claim's arithmetic, its records and what it skips; the parts of both systems at tiny sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from benchmarks.speed_claim import collect, memory_line, page, refusal, seconds_per_image
+from benchmarks.speed_claim import collect, memory_line, page, seconds_per_image, skipped
 from benchmarks.speed_systems import LatentSystem, Part, measure, published_latent_system, seconds_of
 from lsr.models.baselines.build import build
 from lsr.models.baselines.config import IdmConfig
@@ -42,20 +42,20 @@ def test_memory_is_a_line_through_the_two_largest_sizes() -> None:
     assert memory_line([record(10, 700.0), record(20, 650.0)]) == (650, 0), "noise never makes memory fall"
 
 
-def test_a_size_that_would_not_fit_is_refused_with_the_side_that_would() -> None:
+def test_a_size_that_would_not_fit_is_rejected_with_the_side_that_would() -> None:
     before = [record(10, 700.0), record(20, 1000.0)]
-    assert refusal(before, 100, limit_gib=16) is None
-    found = refusal(before, 1000, limit_gib=16)
+    assert skipped(before, 100, limit_gib=16) is None
+    found = skipped(before, 1000, limit_gib=16)
     assert found is not None
-    assert found["refused_gib"] == pytest.approx((600 + 1000**2) / 1024, abs=0.1)
+    assert found["estimated_gib"] == pytest.approx((600 + 1000**2) / 1024, abs=0.1)
     assert found["largest_side"] == int((16 * 1024 - 600) ** 0.5)
-    assert refusal(before, found["largest_side"], limit_gib=16) is None
-    assert refusal(before, found["largest_side"] + 1, limit_gib=16) is not None
+    assert skipped(before, found["largest_side"], limit_gib=16) is None
+    assert skipped(before, found["largest_side"] + 1, limit_gib=16) is not None
 
 
 def test_nothing_larger_than_what_failed_is_tried() -> None:
     failed = {"side": 30, "failed": "out of memory"}
-    assert refusal([record(10, 700.0), failed], 40, limit_gib=16) == {
+    assert skipped([record(10, 700.0), failed], 40, limit_gib=16) == {
         "side": 40,
         "failed": "not tried, 30 px already fail",
     }
@@ -73,8 +73,8 @@ def test_what_is_recorded_is_not_measured_again_and_what_does_not_fit_not_at_all
     records = collect(tmp_path, fake, (8.0, 12.0, 30.0), limit_gib=3, again=False)
     assert len(asked) == len(set(asked)) == 8
     assert ("idm", 30.0) not in asked
-    refused = json.loads((tmp_path / "idm-x30.json").read_text())
-    assert refused["largest_side"] < 480
+    rejected = json.loads((tmp_path / "idm-x30.json").read_text())
+    assert rejected["largest_side"] < 480
     text = page(records)
     assert "GiB estimated" in text
     assert "| idm 200 steps / system-a 200 | 1 | 1 |" in text

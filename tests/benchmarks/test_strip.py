@@ -1,4 +1,4 @@
-"""The README's picture: photos in the evaluation's own order, every pixel as it was made."""
+"""The README's image: photos in the evaluation's own order, every pixel as it was made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from benchmarks.strip import GAP, LABEL, PANEL, chosen, strip
 from lsr.core.errors import InputError
-from lsr.evaluation.pictures import Exhibit
+from lsr.evaluation.images import Exhibit
 
 
 def exhibit(photo: str, scale: float, level: int = 0) -> Exhibit:
@@ -24,7 +24,7 @@ def exhibit(photo: str, scale: float, level: int = 0) -> Exhibit:
 SHOWN = [exhibit(photo, scale) for photo in "ba" for scale in (2.0, 4.0)]
 
 
-def test_photos_come_in_turn_and_not_by_how_they_look() -> None:
+def test_photos_come_in_turn_and_not_by_appearance() -> None:
     assert [(one.photo, one.scale) for one in chosen(SHOWN, (4.0, 2.0, 4.0))] == [("b", 4.0), ("a", 2.0), ("b", 4.0)]
     with pytest.raises(InputError, match=r"scale 3; name some of \[2.0, 4.0\]"):
         chosen(SHOWN, (3.0,))

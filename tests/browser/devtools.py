@@ -22,7 +22,7 @@ START_SECONDS = 60.0
 
 
 class Tab:
-    """One page. problems: every exception, console error and refused resource since it was opened."""
+    """One page. problems: every exception, console error and rejected resource since it was opened."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -90,7 +90,7 @@ class Tab:
         for kind in ("rawKeyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=name, windowsVirtualKeyCode=codes.get(name, 0))
 
-    def picture(self, path: Path, *, whole: bool = False) -> None:
+    def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """A screenshot as PNG. whole: of the page beyond the window too."""
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Address of a page: three photographs of noise and slopes, three scales, ours flat so that sides differ."""
+    """Address of a page: three photos of noise and slopes, three scales, ours flat so that sides differ."""
     y, x = np.mgrid[0:64, 0:64]
     rng = np.random.default_rng(0)
     photos = [
@@ -88,7 +88,7 @@ def middle(tab: Tab, id_: str) -> tuple[float, float]:
 
 
 def cut(tab: Tab) -> float:
-    """Where the right picture begins, in pixels from the left edge of the stage, as the browser computes it."""
+    """Where the right image begins, in pixels from the left edge of the stage, as the browser computes it."""
     style = tab.run("getComputedStyle(document.getElementById('over')).clipPath")
     return float(style.removeprefix("inset(").removesuffix(")").split()[-1].removesuffix("px"))
 
@@ -100,7 +100,7 @@ def choose(tab: Tab, select: str, index: int) -> None:
 
 def colour(tab: Tab, folder: Path, x: float, y: float) -> tuple[int, ...]:
     """What is on the screen at (x, y)."""
-    tab.picture(folder / "shot.png")
+    tab.screenshot(folder / "shot.png")
     with Pillow.open(folder / "shot.png") as shot:
         return tuple(shot.convert("RGB").getpixel((int(x), int(y))))  # type: ignore[arg-type]
 
@@ -128,7 +128,7 @@ def test_the_keyboard_moves_it_too(desktop: Tab) -> None:
     assert cut(desktop) == 0
 
 
-def test_scale_photograph_and_sides_are_chosen(desktop: Tab) -> None:
+def test_scale_photo_and_sides_are_chosen(desktop: Tab) -> None:
     def shown() -> tuple[Any, ...]:
         return tuple(
             desktop.run("['before', 'after'].map(i => document.getElementById(i)).map(i => [i.src, i.naturalWidth])")
@@ -208,7 +208,7 @@ def test_a_finger_moves_the_divider(phone: Tab) -> None:
     assert cut(phone) == pytest.approx(before - 80, abs=2)
 
 
-def test_without_a_script_pictures_and_table_are_there(tab: Tab, report: str) -> None:
+def test_without_a_script_images_and_table_are_there(tab: Tab, report: str) -> None:
     tab.call("Emulation.setScriptExecutionDisabled", value=True)
     try:
         tab.open(report, width=800, height=900)
@@ -222,7 +222,7 @@ def test_without_a_script_pictures_and_table_are_there(tab: Tab, report: str) ->
         tab.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
-def test_the_policy_refuses_a_script_that_was_put_in(tab: Tab, report: str) -> None:
+def test_the_policy_rejects_a_script_that_was_put_in(tab: Tab, report: str) -> None:
     tab.open(report, width=800, height=900)
     tab.run("(() => { const s = document.createElement('script'); s.textContent = 'window.reached = true';"
             " document.body.append(s); })()")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Hostile pictures and damaged shards at the command line: named one by one, and never a result that looks whole."""
+"""Hostile images and damaged shards at the command line: named one by one, and never a result that looks whole."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lsr.core.canonical import sha256_hex
 from lsr.data.manifest import Manifest, load_manifest
 from lsr.store import open_store
 from tests.cli.conftest import Ended, call, recorded
-from tests.data_prep.conftest import encode, hostile, picture
+from tests.data_prep.conftest import encode, hostile, make_image
 
 Lsr = Callable[..., Ended]
 
-REFUSED = {
+REJECTED = {
     "truncated.jpg": "does not decode",
     "truncated.png": "does not decode",
     "zero.jpg": "is empty",
@@ -65,19 +65,19 @@ def home(made: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.Monke
     return tmp_path / "home"
 
 
-def test_hostile_pictures_are_refused_one_by_one_and_the_rest_goes_on(
+def test_hostile_images_are_rejected_one_by_one_and_the_rest_continues(
     lsr: Lsr, home: Path, made: tuple[Path, Path, str]
 ) -> None:
     facts = lsr("data", "show", made[2], "--json").json
-    assert facts["counts"]["refused"] == len(REFUSED)
-    assert facts["counts"]["samples"] == len(hostile()) - len(REFUSED) - facts["counts"]["duplicates"]
-    reasons = [one["reason"] for one in facts["left_out"] if one["kind"] == "refused"]
-    for said in REFUSED.values():
+    assert facts["counts"]["rejected"] == len(REJECTED)
+    assert facts["counts"]["samples"] == len(hostile()) - len(REJECTED) - facts["counts"]["duplicates"]
+    reasons = [one["reason"] for one in facts["skipped"] if one["kind"] == "rejected"]
+    for said in REJECTED.values():
         assert any(said in reason for reason in reasons), said
     store = open_store(f"file://{home / 'store'}")
     sources = {row["source"] for row in index_of(store, made[2])}
     assert set(CHANGED) <= sources
-    assert not sources & set(REFUSED)
+    assert not sources & set(REJECTED)
 
 
 def index_of(store: object, path: str) -> list[dict[str, str]]:
@@ -90,21 +90,21 @@ def index_of(store: object, path: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("bad", ["all", "most"])
-def test_too_many_bad_pictures_fail_the_stage_and_leave_nothing(
+def test_too_many_bad_images_fail_the_stage_and_leave_nothing(
     lsr: Lsr, made: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str
 ) -> None:
     monkeypatch.setenv("LSR_HOME", str(tmp_path / "home"))
-    files = {name: data for name, data in hostile().items() if name in REFUSED}
-    folder = filled(tmp_path / "raw", files if bad == "all" else {**files, "good.png": encode(picture(1))})
+    files = {name: data for name, data in hostile().items() if name in REJECTED}
+    folder = filled(tmp_path / "raw", files if bad == "all" else {**files, "good.png": encode(make_image(1))})
     ended = lsr("shard", *of(folder))
     assert ended.code == 3
-    for part in (f"{len(REFUSED)} of {len(REFUSED) + (bad == 'most')} pictures are refused", "shard.max_refused"):
+    for part in (f"{len(REJECTED)} of {len(REJECTED) + (bad == 'most')} images are rejected", "shard.max_rejected"):
         assert part in ended.sentence
     assert recorded(tmp_path / "home" / "store") == []
 
 
-@pytest.mark.parametrize("name", [*REFUSED, *CHANGED])
-def test_one_picture_is_refused_or_taken_before_a_model_is_looked_for(
+@pytest.mark.parametrize("name", [*REJECTED, *CHANGED])
+def test_one_image_is_rejected_or_taken_before_a_model_is_looked_for(
     lsr: Lsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """What can be read gets as far as the registry, which here cannot be opened."""
@@ -160,7 +160,7 @@ def test_a_lost_shard_is_named_and_made_again(lsr: Lsr, home: Path, made: tuple[
     ],
     ids=["another format", "another field", "no JSON"],
 )
-def test_a_manifest_that_this_code_cannot_read_is_refused(
+def test_a_manifest_that_this_code_cannot_read_is_rejected(
     lsr: Lsr,
     home: Path,
     made: tuple[Path, Path, str],
@@ -178,7 +178,7 @@ def test_a_manifest_that_this_code_cannot_read_is_refused(
     assert path in ended.sentence
 
 
-def test_a_manifest_and_a_record_with_changed_bytes_are_refused(
+def test_a_manifest_and_a_record_with_changed_bytes_are_rejected(
     lsr: Lsr, home: Path, made: tuple[Path, Path, str]
 ) -> None:
     manifest = home / "store" / made[2]
@@ -195,13 +195,13 @@ def test_a_manifest_and_a_record_with_changed_bytes_are_refused(
 
 
 def test_show_counts_a_source_before_it_is_sharded(lsr: Lsr, tmp_path: Path) -> None:
-    files = {"a.png": encode(picture(1)), "b.png": encode(picture(1)), "z.jpg": b"", "t.txt": b"hello"}
-    folder = filled(tmp_path / "raw", {**files, "c.jpg": encode(picture(2, 40, 90), "JPEG")})
+    files = {"a.png": encode(make_image(1)), "b.png": encode(make_image(1)), "z.jpg": b"", "t.txt": b"hello"}
+    folder = filled(tmp_path / "raw", {**files, "c.jpg": encode(make_image(2, 40, 90), "JPEG")})
     facts = lsr("data", "show", str(folder), "--json").json
-    assert facts["counts"] == {"files": 4, "sound": 3, "refused": 1, "duplicates": 1}
+    assert facts["counts"] == {"files": 4, "sound": 3, "rejected": 1, "duplicates": 1}
     assert facts["formats"]["png"]["files"] == 2
     assert facts["sides"]["width"] == {"min": 64, "median": 64, "max": 90}
-    assert facts["left_out"] == [{"kind": "refused", "reason": "It is empty.", "count": 1}]
+    assert facts["skipped"] == [{"kind": "rejected", "reason": "It is empty.", "count": 1}]
     assert facts["ignored"] == {"txt": 1}
     assert facts["bytes"] == sum(len(data) for name, data in files.items() if name != "t.txt") + os.path.getsize(
         folder / "c.jpg"
@@ -220,7 +220,7 @@ def test_show_draws_a_sheet_of_a_data_set_and_of_a_source(lsr: Lsr, home: Path, 
         assert len(np.unique(np.asarray(drawn).reshape(-1, 3), axis=0)) > 1000
 
 
-def test_show_of_nothing_is_refused(lsr: Lsr, home: Path, tmp_path: Path, made: tuple[Path, Path, str]) -> None:
+def test_show_of_nothing_is_rejected(lsr: Lsr, home: Path, tmp_path: Path, made: tuple[Path, Path, str]) -> None:
     empty = filled(tmp_path / "empty", {})
     assert lsr("data", "show", str(empty)).code == 3
     assert lsr("data", "show", str(tmp_path / "nowhere")).code == 4
@@ -235,21 +235,21 @@ def test_verify_takes_a_whole_set_and_says_so(lsr: Lsr, home: Path, made: tuple[
     assert isinstance(load_manifest(open_store(f"file://{home / 'store'}"), made[2]), Manifest)
 
 
-def test_a_takedown_request_names_what_holds_the_picture_and_can_delete_it(
+def test_a_takedown_request_names_what_holds_the_image_and_can_delete_it(
     lsr: Lsr, home: Path, made: tuple[Path, Path, str]
 ) -> None:
     found = lsr("data", "forget", "plain.jpg", "--json").json
     assert [entry["path"] for entry in found["holds"]] == [made[2]]
-    assert (found["unknown"], found["versions"], len(found["pictures"])) == ([], [], 1)
+    assert (found["unknown"], found["versions"], len(found["photos"])) == ([], [], 1)
     unknown = lsr("data", "forget", "nobody.png")
     assert unknown.code != 0
     assert "nobody.png" in unknown.sentence
-    gone = lsr("data", "forget", found["pictures"][0], "--delete", "--json").json["deleted"]
+    gone = lsr("data", "forget", found["photos"][0], "--delete", "--json").json["deleted"]
     assert made[2] in gone
     assert not [key for key in gone if (home / "store" / key).exists()]
     assert lsr("data", "list", "--json").json == []
 
 
-def test_verify_takes_threads_and_goes_on(lsr: Lsr, home: Path, made: tuple[Path, Path, str]) -> None:
+def test_verify_takes_threads_and_continues(lsr: Lsr, home: Path, made: tuple[Path, Path, str]) -> None:
     assert "every byte agrees" in lsr("data", "verify", made[2], "--threads=2", "--resume").out
     assert list((home / "cache" / "verify").iterdir()) == []

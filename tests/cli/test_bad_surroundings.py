@@ -69,8 +69,8 @@ def test_an_endpoint_that_is_down_is_named_within_seconds(
         assert part in ended.sentence
 
 
-def refusal(status: int, code: str) -> Answer:
-    """An S3 server that refuses everything with this error; HEAD has no body, as in S3."""
+def rejection(status: int, code: str) -> Answer:
+    """An S3 server that rejects everything with this error; HEAD has no body, as in S3."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>"
     return lambda method, path: (status, "application/xml", "" if method == "HEAD" else body)
 
@@ -89,7 +89,7 @@ def refusal(status: int, code: str) -> Answer:
 def test_a_wrong_bucket_and_wrong_credentials_are_told_apart(
     lsr: Lsr, server: Server, s3: Callable[[str], None], status: int, code: str, words: tuple[str], said: str
 ) -> None:
-    s3(server(refusal(status, code)))
+    s3(server(rejection(status, code)))
     ended = lsr(*words)
     assert ended.code == 5
     assert said in ended.sentence
@@ -145,8 +145,8 @@ def test_all_faults_of_a_recipe_are_told_at_once(lsr: Lsr) -> None:
 
 def test_an_alias_that_nobody_has_is_named_and_nothing_is_made(lsr: Lsr, store: Path, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    picture = ("upscale", str(tmp_path / "a.png"), "--scale=2", "-o", str(tmp_path / "o.png"))
-    for words in (("infer", "--set", "infer.alias=production"), picture, ("generate", "-o", str(tmp_path / "drawn"))):
+    image = ("upscale", str(tmp_path / "a.png"), "--scale=2", "-o", str(tmp_path / "o.png"))
+    for words in (("infer", "--set", "infer.alias=production"), image, ("generate", "-o", str(tmp_path / "drawn"))):
         ended = lsr(*words)
         assert ended.code == 4
         assert "lsr-demo" in ended.sentence
@@ -155,7 +155,7 @@ def test_an_alias_that_nobody_has_is_named_and_nothing_is_made(lsr: Lsr, store: 
 
 
 @pytest.mark.parametrize("version", ["2.22.0", "3.9.2", "4.0.0"])
-def test_an_mlflow_server_of_another_version_is_refused(
+def test_an_mlflow_server_of_another_version_is_rejected(
     lsr: Lsr, server: Server, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     address = server(lambda method, path: (200 if path == "/version" else 404, "text/plain", version))
@@ -172,7 +172,7 @@ def test_a_server_that_is_no_mlflow_is_said(lsr: Lsr, server: Server, monkeypatc
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     ended = lsr("runs")
     assert ended.code == 5
-    assert f"MLflow at {address} refused" in ended.sentence
+    assert f"MLflow at {address} rejected a request" in ended.sentence
 
 
 def ray_server(version: str) -> Answer:
@@ -187,7 +187,7 @@ def ray_server(version: str) -> Answer:
     return answer
 
 
-def test_a_ray_cluster_of_another_version_is_refused_before_anything_is_submitted(
+def test_a_ray_cluster_of_another_version_is_rejected_before_anything_is_submitted(
     lsr: Lsr, server: Server, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = server(ray_server("2.9.3"))

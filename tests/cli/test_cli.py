@@ -55,7 +55,7 @@ def test_a_mistake_gets_one_sentence_and_an_exit_code(words: list[str], exit_cod
 
 
 @pytest.mark.parametrize("scale", ["0", "nan", "-2", "inf"])
-def test_a_scale_that_is_no_scale_is_refused_before_a_model_is_looked_for(scale: str, tmp_path: Path) -> None:
+def test_a_scale_that_is_no_scale_is_rejected_before_a_model_is_looked_for(scale: str, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     out = lsr("upscale", str(tmp_path / "a.png"), f"--scale={scale}", "-o", str(tmp_path / "o.png"))
     assert out.returncode == 3
@@ -63,7 +63,7 @@ def test_a_scale_that_is_no_scale_is_refused_before_a_model_is_looked_for(scale:
     assert not (tmp_path / "o.png").exists()
 
 
-def test_an_empty_folder_and_a_folder_without_pictures_are_named(tmp_path: Path) -> None:
+def test_an_empty_folder_and_a_folder_without_images_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("hello")

@@ -16,7 +16,7 @@ from lsr.inference.executor import Executor
 from lsr.inference.request import Target
 from lsr.registry.versions import Version
 from tests.cli.conftest import Ended
-from tests.inference.kit import picture
+from tests.inference.kit import make_image
 from tests.training.kit import tiny_system
 
 Lsr = Callable[..., Ended]
@@ -45,7 +45,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     path = tmp_path / "in.png"
-    Image.fromarray(picture(6, 5)).save(path)
+    Image.fromarray(make_image(6, 5)).save(path)
     return path
 
 
@@ -58,7 +58,7 @@ def test_an_image_is_upscaled_as_asked(
 ) -> None:
     output = tmp_path / "out.png"
     said = lsr("upscale", str(image), "-o", str(output), *words, *OPTIONS, "--json").json
-    expected = Executor(tiny_system()).upscale(picture(6, 5), target, ODD)
+    expected = Executor(tiny_system()).upscale(make_image(6, 5), target, ODD)
     np.testing.assert_array_equal(np.asarray(Image.open(output)), expected)
     assert said["output"] == f"{expected.shape[1]}x{expected.shape[0]}"
     assert asked == ["lsr-demo@champion"]

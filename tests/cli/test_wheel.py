@@ -1,4 +1,4 @@
-"""The built wheel, installed elsewhere, is the whole product: command, recipes, photographs, credits."""
+"""The built wheel, installed elsewhere, is the whole product: command, recipes, photos, credits."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ def test_the_command_works_outside_the_checkout(installed: Path, tmp_path: Path)
     assert {row["part"] for row in findings} >= {"packages", "store", "tracking"}
 
 
-def test_recipes_and_photographs_came_with_it(installed: Path, tmp_path: Path) -> None:
+def test_recipes_and_photos_came_with_it(installed: Path, tmp_path: Path) -> None:
     sets = document(run([str(installed / "lsr"), "data", "sets", "--json"], tmp_path))
     assert {"photos", "thumbnails"} <= {row["name"] for row in sets}
     for name, count in (("photos", 19), ("thumbnails", 5)):
         facts = document(run([str(installed / "lsr"), "data", "show", f"set:{name}", "--json"], tmp_path))
-        assert facts["counts"] == {"files": count, "sound": count, "refused": 0, "duplicates": 0}
+        assert facts["counts"] == {"files": count, "sound": count, "rejected": 0, "duplicates": 0}
     for recipe in ("demo", "short-generate"):
         asked = run([str(installed / "lsr"), "tile", "--recipe", recipe], tmp_path)
         assert asked.returncode == 4

@@ -71,5 +71,5 @@ def test_a_foreign_error_becomes_run_failed_and_names_its_class() -> None:
         (RuntimeError("CUDA out of memory"), False),
     ],
 )
-def test_only_what_trying_again_cannot_mend_is_final(error: Exception, final: bool) -> None:
+def test_only_what_trying_again_cannot_fix_is_final(error: Exception, final: bool) -> None:
     assert is_final(travelled(error)) is final

@@ -1,4 +1,4 @@
-"""Jobs on a cluster, against a stand-in for Ray's client: lost replies, restarts, refusals, deadlines.
+"""Jobs on a cluster, against a stand-in for Ray's client: lost replies, restarts, rejections, deadlines.
 
 tests/services has the same against a real cluster.
 """
@@ -37,7 +37,7 @@ class Info:
 
 @dataclass
 class FakeCluster:
-    """Ray's job client as far as we use it. plan: statuses that a job passes through, one at each look.
+    """Ray's job client as far as we use it. plan: statuses that a job passes through, one at each poll.
 
     logs: what each connection to the log sends before it breaks,
     the last one before it is closed. asked: the resources of the last job.
@@ -129,15 +129,15 @@ def test_a_server_that_stays_away_is_named() -> None:
         server(cluster).state("x")
 
 
-def test_a_refused_token_is_not_asked_again() -> None:
+def test_a_rejected_token_is_not_asked_again() -> None:
     from ray.exceptions import AuthenticationError
 
     cluster = FakeCluster(faults=[AuthenticationError("Authentication failed"), AssertionError("asked again")])
-    with pytest.raises(RunFailedError, match="refuses the token"):
+    with pytest.raises(RunFailedError, match="rejects the token"):
         server(cluster).state("x")
 
 
-def test_another_ray_version_is_refused_before_submitting() -> None:
+def test_another_ray_version_is_rejected_before_submitting() -> None:
     cluster = FakeCluster(version="2.1.0")
     with pytest.raises(VersionMismatchError, match=r"runs Ray 2\.1\.0"):
         server(cluster).submit("true", "x-a1")
@@ -297,7 +297,7 @@ def test_the_token_file_becomes_the_header(tmp_path: Path, monkeypatch: pytest.M
     assert job_client._authorization() == {"Authorization": "Bearer def"}
 
 
-def test_a_variable_that_would_send_jobs_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_would_send_jobs_elsewhere_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "http://other:8265")
     with pytest.raises(ConfigError, match="RAY_ADDRESS is set and would send jobs for http://c:8265 elsewhere"):
         JobServer("http://c:8265").version()

@@ -142,7 +142,7 @@ def test_the_death_of_rays_control_process_is_told_and_ends_the_command(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program of that name stands in; the other process of that Ray ends with it."""
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.05)
     centre = tmp_path / "gcs_server"
     centre.symlink_to(shutil.which("sleep") or "")
     left = [subprocess.Popen([str(centre), "99"]), subprocess.Popen(["sleep", "99"])]

@@ -59,7 +59,7 @@ def test_setup_is_done_once_for_each_actor(tasks: int) -> None:
 
 
 def test_a_typed_failure_names_the_item_and_keeps_its_type(tasks: int) -> None:
-    def refuse(item: str) -> str:
+    def reject(item: str) -> str:
         from lsr.core.errors import InputError
 
         if item == "b.tar":
@@ -67,7 +67,7 @@ def test_a_typed_failure_names_the_item_and_keeps_its_type(tasks: int) -> None:
         return item
 
     with pytest.raises(InputError, match=r"^Item 1 \(shard b\.tar\): holds no image\.$"):
-        list(map_shards(refuse, ["a.tar", "b.tar"], tasks=tasks, label=lambda item: f"shard {item}"))
+        list(map_shards(reject, ["a.tar", "b.tar"], tasks=tasks, label=lambda item: f"shard {item}"))
 
 
 def test_a_bug_names_the_item_too(tasks: int) -> None:
@@ -181,7 +181,7 @@ def test_memory_is_reserved_too(shared_ray: Session) -> None:
     assert dict(map_shards(_square(), [2, 3, 4], tasks=3, worker=needs)) == {0: 4, 1: 9, 2: 16}
 
 
-def test_a_worker_larger_than_the_machine_is_refused(shared_ray: Session) -> None:
+def test_a_worker_larger_than_the_machine_is_rejected(shared_ray: Session) -> None:
     with pytest.raises(ConfigError, match=r"asks for 1 CPU, 1 GPU at once; Ray on this machine has 4 CPU, 0 GPU"):
         map_shards(_square(), [1], tasks=8, worker=Resources(gpus=1))
 
@@ -200,7 +200,7 @@ def test_a_map_on_a_cluster_waits_for_what_is_not_there_and_ends(
 
 
 def test_items_go_to_workers_that_have_started_only(shared_ray: Session) -> None:
-    """Four are to start, one cannot while another process holds its CPU: the map goes on with three."""
+    """Four are to start, one cannot while another process holds its CPU: the map continues with three."""
     import ray
 
     held = ray.remote(num_cpus=1)(_Held).remote()
@@ -212,6 +212,6 @@ def test_items_go_to_workers_that_have_started_only(shared_ray: Session) -> None
     assert results == {i: i * i for i in range(12)}
 
 
-def test_negative_tasks_are_refused() -> None:
+def test_negative_tasks_are_rejected() -> None:
     with pytest.raises(ConfigError, match="found -1"):
         map_shards(_square(), [1], tasks=-1)

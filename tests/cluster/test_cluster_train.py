@@ -158,7 +158,7 @@ def test_an_interrupt_ends_the_group(shared_ray: Session, tmp_path: Path, number
         time.sleep(0.1)
 
 
-def test_more_than_the_machine_has_is_refused_before_waiting(shared_ray: Session, tmp_path: Path) -> None:
+def test_more_than_the_machine_has_is_rejected_before_waiting(shared_ray: Session, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"9 workers asks for 9 times 1 CPU at once; Ray on this machine has 4"):
         run(lambda config, rank, world: None, {}, tmp_path, workers=9)
 
@@ -179,7 +179,7 @@ def test_no_workers_fails_with_the_same_errors(tmp_path: Path) -> None:
         run(bug, {}, tmp_path, workers=0)
 
 
-def test_a_result_that_is_no_json_is_refused(tmp_path: Path) -> None:
+def test_a_result_that_is_no_json_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(RunFailedError, match="small dictionary of JSON values"):
         run(lambda config, rank, world: {"weights": object()}, {}, tmp_path, workers=0)
 
@@ -205,7 +205,7 @@ def test_a_group_on_a_cluster_waits_for_room_and_ends(shared_ray: Session, monke
         wait_for_room(Session(local=False), Resources(cpus=4, gpus=1), 8, within=1, what="Run joint")
 
 
-def test_a_group_larger_than_this_machine_is_refused_at_once(shared_ray: Session) -> None:
+def test_a_group_larger_than_this_machine_is_rejected_at_once(shared_ray: Session) -> None:
     with pytest.raises(
         ConfigError, match="asks for 2 times 1 CPU, 1 GPU at once; Ray on this machine has 4 CPU, 0 GPU"
     ):

@@ -51,7 +51,7 @@ def test_spelling_by_rfc_8785():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_numbers_without_a_spelling_are_refused_with_their_place(value):
+def test_numbers_without_a_spelling_are_rejected_with_their_place(value):
     with pytest.raises(ConfigError, match=r"at train\.lr\[1\]; use a finite number"):
         canonical_json({"train": {"lr": [0.1, value]}})
     with pytest.raises(ConfigError, match="at the top"):
@@ -59,14 +59,14 @@ def test_numbers_without_a_spelling_are_refused_with_their_place(value):
 
 
 @pytest.mark.parametrize("value", [2**53, -(2**53), 10**30])
-def test_integers_that_a_double_cannot_hold_are_refused(value):
+def test_integers_that_a_double_cannot_hold_are_rejected(value):
     with pytest.raises(ConfigError, match=r"2\^53-1.*string"):
         canonical_json({"seed": value})
     assert canonical_json(MAX_SAFE_INT) == b"9007199254740991"
 
 
 @pytest.mark.parametrize("value", [b"bytes", {1, 2}, object(), {1: "key"}, {"x": b""}, "\ud800", {None: 1}])
-def test_what_json_does_not_have_is_refused(value):
+def test_what_json_does_not_have_is_rejected(value):
     with pytest.raises(ConfigError, match="no canonical JSON form"):
         canonical_json(value)
 

@@ -168,7 +168,7 @@ def test_all_faults_of_an_override_come_at_once_and_name_the_fields_there_are():
         assert part in str(caught.value), part
 
 
-def test_an_override_of_the_wrong_type_is_refused():
+def test_an_override_of_the_wrong_type_is_rejected():
     with pytest.raises(ConfigError, match=r"optimizer\.lr must be a valid number, found 'quick'"):
         override(Recipe(steps=1), {"optimizer.lr": "quick"})
 

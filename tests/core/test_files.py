@@ -67,7 +67,7 @@ def test_a_jpeg_keeps_colour_edges_and_takes_a_quality() -> None:
     assert len(encode(PIXELS, Path("a.webp"), 30)) < len(encode(PIXELS, Path("a.webp"))) / 2
 
 
-def test_what_no_container_holds_is_refused_in_a_sentence() -> None:
+def test_what_no_container_holds_is_rejected_in_a_sentence() -> None:
     with pytest.raises(InputError, match=r"b\.webp: WEBP holds at most 16383 pixels per side, found 1 x 16384"):
         container_of(Path("b.webp"), (16384, 1))
     with pytest.raises(InputError, match=r"a\.gif must end in \.png, \.jpg.*found '\.gif'"):

@@ -16,12 +16,12 @@ from lsr.core.depth import rounded
 from lsr.core.headers import MOST_SCANS, jpeg_scans
 from lsr.core.pixels import Rules, UnreadableImageError, decode
 from tests.core.awkward import HEIGHT, WIDTH, Awkward, awkward, icc_chunk, ramp, tiff, with_chunks
-from tests.data_prep.conftest import deep_png, encode, icc_profile, picture, png_chunk
+from tests.data_prep.conftest import deep_png, encode, icc_profile, make_image, png_chunk
 
 FILES = awkward()
 
 
-def refused(data: bytes, rules: Rules | None = None) -> str:
+def rejected(data: bytes, rules: Rules | None = None) -> str:
     with pytest.raises(UnreadableImageError) as caught:
         decode(data, rules, "The file")
     return str(caught.value)
@@ -69,8 +69,8 @@ def test_an_interlaced_16_bit_png_is_read_too() -> None:
     [
         (b"", "The file is empty."),
         (b"no image at all", "The file is not an image of a known format (avif, bmp, gif, jpg, png, ppm, tif, webp)."),
-        (encode(picture()).replace(b"IHDR", b"IHDX"), "begins like a file of format PNG, and its header is damaged"),
-        (encode(picture())[:900], "The file does not decode: "),
+        (encode(make_image()).replace(b"IHDR", b"IHDX"), "begins like a file of format PNG, and its header is damaged"),
+        (encode(make_image())[:900], "The file does not decode: "),
         (tiff(ramp().astype(np.float32)), "floating-point pixels without a defined range"),
         (tiff(ramp().astype(np.int16)), "signed or 32-bit whole numbers (I;16S) without a defined range"),
         (tiff(ramp().astype(np.uint32)), "signed or 32-bit whole numbers (I;32N) without a defined range"),
@@ -79,14 +79,14 @@ def test_an_interlaced_16_bit_png_is_read_too() -> None:
             "16-bit channels in separate planes",
         ),
         (
-            with_chunks(encode(picture()), (b"cICP", b"\x09\x10\0\1")),
+            with_chunks(encode(make_image()), (b"cICP", b"\x09\x10\0\1")),
             "not converted (primaries 9, transfer 16 of H.273)",
         ),
-        (with_chunks(encode(picture()), (b"cICP", b"\x01\x0d\1\1")), "does not stand for RGB in full range"),
+        (with_chunks(encode(make_image()), (b"cICP", b"\x01\x0d\1\1")), "does not stand for RGB in full range"),
     ],
 )
-def test_what_is_not_read_right_is_refused_with_the_reason(data: bytes, says: str) -> None:
-    assert says in refused(data)
+def test_what_is_not_read_right_is_rejected_with_the_reason(data: bytes, says: str) -> None:
+    assert says in rejected(data)
 
 
 def steep_profile(slope: int) -> bytes:
@@ -114,10 +114,10 @@ def steep_profile(slope: int) -> bytes:
 def test_a_table_profile_converts_16_bits_unless_it_is_too_steep_for_eight() -> None:
     three = np.dstack([ramp()] * 3)
     gentle = with_chunks(deep_png(three), icc_chunk(steep_profile(1)))
-    twin = encode(np.round(three / 257).astype(np.uint8), icc_profile=steep_profile(1))
+    equal = encode(np.round(three / 257).astype(np.uint8), icc_profile=steep_profile(1))
     assert decode(gentle).changes == ("8 bit", "sRGB")
-    assert np.array_equal(decode(gentle).rgb, decode(twin).rgb)
-    says = refused(with_chunks(deep_png(three), icc_chunk(steep_profile(STEEPEST + 3))))
+    assert np.array_equal(decode(gentle).rgb, decode(equal).rgb)
+    says = rejected(with_chunks(deep_png(three), icc_chunk(steep_profile(STEEPEST + 3))))
     assert "table profile" in says
 
 
@@ -128,23 +128,23 @@ def bmp_of_runs(width: int, height: int, code: bytes) -> bytes:
     return head + about + bytes(1024) + code
 
 
-def test_bombs_of_work_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = encode(picture(1, 64, 64), "JPEG", progressive=True)
+def test_bombs_of_work_are_rejected_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = encode(make_image(1, 64, 64), "JPEG", progressive=True)
     scan = many[many.rindex(b"\xff\xda") : -2]
     scans = many[:-2] + scan * MOST_SCANS + b"\xff\xd9"
     short = bmp_of_runs(6000, 1980, b"\0\0" * 1980 + b"\0\1")
     text = b"P2\n4000 1001\n255\n" + b"1 " * 10
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("it was decoded"))
-    assert "50 passes over its pixels" in refused(scans)
-    assert "bytes of run-length code, too few for 6000 x 1980 pixels" in refused(short)
-    assert "4000 x 1001 pixels in a code that is slow to read (ppm_plain)" in refused(text)
+    assert "50 passes over its pixels" in rejected(scans)
+    assert "bytes of run-length code, too few for 6000 x 1980 pixels" in rejected(short)
+    assert "4000 x 1001 pixels in a code that is slow to read (ppm_plain)" in rejected(text)
 
 
 def test_scans_are_counted_in_the_image_and_not_in_what_lies_beside_it() -> None:
-    progressive = encode(picture(1, 64, 64), "JPEG", progressive=True)
-    assert jpeg_scans(encode(picture(1, 64, 64), "JPEG")) == 1
+    progressive = encode(make_image(1, 64, 64), "JPEG", progressive=True)
+    assert jpeg_scans(encode(make_image(1, 64, 64), "JPEG")) == 1
     assert jpeg_scans(progressive) == 10
-    inside = encode(picture(1, 64, 64), "JPEG", exif=b"Exif\0\0" + b"\xff\xda\0\2" * 100)
+    inside = encode(make_image(1, 64, 64), "JPEG", exif=b"Exif\0\0" + b"\xff\xda\0\2" * 100)
     assert jpeg_scans(inside) == 1
     assert jpeg_scans(progressive + b"\xff\xda\0\2" * 100) == 10
     assert decode(progressive + progressive).changes == ()
@@ -156,7 +156,7 @@ def test_an_ordinary_run_length_bmp_is_read() -> None:
 
 
 def test_the_limits_are_exact_and_threads_do_not_see_each_others() -> None:
-    data = encode(picture(1, 40, 50))
+    data = encode(make_image(1, 40, 50))
 
     def one(limit: int) -> bool:
         try:
@@ -175,15 +175,15 @@ def test_a_webp_canvas_is_not_made_before_its_size_is_known() -> None:
     data = bytearray(encode(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
     at = data.index(b"VP8X") + 12
     data[at : at + 6] = (16383).to_bytes(3, "little") * 2
-    assert "more than max_pixels = 1000000" in refused(bytes(data), Rules(max_pixels=1_000_000))
+    assert "more than max_pixels = 1000000" in rejected(bytes(data), Rules(max_pixels=1_000_000))
 
 
-def test_transparency_and_frames_can_be_refused() -> None:
-    rules = Rules(alpha="refuse", animated="refuse")
-    assert "transparent pixels" in refused(FILES["alpha"].data, rules)
-    assert "transparent pixels" in refused(FILES["grey16-key"].data, rules)
-    assert "several frames" in refused(FILES["animated-GIF"].data, rules)
-    assert decode(encode(np.dstack([picture(), np.full((48, 64), 255, np.uint8)])), rules).changes == ("mode RGBA",)
+def test_transparency_and_frames_can_be_rejected() -> None:
+    rules = Rules(alpha="reject", animated="reject")
+    assert "transparent pixels" in rejected(FILES["alpha"].data, rules)
+    assert "transparent pixels" in rejected(FILES["grey16-key"].data, rules)
+    assert "several frames" in rejected(FILES["animated-GIF"].data, rules)
+    assert decode(encode(np.dstack([make_image(), np.full((48, 64), 255, np.uint8)])), rules).changes == ("mode RGBA",)
 
 
 def test_transparency_may_lie_on_black() -> None:

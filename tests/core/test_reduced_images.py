@@ -46,7 +46,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("side", [32, 128])
-def test_photographs_differ_within_the_documented_bound(side: int) -> None:
+def test_photos_differ_within_the_documented_bound(side: int) -> None:
     assert len(PHOTOS) == 19
     for path in PHOTOS:
         data = path.read_bytes()
@@ -67,7 +67,7 @@ def test_a_jpeg_is_not_decoded_whole(loaded: list[tuple[int, int]]) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("turn", TURNS)
-def test_a_turned_picture_stands_upright(kind: str, turn: int) -> None:
+def test_a_turned_image_stands_upright(kind: str, turn: int) -> None:
     """One bright corner tells all eight turns apart together with the shape."""
     image = Image.new("L", (400, 200))
     image.paste(255, (0, 0, 100, 50))
@@ -89,7 +89,7 @@ def test_other_formats_are_decoded_whole(mode: str) -> None:
     assert np.array_equal(decode_reduced(data, "p", 50), reduced(load_image(data), 50))
 
 
-def test_a_small_picture_stays_as_it_is() -> None:
+def test_a_small_image_stays_as_it_is() -> None:
     data = PHOTOS[0].read_bytes()
     assert np.array_equal(decode_reduced(data, "p", 5000), decode_rgb(data, "p"))
 

@@ -54,7 +54,7 @@ def test_an_empty_variable_is_as_good_as_none():
     )
 
 
-def test_a_store_of_an_unknown_kind_is_refused():
+def test_a_store_of_an_unknown_kind_is_rejected():
     with pytest.raises(ConfigError, match=r"LSR_STORE must start with file:// or s3://, found 'gs://x'"):
         load_settings({"LSR_STORE": "gs://x"})
 

@@ -115,7 +115,7 @@ def train_workers() -> list[psutil.Process]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_preempted_worker_saves_after_its_step_and_the_run_ends_with_the_same_bits(tmp_path: Path) -> None:
-    """One of two workers is told to end. With a restart left the run goes on by itself, without one it says so."""
+    """One of two workers is told to end. With a restart left the run continues by itself, without one it says so."""
     from lsr.cluster.session import ray_session
     from lsr.cluster.train import fit
 

@@ -138,12 +138,12 @@ def test_pixels_and_condition_are_read_only_where_asked_for(sets: Sets) -> None:
         ({"degradation": "0" * 12}, InputError, "hold the degradations .'abcdefabcdef'., not '000000000000'"),
     ],
 )
-def test_latents_of_another_encoder_whitening_or_degradation_are_refused(sets, expected, error, says) -> None:
+def test_latents_of_another_encoder_whitening_or_degradation_are_rejected(sets, expected, error, says) -> None:
     with pytest.raises(error, match=says):
         latent_source(sets, **expected)
 
 
-def test_latents_of_other_tiles_are_refused(sets: Sets) -> None:
+def test_latents_of_other_tiles_are_rejected(sets: Sets) -> None:
     other = make_set(sets.store, "tiles", [[sample(f"t{n}", {"png": png(50 + n)}) for n in range(12)]], {}, {})
     with pytest.raises(IntegrityError, match="made from tile set"):
         LatentSource(
@@ -156,7 +156,7 @@ def test_latents_of_other_tiles_are_refused(sets: Sets) -> None:
         )
 
 
-def test_a_latent_beside_another_tile_is_refused_by_its_key(sets: Sets) -> None:
+def test_a_latent_beside_another_tile_is_rejected_by_its_key(sets: Sets) -> None:
     keys = [[f"x{i}-{n}" for n in range(count)] for i, count in enumerate(COUNTS)]
     shards = [[sample(key, {"hr.npy": npy(0)}) for key in shard] for shard in keys]
     extra = {"encoder": "enc", "whitening": "white"}
@@ -185,9 +185,9 @@ BROKEN_LATENTS = {
 }
 
 
-@pytest.mark.parametrize("broken", ["not a picture", "another size", *BROKEN_LATENTS])
+@pytest.mark.parametrize("broken", ["not an image", "another size", *BROKEN_LATENTS])
 def test_a_sample_that_cannot_be_used_is_named(sets: Sets, broken: str) -> None:
-    bad = {"not a picture": b"text", "another size": png(0, 9)}.get(broken, png(0))
+    bad = {"not an image": b"text", "another size": png(0, 9)}.get(broken, png(0))
     shard = [sample("good", {"png": png(1)}), sample("bad", {"png": bad})]
     manifest = make_set(sets.store, "tiles", [shard], {}, {})
     reader: SampleReader = SampleReader(sets.store, manifest)

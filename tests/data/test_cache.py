@@ -93,7 +93,7 @@ def test_an_open_shard_can_be_read_on_after_it_was_removed(
     assert len(list(tmp_path.glob("*.tar"))) == 1
 
 
-def test_a_flipped_byte_in_the_cache_is_mended_and_one_in_the_store_is_named(
+def test_a_flipped_byte_in_the_cache_is_repaired_and_one_in_the_store_is_named(
     sets: Sets, far: Any, tmp_path: Path
 ) -> None:
     row = sets.tiles.shards[0]
@@ -193,13 +193,13 @@ def test_the_first_batch_of_a_source_is_read_by_ranges_before_any_download(store
     far: Any = Far(store)
     order = SampleOrder([2], tiles.digest, 0, 1)
     downloads_at_read: list[int] = []
-    looked = threading.Event()
+    checked = threading.Event()
 
     def read(key: str, start: int = 0, length: int | None = None) -> bytes:
         if key.endswith(".tar"):
-            # The prefetcher begins the second batch as soon as the first is handed over; it waits until we have looked.
+            # The prefetcher begins the second batch once the first is handed over; it waits until we have checked.
             if len(downloads_at_read) == 2:
-                assert looked.wait(20)
+                assert checked.wait(20)
             downloads_at_read.append(len(far.downloads))
         return store.read(key, start, length)
 
@@ -207,7 +207,7 @@ def test_the_first_batch_of_a_source_is_read_by_ranges_before_any_download(store
     source = TileSource(SampleReader(far, tiles, tmp_path), order, 2)
     source.batch(10, 12)
     assert downloads_at_read == [0, 0]
-    looked.set()
+    checked.set()
     source.close()
 
 

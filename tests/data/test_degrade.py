@@ -34,13 +34,13 @@ def tiles() -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", ["bicubic", "area"])
 @pytest.mark.parametrize("factor", [1, 2, 4, 8])
-def test_the_low_resolution_picture_is_the_antialiased_resize(tiles, kind, factor) -> None:
+def test_the_low_resolution_image_is_the_antialiased_resize(tiles, kind, factor) -> None:
     found = degrade(DegradationConfig(kind=kind, factor=factor), tiles)
     wanted = by_pillow(tiles, (24 // factor, 32 // factor), kind).clamp(-1, 1)
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
-def test_a_picture_holds_no_overshoot() -> None:
+def test_an_image_holds_no_overshoot() -> None:
     edge = torch.ones(1, 3, 16, 16)
     edge[..., 8:] = -1
     found = degrade(DegradationConfig(factor=2), edge)

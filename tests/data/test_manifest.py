@@ -1,4 +1,4 @@
-"""Manifests round-trip through their root records, are named by their bytes, and refuse what they cannot trust."""
+"""Manifests round-trip through their root records, are named by their bytes, and reject what they cannot trust."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def manifests(draw) -> Manifest:
         made_by={"stage": "tile", "version": 1, "config": {"size": 64}},
         shards=shards,
         counts={"samples": sum(row.samples for row in shards)},
-        refusals=draw(st.none() | st.just(Blob(path=f"blobs/{'e' * 64}.parquet", sha256="e" * 64, bytes=3))),
+        skipped=draw(st.none() | st.just(Blob(path=f"blobs/{'e' * 64}.parquet", sha256="e" * 64, bytes=3))),
         extra=draw(st.dictionaries(names, st.floats(-1e6, 1e6), max_size=2)),
     )
 
@@ -62,7 +62,7 @@ def example() -> Manifest:
 
 
 @pytest.mark.parametrize("version", [0, 1, 3, "2", None])
-def test_another_format_version_is_refused(version: object) -> None:
+def test_another_format_version_is_rejected(version: object) -> None:
     plain = json.loads(example().to_bytes()) | {"format": version}
     with pytest.raises(VersionMismatchError, match=r"demo\.json has format .*, this code reads 2; `lsr doctor`"):
         Manifest.from_bytes(json.dumps(plain).encode(), "demo.json")
@@ -82,14 +82,14 @@ def test_another_format_version_is_refused(version: object) -> None:
         ({"parents": []}, "no root record"),
     ],
 )
-def test_a_manifest_that_contradicts_itself_is_refused(change: dict[str, object], says: str) -> None:
+def test_a_manifest_that_contradicts_itself_is_rejected(change: dict[str, object], says: str) -> None:
     plain = json.loads(example().to_bytes()) | change
     with pytest.raises(IntegrityError, match=says):
         Manifest.from_bytes(json.dumps(plain).encode(), "demo.json")
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"\xff\xfe", b'{"format": 2}'])
-def test_bytes_that_are_no_manifest_are_refused(data: bytes) -> None:
+def test_bytes_that_are_no_manifest_are_rejected(data: bytes) -> None:
     with pytest.raises(IntegrityError, match="demo"):
         Manifest.from_bytes(data, "demo.json")
 
@@ -134,7 +134,7 @@ def test_an_index_round_trips_and_is_deterministic(rows: list[IndexRow]) -> None
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"not parquet at all", write_index([])[:-9]])
-def test_bytes_that_are_no_index_are_refused(data: bytes) -> None:
+def test_bytes_that_are_no_index_are_rejected(data: bytes) -> None:
     with pytest.raises(IntegrityError, match="the index of shard 7 is not a shard index"):
         read_index(data, "the index of shard 7")
 

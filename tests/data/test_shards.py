@@ -51,7 +51,7 @@ def test_samples_come_in_order_with_all_their_members() -> None:
 
 
 @pytest.mark.parametrize("cut", ["payload", "header", "between members", "end marker", "everything"])
-def test_a_truncated_tar_is_refused_before_its_first_sample(cut: str) -> None:
+def test_a_truncated_tar_is_rejected_before_its_first_sample(cut: str) -> None:
     data = tar()
     places = member_offsets(io.BytesIO(data), "x")
     offset, size = places["k2.png"]
@@ -73,7 +73,7 @@ def test_a_damaged_header_does_not_end_the_shard_early() -> None:
         list(iter_shard(bytes(data), "shard 7"))
 
 
-def test_a_name_that_occurs_twice_is_refused() -> None:
+def test_a_name_that_occurs_twice_is_rejected() -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as twice:
         for _ in range(2):
@@ -112,7 +112,7 @@ def test_far_shards_are_downloaded_once_and_shared(sets: Sets, far: Store, tmp_p
     assert not list(cache.glob("*.part"))
 
 
-def test_a_cache_that_was_damaged_or_deleted_mends_itself(sets: Sets, far: Store, tmp_path: Path) -> None:
+def test_a_cache_that_was_damaged_or_deleted_repairs_itself(sets: Sets, far: Store, tmp_path: Path) -> None:
     reader = SampleReader(far, sets.tiles, tmp_path)
     reader.read(0)
     path = tmp_path / f"{sets.tiles.shards[0].sha256}.tar"

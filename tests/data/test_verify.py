@@ -36,20 +36,20 @@ def test_a_whole_data_set_has_no_faults(sets: Sets) -> None:
         assert lost_blobs(sets.store, manifest.record()) == []
 
 
-@pytest.mark.parametrize("kind", ["tar", "index", "manifest", "refusals"])
+@pytest.mark.parametrize("kind", ["tar", "index", "manifest", "skipped"])
 @pytest.mark.parametrize("at", [0, 40, -1])
 def test_a_flipped_byte_is_named(sets: Sets, kind: str, at: int) -> None:
     other = sets.tiles.shards[2]
-    refusals = other.index
+    skipped = other.index
     blob = blob_named(other.index, other.index_bytes, "test")
-    manifest = replace(sets.tiles, refusals=blob if kind == "refusals" else None)
+    manifest = replace(sets.tiles, skipped=blob if kind == "skipped" else None)
     sets.store.write(f"{manifest.directory}/{manifest.digest}.json", manifest.to_bytes())
     row = manifest.shards[1]
     keys = {
         "tar": row.path,
         "index": row.index,
         "manifest": f"{manifest.directory}/{manifest.digest}.json",
-        "refusals": refusals,
+        "skipped": skipped,
     }
     flip(path_of(sets, keys[kind]), at)
     faults = verify(sets.store, manifest)
@@ -123,7 +123,7 @@ def test_threads_find_the_same_faults_in_the_same_order(sets: Sets, threads: int
     assert len(calls) == 3
 
 
-def test_an_interrupted_verification_goes_on(sets: Sets, tmp_path: Path) -> None:
+def test_an_interrupted_verification_continues(sets: Sets, tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     first: Any = Slow(sets.store, stop_after=2)
     journal = Journal(path, resume=False)

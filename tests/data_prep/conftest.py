@@ -1,4 +1,4 @@
-"""Pictures and hostile files made in memory."""
+"""Images and hostile files made in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from data_prep.items import Item
 Pixels = NDArray[np.uint8]
 
 
-def picture(seed: int = 0, height: int = 48, width: int = 64) -> Pixels:
+def make_image(seed: int = 0, height: int = 48, width: int = 64) -> Pixels:
     """A smooth gradient with noise, uint8 [height, width, 3]."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(0, 200, height)[:, None, None] * np.ones((1, width, 3)) * rng.random(3)
@@ -88,32 +88,32 @@ WIDE = ((0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7
 
 
 def hostile() -> dict[str, bytes]:
-    """Files that a folder of pictures may hold, by name."""
-    rgb = picture(1)
+    """Files that a folder of images may hold, by name."""
+    rgb = make_image(1)
     image = Image.fromarray(rgb)
     grey = image.convert("L")
     clear = np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
     clear[:8, :8, 3] = 0
-    opaque = np.dstack([picture(7), np.full(rgb.shape[:2], 255, np.uint8)])
-    frames = [Image.fromarray(picture(s)) for s in (11, 12)]
+    opaque = np.dstack([make_image(7), np.full(rgb.shape[:2], 255, np.uint8)])
+    frames = [Image.fromarray(make_image(s)) for s in (11, 12)]
     turned = Image.Exif()
     turned[0x0112] = 6
     deep = np.random.default_rng(5).integers(0, 65536, (40, 40), dtype=np.uint16)
-    jpeg = encode(picture(2, 200, 200), "JPEG", quality=95)
+    jpeg = encode(make_image(2, 200, 200), "JPEG", quality=95)
     return {
         "plain.png": encode(rgb),
-        "plain.jpg": encode(picture(3), "JPEG"),
+        "plain.jpg": encode(make_image(3), "JPEG"),
         "grey.png": encode(grey),
-        "lossy.webp": encode(picture(4), "WEBP"),
-        "flat.bmp": encode(picture(5), "BMP"),
-        "flat.ppm": encode(picture(6), "PPM"),
-        "strip.tif": encode(picture(8), "TIFF"),
+        "lossy.webp": encode(make_image(4), "WEBP"),
+        "flat.bmp": encode(make_image(5), "BMP"),
+        "flat.ppm": encode(make_image(6), "PPM"),
+        "strip.tif": encode(make_image(8), "TIFF"),
         "truncated.jpg": jpeg[: len(jpeg) // 2],
-        "truncated.png": encode(picture(9))[:900],
+        "truncated.png": encode(make_image(9))[:900],
         "zero.jpg": b"",
-        "text.jpg": b"This is not a picture at all, but it says so.\n",
+        "text.jpg": b"This is not an image at all, but it says so.\n",
         "bomb.png": raw_png(60000, 60000, 8, 2, b"\0" * 100),
-        "cmyk.jpg": encode(Image.fromarray(picture(10)).convert("CMYK"), "JPEG"),
+        "cmyk.jpg": encode(Image.fromarray(make_image(10)).convert("CMYK"), "JPEG"),
         "deep-grey.png": deep_png(deep),
         "deep-colour.png": deep_png(np.dstack([deep, deep[::-1], deep.T])),
         "deep.tif": encode(Image.fromarray(deep[:, ::-1].copy()), "TIFF"),
@@ -124,11 +124,11 @@ def hostile() -> dict[str, bytes]:
         "palette-alpha.png": encode(image.quantize(8), transparency=0),
         "animated.gif": encode(frames[0], "GIF", save_all=True, append_images=frames[1:]),
         "animated.webp": encode(frames[1], "WEBP", save_all=True, append_images=frames[:1], lossless=True),
-        "turned.jpg": encode(picture(13), "JPEG", exif=turned),
-        "wide.png": encode(picture(14), icc_profile=icc_profile(WIDE, 2.2)),
-        "float.tif": encode(Image.fromarray(picture(15)[..., 0].astype(np.float32)), "TIFF"),
-        "small.png": encode(picture(16, 8, 100)),
-        "damaged-profile.png": encode(picture(17), icc_profile=b"nonsense"),
+        "turned.jpg": encode(make_image(13), "JPEG", exif=turned),
+        "wide.png": encode(make_image(14), icc_profile=icc_profile(WIDE, 2.2)),
+        "float.tif": encode(Image.fromarray(make_image(15)[..., 0].astype(np.float32)), "TIFF"),
+        "small.png": encode(make_image(16, 8, 100)),
+        "damaged-profile.png": encode(make_image(17), icc_profile=b"nonsense"),
     }
 
 

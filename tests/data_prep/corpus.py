@@ -1,4 +1,4 @@
-"""A corpus of broken and odd picture files: mutations of photographs in every format that Pillow writes.
+"""A corpus of broken and odd image files: mutations of photos in every format that Pillow writes.
 
 Every file is a function of the seed and its number, so that one that breaks something can be made again.
 """
@@ -33,7 +33,7 @@ Mutation = Callable[[bytes, np.random.Generator], bytes]
 
 
 def originals() -> list[tuple[str, bytes]]:
-    """(format, file) of small photographs in every format, option and mode that Pillow can write them in."""
+    """(format, file) of small photos in every format, option and mode that Pillow can write them in."""
     Image.init()
     root = resolve("photos", Path("/nonexistent"))
     paths = sorted(path for path in root.rglob("*") if path.suffix in (".jpg", ".png", ".webp"))[:6]

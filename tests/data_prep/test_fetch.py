@@ -1,4 +1,4 @@
-"""One address at a time, on a real server: what is taken, what is tried again, what is refused and how much is read."""
+"""One address at a time, on a real server: what is taken, tried again and rejected, and how much is read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     room._manager.cache_clear()
 
 
-def refused(url: str, limit: int = LIMIT) -> UnfetchedError:
+def rejected(url: str, limit: int = LIMIT) -> UnfetchedError:
     with pytest.raises(UnfetchedError) as caught:
         fetch(url, limit)
     return caught.value
@@ -58,7 +58,7 @@ def test_bytes_arrive_up_to_the_limit_and_no_proxy_is_asked(web: Web, monkeypatc
 @pytest.mark.parametrize("status", [404, 403, 410, 204, 301])
 def test_what_will_not_change_is_asked_once(web: Web, status: int) -> None:
     web.pages["/gone"] = lambda handler: handler.reply(status=status)
-    error = refused(web.url("/gone"))
+    error = rejected(web.url("/gone"))
     assert (str(error), error.passing) == (f"It answers {status}.", False)
     assert web.asked["/gone"] == 1
 
@@ -69,7 +69,7 @@ def test_a_busy_server_is_asked_again(web: Web, status: int) -> None:
     assert fetch(web.url("/busy"), LIMIT) == BODY
     assert web.asked["/busy"] == 2
     web.pages["/busy"] = lambda handler: handler.reply(status=status)
-    error = refused(web.url("/busy"))
+    error = rejected(web.url("/busy"))
     assert (str(error), error.passing, web.asked["/busy"]) == (f"It answers {status}.", True, 5)
 
 
@@ -77,19 +77,19 @@ def test_the_waits_between_tries_grow(web: Web, monkeypatch: pytest.MonkeyPatch)
     waited: list[float] = []
     monkeypatch.setattr(room.time, "sleep", waited.append)
     monkeypatch.setattr(room, "WAITS", (0.5, 2.0))
-    assert "NewConnectionError" in str(refused("http://127.0.0.1:9/nobody"))
+    assert "NewConnectionError" in str(rejected("http://127.0.0.1:9/nobody"))
     assert waited == [0.5, 2.0]
 
 
-def test_a_file_too_large_is_refused_before_it_is_read(web: Web) -> None:
+def test_a_file_too_large_is_rejected_before_it_is_read(web: Web) -> None:
     web.pages["/large"] = lambda handler: handler.cut(b"", len(BODY) + 1)
-    error = refused(web.url("/large"), len(BODY))
+    error = rejected(web.url("/large"), len(BODY))
     assert (str(error), error.passing) == (f"It has more bytes than max_file_bytes = {len(BODY)}.", False)
 
 
 def test_of_an_endless_file_hardly_more_than_the_limit_is_read(web: Web) -> None:
     web.pages["/endless"] = lambda handler: handler.endless(BODY, 0.01)
-    assert "more bytes than max_file_bytes = 200000" in str(refused(web.url("/endless"), 200_000))
+    assert "more bytes than max_file_bytes = 200000" in str(rejected(web.url("/endless"), 200_000))
     assert web.asked["/endless"] == 1
     assert web.sent < 8 << 20, "what the sockets buffer, not what the server has"
 
@@ -97,14 +97,14 @@ def test_of_an_endless_file_hardly_more_than_the_limit_is_read(web: Web) -> None
 def test_a_file_that_drips_is_given_up(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "BODY_SECONDS", 0.2)
     web.pages["/slow"] = lambda handler: handler.endless(b"x", 0.05)
-    error = refused(web.url("/slow"))
+    error = rejected(web.url("/slow"))
     assert (str(error), error.passing) == ("It does not come within 0.2 seconds.", True)
 
 
 def test_a_server_that_falls_silent_is_given_up(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "READ_SECONDS", 0.2)
     web.pages["/silent"] = lambda handler: handler.endless(b"x", 30)
-    error = refused(web.url("/silent"))
+    error = rejected(web.url("/silent"))
     assert (str(error), error.passing) == ("It cannot be fetched: ReadTimeoutError.", True)
 
 
@@ -120,7 +120,7 @@ def test_headers_that_drip_are_given_up(web: Web, monkeypatch: pytest.MonkeyPatc
 
     web.pages["/drip"] = page
     start = time.monotonic()
-    assert refused(web.url("/drip")).passing
+    assert rejected(web.url("/drip")).passing
     assert (time.monotonic() - start) < 6, "the server takes 10 seconds a try"
     assert web.asked["/drip"] == 3
 
@@ -129,7 +129,7 @@ def test_an_empty_reply_is_no_file_and_is_asked_for_again(web: Web) -> None:
     web.pages["/empty"] = in_turn(lambda h: h.reply(b""), lambda h: h.reply(BODY))
     assert fetch(web.url("/empty"), LIMIT) == BODY
     web.pages["/empty"] = lambda handler: handler.reply(b"")
-    error = refused(web.url("/empty"))
+    error = rejected(web.url("/empty"))
     assert (str(error), error.passing) == ("It is empty.", True)
 
 
@@ -137,10 +137,10 @@ def test_a_file_cut_off_is_no_file_and_is_asked_for_again(web: Web) -> None:
     web.pages["/cut"] = in_turn(lambda h: h.cut(BODY[:5000], 9000), lambda h: h.reply(BODY))
     assert fetch(web.url("/cut"), LIMIT) == BODY
     web.pages["/cut"] = lambda handler: handler.cut(BODY[:5000], 9000)
-    error = refused(web.url("/cut"))
+    error = rejected(web.url("/cut"))
     assert (str(error), error.passing) == ("It cannot be fetched: ProtocolError.", True)
     web.pages["/cut"] = lambda handler: handler.cut(b"%x\r\n" % 5000 + BODY[:2000], 0, Transfer_Encoding="chunked")
-    assert str(refused(web.url("/cut"))) == "It cannot be fetched: ProtocolError."
+    assert str(rejected(web.url("/cut"))) == "It cannot be fetched: ProtocolError."
 
 
 def test_redirects_are_followed_relative_ones_too_but_not_for_ever(web: Web) -> None:
@@ -149,14 +149,14 @@ def test_redirects_are_followed_relative_ones_too_but_not_for_ever(web: Web) -> 
     web.pages["/d"] = lambda handler: handler.reply(BODY)
     assert fetch(web.url("/a/b"), LIMIT) == BODY
     web.pages["/loop"] = lambda handler: handler.reply(status=301, Location="/loop")
-    assert str(refused(web.url("/loop"))) == "It is redirected more than 5 times."
+    assert str(rejected(web.url("/loop"))) == "It is redirected more than 5 times."
     assert web.asked["/loop"] == 6
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a", "gopher://127.0.0.1/a"])
 def test_no_redirect_leaves_the_web(web: Web, target: str) -> None:
     web.pages["/away"] = lambda handler: handler.reply(status=302, Location=target)
-    error = refused(web.url("/away"))
+    error = rejected(web.url("/away"))
     assert (str(error), error.passing) == (f"It leads to {target!r}, and only http and https are followed.", False)
 
 
@@ -166,16 +166,16 @@ def test_this_machine_is_not_asked_whatever_its_name(web: Web, monkeypatch: pyte
     answers, real = [], socket.getaddrinfo
 
     def rebinding(host: Any, port: Any, *args: Any, **named: Any) -> Any:
-        if host != "pictures.example":
+        if host != "images.example":
             return real(host, port, *args, **named)
         answers.append(host)
         return real("127.0.0.1", port, *args, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     web.pages["/p"] = lambda handler: handler.reply(BODY)
-    url = web.url("/p", "pictures.example").replace("http", scheme, 1)
+    url = web.url("/p", "images.example").replace("http", scheme, 1)
     monkeypatch.delenv("LSR_FETCH_PRIVATE")
-    assert "It leads to 127.0.0.1, which is not public" in str(refused(url))
+    assert "It leads to 127.0.0.1, which is not public" in str(rejected(url))
     assert answers
     assert not web.asked
     monkeypatch.setenv("LSR_FETCH_PRIVATE", "1")
@@ -190,7 +190,7 @@ def test_https_is_read_where_the_certificate_is_trusted(
     with serving(pem) as safe:
         safe.pages["/p"] = lambda handler: handler.reply(BODY)
         url = safe.url("/p").replace("http", "https", 1)
-        assert str(refused(url)) == "It cannot be fetched: SSLError."
+        assert str(rejected(url)) == "It cannot be fetched: SSLError."
         assert not safe.asked
         monkeypatch.setenv("SSL_CERT_FILE", str(pem))
         room._manager.cache_clear()
@@ -205,7 +205,7 @@ def test_a_redirect_into_a_private_network_is_not_followed(web: Web, monkeypatch
     monkeypatch.setattr(room, "is_public", lambda address: address == "127.0.0.1" or is_public(address))
     web.pages["/out"] = lambda handler: handler.reply(status=302, Location=web.url("/in", "127.0.0.2"))
     web.pages["/in"] = lambda handler: handler.reply(BODY)
-    assert "It leads to 127.0.0.2, which is not public" in str(refused(web.url("/out")))
+    assert "It leads to 127.0.0.2, which is not public" in str(rejected(web.url("/out")))
     assert web.asked["/out"] == 3
     assert "/in" not in web.asked
 
@@ -235,14 +235,14 @@ def test_public_addresses(address: str, public: bool) -> None:
 
 
 @pytest.mark.parametrize("said", ["noai", "NoAI, noindex", "otherbot: noimageai"])
-def test_pictures_that_ask_not_to_be_used_are_left_alone(web: Web, said: str) -> None:
+def test_images_that_ask_not_to_be_used_are_left_alone(web: Web, said: str) -> None:
     web.pages["/mine"] = lambda handler: handler.reply(BODY, X_Robots_Tag=said)
-    assert "asks not to use it for AI" in str(refused(web.url("/mine")))
+    assert "asks not to use it for AI" in str(rejected(web.url("/mine")))
     web.pages["/mine"] = lambda handler: handler.reply(BODY, X_Robots_Tag="noindex")
     assert fetch(web.url("/mine"), LIMIT) == BODY
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://a..b/", "http://h:99999/", "http://\udcff/"])
-def test_what_is_no_address_is_refused_in_words(web: Web, url: str) -> None:
-    error = refused(url)
+def test_what_is_no_address_is_rejected_in_words(web: Web, url: str) -> None:
+    error = rejected(url)
     assert str(error).startswith("It ")

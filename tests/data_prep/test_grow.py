@@ -25,7 +25,7 @@ from lsr.data.shards import SampleReader, index_rows
 from lsr.data.verify import verify
 from lsr.store import open_store
 
-from .conftest import encode, picture
+from .conftest import encode, make_image
 from .test_shard import inspected
 
 CONFIG = ShardConfig(max_shard_bytes=60_000, holdout=0.0)
@@ -70,7 +70,7 @@ def blobs(store_uri: str) -> set[str]:
 
 
 def files(numbers: range, prefix: str = "") -> dict[str, bytes]:
-    return {f"{prefix}{n:04}.png": encode(picture(n)) for n in numbers}
+    return {f"{prefix}{n:04}.png": encode(make_image(n)) for n in numbers}
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def store_and_root(store_uri, folder):
     return store_uri, root, first, replace(CONFIG, base=f"{first.directory}/{first.digest}.json")
 
 
-def test_one_percent_more_pictures_write_one_shard_and_share_the_others(store_and_root, folder) -> None:
+def test_one_percent_more_images_write_one_shard_and_share_the_others(store_and_root, folder) -> None:
     store_uri, root, first, growing = store_and_root
     before = blobs(store_uri)
     folder(files(range(500, 501), prefix="0000-first-"))
@@ -94,7 +94,7 @@ def test_one_percent_more_pictures_write_one_shard_and_share_the_others(store_an
     assert verify(open_store(store_uri), grown) == []
 
 
-def test_a_second_growth_reads_only_new_pictures(store_and_root, folder, monkeypatch) -> None:
+def test_a_second_growth_reads_only_new_images(store_and_root, folder, monkeypatch) -> None:
     store_uri, root, _, growing = store_and_root
     folder(files(range(500, 502), prefix="new-"))
     read: list[str] = []
@@ -111,7 +111,7 @@ def test_a_second_growth_reads_only_new_pictures(store_and_root, folder, monkeyp
     assert {"new-0500.png", "new-0501.png"} <= set(read)
 
 
-def test_a_removed_picture_leaves_only_the_shards_tiles_and_latents_that_held_it(store_and_root) -> None:
+def test_a_removed_image_leaves_only_the_shards_tiles_and_latents_that_held_it(store_and_root) -> None:
     store_uri, root, first, growing = store_and_root
     store = open_store(store_uri)
     gone = next(row for row in index_rows(store, first) if row.source == "0042.png")
@@ -134,7 +134,7 @@ def test_a_removed_picture_leaves_only_the_shards_tiles_and_latents_that_held_it
 def test_growing_gives_the_same_bytes_again_and_all_samples(store_and_root, tmp_path, folder) -> None:
     store_uri, root, first, growing = store_and_root
     (root / "0003.png").unlink()
-    (root / "0050.png").write_bytes(encode(picture(777)))
+    (root / "0050.png").write_bytes(encode(make_image(777)))
     folder(files(range(600, 620), prefix="new/"))
     grown = sharded(store_uri, root, growing)
     # Another store that holds nothing but the base.
@@ -164,7 +164,7 @@ def test_nothing_new_writes_nothing(store_and_root) -> None:
     assert blobs(store_uri) == before
 
 
-def test_a_picture_that_changes_sides_is_rewritten(store_and_root) -> None:
+def test_an_image_that_changes_sides_is_rewritten(store_and_root) -> None:
     store_uri, root, first, growing = store_and_root
     moved = sharded(store_uri, root, replace(growing, holdout=1.0))
     assert not set(moved.shards) & set(first.shards)
@@ -245,7 +245,7 @@ def test_a_grown_plan_holds_exactly_what_is_wanted(olds, news) -> None:
     assert [part.sha256 for part in grown if isinstance(part, ShardRow)] == untouched
 
 
-def test_the_config_refuses_what_is_no_manifest() -> None:
+def test_the_config_rejects_what_is_no_manifest() -> None:
     from lsr.core.config import from_plain
 
     assert from_plain(ShardConfig, {"base": ""}) == ShardConfig()

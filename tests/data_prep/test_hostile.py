@@ -1,4 +1,4 @@
-"""Thousands of broken and odd files: no crash, no hang, bounded memory, and each one is packed or refused."""
+"""Thousands of broken and odd files: no crash, no hang, bounded memory, and each one is packed or rejected."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from data_prep.config import ShardConfig
 from data_prep.soundness import content_hash
 from lsr.core.pixels import decode_rgb
 from lsr.data.manifest import load_manifest
-from lsr.data.pixels import picture_of
+from lsr.data.pixels import image_of
 from lsr.data.shards import SampleReader
 from lsr.data.verify import verify
 from lsr.store import open_store
 
 from .corpus import corpus, originals
-from .test_shard import left_out, make
+from .test_shard import make, skipped
 
-RULES = ShardConfig(max_shard_bytes=1 << 20, max_refused=1.0, max_pixels=2_000_000, min_side=16)
+RULES = ShardConfig(max_shard_bytes=1 << 20, max_rejected=1.0, max_pixels=2_000_000, min_side=16)
 SLOWEST_SECONDS = 10.0
 MOST_MIB = 400
 
@@ -76,14 +76,14 @@ def check(count: int, seed: int, tmp_path: Path) -> dict[str, int]:
     assert found.grown_mib < MOST_MIB
     manifest = load_manifest(store, found.manifest)
     reader = SampleReader(store, manifest)
-    refused = left_out(store.uri, manifest)
+    rejected = skipped(store.uri, manifest)
     packed = [reader.row(i).source for i in range(len(reader))]
-    assert sorted(packed + [row["source"] for row in refused]) == names
-    assert all(row["reason"].strip() for row in refused)
+    assert sorted(packed + [row["source"] for row in rejected]) == names
+    assert all(row["reason"].strip() for row in rejected)
     assert verify(store, manifest) == []
     for i in range(len(reader)):
         members, where = reader.read(i), reader.describe(i)
-        pixels = decode_rgb(picture_of(members, where), where)
+        pixels = decode_rgb(image_of(members, where), where)
         assert pixels.shape == (reader.row(i).height, reader.row(i).width, 3)
         assert content_hash(Image.fromarray(pixels)) == json.loads(members["json"])["content"], where
     again = outcome(f"file://{tmp_path / 'again'}", root)
@@ -100,7 +100,7 @@ def test_the_corpus_has_every_format_of_ours_and_foreign_ones() -> None:
 def test_some_hundred_hostile_files(tmp_path: Path) -> None:
     counts = check(400, 1, tmp_path)
     assert counts["samples"] > 40
-    assert counts["refused"] > 100
+    assert counts["rejected"] > 100
 
 
 @pytest.mark.slow
@@ -108,4 +108,4 @@ def test_some_hundred_hostile_files(tmp_path: Path) -> None:
 def test_six_thousand_hostile_files(tmp_path: Path) -> None:
     counts = check(6000, 2, tmp_path)
     assert counts["samples"] > 600
-    assert counts["refused"] > 2000
+    assert counts["rejected"] > 2000

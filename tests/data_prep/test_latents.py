@@ -26,8 +26,8 @@ from lsr.data.verify import verify
 from lsr.data.whitening import Whitening
 from lsr.store import open_store
 
-from .conftest import encode as encode_picture
-from .conftest import picture
+from .conftest import encode as encode_image
+from .conftest import make_image
 from .test_shard import make
 from .test_tile import tiles_of
 
@@ -49,7 +49,7 @@ def gaussian(x: Tensor) -> tuple[Tensor, Tensor | None]:
 @pytest.fixture
 def tiles(store_uri, folder) -> Manifest:
     config = ShardConfig(holdout=0.0, max_shard_bytes=40_000)
-    images, _ = make(store_uri, folder({f"{n}.png": encode_picture(picture(n, 64, 96)) for n in range(6)}), config)
+    images, _ = make(store_uri, folder({f"{n}.png": encode_image(make_image(n, 64, 96)) for n in range(6)}), config)
     return tiles_of(store_uri, images, TileConfig(size=32, stride=32))
 
 
@@ -89,7 +89,7 @@ def test_latents_are_aligned_with_their_tiles_shard_by_shard(store_uri, tiles) -
     assert verify(open_store(store_uri), latents) == []
 
 
-def test_a_latent_is_of_exactly_its_tile_and_its_degraded_twin(store_uri, tiles) -> None:
+def test_a_latent_is_of_exactly_its_tile_and_its_degraded_copy(store_uri, tiles) -> None:
     store = open_store(store_uri)
     reader = SampleReader(store, latents_of(store_uri, tiles))
     x = tile_batch(SampleReader(store, tiles))
@@ -133,7 +133,7 @@ def test_the_rounding_error_of_half_precision_is_stated(store_uri, tiles) -> Non
 
 
 @pytest.mark.parametrize("value", [1e6, float("nan"), float("inf")])
-def test_latents_that_half_precision_cannot_hold_are_refused_by_key(store_uri, tiles, value) -> None:
+def test_latents_that_half_precision_cannot_hold_are_rejected_by_key(store_uri, tiles, value) -> None:
     def broken(x: Tensor) -> tuple[Tensor, Tensor | None]:
         mean = plain(x)[0]
         mean[-1] += value
@@ -144,7 +144,7 @@ def test_latents_that_half_precision_cannot_hold_are_refused_by_key(store_uri, t
         encode_shard_to_store(store_uri, row, broken, "enc", CONFIG, BATCH)
 
 
-def test_a_collapsed_encoder_and_an_empty_set_are_refused() -> None:
+def test_a_collapsed_encoder_and_an_empty_set_are_rejected() -> None:
     constant = Statistics(count=10, total=(20.0, 5.0), squares=(40.0, 30.0), max_error=0.0)
     with pytest.raises(InputError, match="collapsed"):
         fit_whitening([constant], "channel")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .conftest import encode, hostile, picture
+from .conftest import encode, hostile, make_image
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -73,7 +73,7 @@ def machine(script: Path, store: Path, root: Path, *, workers: int, cores: set[i
 
 
 def test_other_numbers_of_workers_and_cores_give_the_same_bytes(folder, tmp_path: Path) -> None:
-    files = hostile() | {f"more/{n}.jpg": encode(picture(n, 80, 90), "JPEG") for n in range(40, 80)}
+    files = hostile() | {f"more/{n}.jpg": encode(make_image(n, 80, 90), "JPEG") for n in range(40, 80)}
     root = folder(files)
     script = tmp_path / "machine.py"
     script.write_text(MACHINE)

@@ -83,7 +83,7 @@ def test_a_failed_maker_leaves_no_record(store_uri) -> None:
     store = open_store(store_uri)
 
     def fail() -> dict[str, Any]:
-        raise NotFoundError("the picture is gone")
+        raise NotFoundError("the image is gone")
 
     with pytest.raises(NotFoundError):
         ask(store, fail)

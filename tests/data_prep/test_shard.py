@@ -1,4 +1,4 @@
-"""Raw pictures to image shards: everything accounted for, the same bytes every time, safe to do again."""
+"""Raw images to image shards: everything accounted for, the same bytes every time, safe to do again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from lsr.data.verify import verify
 from lsr.store import open_store
 from lsr.store.content import get_blob
 
-from .conftest import encode, hostile, picture
+from .conftest import encode, hostile, make_image
 
 CONFIG = ShardConfig(max_shard_bytes=40_000)
 
@@ -50,10 +50,10 @@ def make(store_uri: str, root: Path, config: ShardConfig = CONFIG, chunk: int = 
     return manifest, planned
 
 
-def left_out(store_uri: str, manifest: Manifest) -> list[dict[str, Any]]:
-    assert manifest.refusals is not None
+def skipped(store_uri: str, manifest: Manifest) -> list[dict[str, Any]]:
+    assert manifest.skipped is not None
     found: list[dict[str, Any]] = pq.read_table(
-        io.BytesIO(get_blob(open_store(store_uri), manifest.refusals.path))
+        io.BytesIO(get_blob(open_store(store_uri), manifest.skipped.path))
     ).to_pylist()
     return found
 
@@ -62,23 +62,23 @@ def test_a_hostile_folder_is_accounted_for_file_by_file(store_uri, folder) -> No
     files = {f"some folder/ä {name}": data for name, data in hostile().items()}
     files["copy of plain.png"] = files["some folder/ä plain.png"]
     manifest, _ = make(store_uri, folder(files))
-    refused = left_out(store_uri, manifest)
+    rejected = skipped(store_uri, manifest)
     reader = SampleReader(open_store(store_uri), manifest)
     sources = [reader.row(i).source for i in range(len(reader))]
-    assert sorted(sources + [row["source"] for row in refused]) == sorted(files)
+    assert sorted(sources + [row["source"] for row in rejected]) == sorted(files)
     assert manifest.counts["files"] == len(files)
-    assert manifest.counts["refused"] == 7
+    assert manifest.counts["rejected"] == 7
     assert manifest.counts["duplicates"] == 1
-    assert all(row["reason"] for row in refused)
-    duplicate = next(row for row in refused if row["kind"] == "duplicate")
+    assert all(row["reason"] for row in rejected)
+    duplicate = next(row for row in rejected if row["kind"] == "duplicate")
     assert duplicate["source"] == "some folder/ä plain.png"
-    assert duplicate["reason"] == "The same picture as copy of plain.png."
+    assert duplicate["reason"] == "The same image as copy of plain.png."
     assert manifest.counts["train"] + manifest.counts["eval"] == len(reader)
     assert verify(open_store(store_uri), manifest) == []
 
 
 def test_samples_are_original_bytes_with_a_description(store_uri, folder) -> None:
-    files = {f"{n}.jpg": encode(picture(n), "JPEG") for n in range(6)}
+    files = {f"{n}.jpg": encode(make_image(n), "JPEG") for n in range(6)}
     manifest, _ = make(store_uri, folder(files))
     reader = SampleReader(open_store(store_uri), manifest)
     for i in range(len(reader)):
@@ -91,8 +91,8 @@ def test_samples_are_original_bytes_with_a_description(store_uri, folder) -> Non
 
 
 def test_shards_are_packed_to_the_target_size(store_uri, folder) -> None:
-    files = {f"{n}.bmp": encode(picture(n), "BMP") for n in range(12)} | {
-        "9-big.bmp": encode(picture(99, 200, 200), "BMP")
+    files = {f"{n}.bmp": encode(make_image(n), "BMP") for n in range(12)} | {
+        "9-big.bmp": encode(make_image(99, 200, 200), "BMP")
     }
     manifest, planned = make(store_uri, folder(files))
     assert [row.samples for row in manifest.shards] == [len(shard) for shard in planned.shards]
@@ -124,7 +124,7 @@ def test_bytes_do_not_change_without_a_new_version(store_uri, folder) -> None:
 
 
 def test_moved_and_touched_files_give_the_same_data_set(tmp_path, store_uri, folder) -> None:
-    files = {f"{n}.png": encode(picture(n)) for n in range(3)}
+    files = {f"{n}.png": encode(make_image(n)) for n in range(3)}
     first, _ = make(store_uri, folder(files))
     for name, data in files.items():
         (tmp_path / "moved").mkdir(exist_ok=True)
@@ -132,8 +132,8 @@ def test_moved_and_touched_files_give_the_same_data_set(tmp_path, store_uri, fol
     assert make(store_uri, tmp_path / "moved")[0].digest == first.digest
 
 
-def test_a_second_run_reads_no_picture(store_uri, folder, monkeypatch) -> None:
-    root = folder({f"{n}.png": encode(picture(n)) for n in range(6)})
+def test_a_second_run_reads_no_image(store_uri, folder, monkeypatch) -> None:
+    root = folder({f"{n}.png": encode(make_image(n)) for n in range(6)})
     first, _ = make(store_uri, root)
 
     def never(*_: object) -> bytes:
@@ -146,7 +146,7 @@ def test_a_second_run_reads_no_picture(store_uri, folder, monkeypatch) -> None:
 
 @pytest.mark.parametrize("lost", ["path", "index"])
 def test_a_lost_blob_is_built_again(store_uri, folder, lost) -> None:
-    root = folder({f"{n}.png": encode(picture(n)) for n in range(6)})
+    root = folder({f"{n}.png": encode(make_image(n)) for n in range(6)})
     first, _ = make(store_uri, root)
     store = open_store(store_uri)
     store.delete(getattr(first.shards[0], lost))
@@ -154,8 +154,8 @@ def test_a_lost_blob_is_built_again(store_uri, folder, lost) -> None:
     assert verify(store, first) == []
 
 
-def test_a_file_that_changes_between_inspection_and_building_is_refused(store_uri, folder) -> None:
-    root = folder({"a.png": encode(picture(1)), "b.png": encode(picture(2))})
+def test_a_file_that_changes_between_inspection_and_building_is_rejected(store_uri, folder) -> None:
+    root = folder({"a.png": encode(make_image(1)), "b.png": encode(make_image(2))})
     items = list_source(SourceConfig(uri=str(root), name="demo"), root).items
     inspected = inspect_items(store_uri, str(root), items, CONFIG)
     lied = [replace(inspected[0], sha256="0" * 64), inspected[1]]
@@ -164,7 +164,7 @@ def test_a_file_that_changes_between_inspection_and_building_is_refused(store_ur
 
 
 def test_a_machine_that_decodes_otherwise_is_found_out(store_uri, folder) -> None:
-    root = folder({"a.png": encode(Image.fromarray(picture(1)).quantize(8))})
+    root = folder({"a.png": encode(Image.fromarray(make_image(1)).quantize(8))})
     items = list_source(SourceConfig(uri=str(root), name="demo"), root).items
     (found,) = inspect_items(store_uri, str(root), items, CONFIG)
     with pytest.raises(IntegrityError, match="same versions of Pillow"):
@@ -188,7 +188,7 @@ def test_the_plan_does_not_depend_on_the_order_of_inspection(digests, random) ->
     assert planned == plan(files, config)
     placed = [image for shard in planned.shards for image in shard]
     assert {image.found.content for image in placed} == {file.content for file in files}
-    assert len(placed) + len(planned.left_out) == len(files)
+    assert len(placed) + len(planned.skipped) == len(files)
     assert [image.found.item.key for image in placed] == sorted(image.found.item.key for image in placed)
 
 
@@ -204,16 +204,16 @@ def test_names_that_are_spelled_alike_are_told_apart_by_their_paths(order) -> No
 
 
 @given(st.sets(st.text(min_size=1, max_size=9), min_size=1, max_size=9))
-def test_a_plan_pins_the_name_and_content_of_every_file_refused_or_not(names) -> None:
+def test_a_plan_pins_the_name_and_content_of_every_file_rejected_or_not(names) -> None:
     files = [inspected(name, "a" * 64, None if n % 2 == 0 else "Broken.") for n, name in enumerate(names)]
     pairs = sorted([file.item.key, file.sha256] for file in files)
-    assert plan(files, ShardConfig(max_refused=1.0)).sources == sha256_hex(canonical_json(pairs))
+    assert plan(files, ShardConfig(max_rejected=1.0)).sources == sha256_hex(canonical_json(pairs))
 
 
 @given(contents, st.floats(0, 1))
-def test_a_picture_never_changes_sides(content, holdout) -> None:
+def test_an_image_never_changes_sides(content, holdout) -> None:
     config = ShardConfig(holdout=holdout)
-    assert split_of(content, config) == split_of(content, replace(config, max_refused=0.1, min_side=3))
+    assert split_of(content, config) == split_of(content, replace(config, max_rejected=0.1, min_side=3))
     if split_of(content, config) == "eval":
         assert split_of(content, replace(config, holdout=min(1.0, holdout + 0.1))) == "eval"
 
@@ -230,21 +230,21 @@ def test_the_held_out_fraction_is_as_asked_and_salted() -> None:
     assert {digit: split_of(digit * 64, config) for digit in pinned} == pinned
 
 
-def test_too_many_refusals_fail_the_stage_with_numbers_and_reasons() -> None:
+def test_too_many_rejections_fail_the_stage_with_numbers_and_reasons() -> None:
     files = [inspected(f"{n}.png", f"{n}" * 64) for n in range(4)]
     bad = [inspected(f"x{n}.png", "", "It is empty.") for n in range(2)]
-    assert plan(files + bad, ShardConfig(max_refused=1 / 3)).counts["refused"] == 2
-    with pytest.raises(InputError, match=r"2 of 6 pictures are refused, .* 0.33 of them .*x0\.png: It is empty\."):
-        plan(files + bad, ShardConfig(max_refused=0.33))
-    with pytest.raises(InputError, match="2 of 2 pictures are refused"):
-        plan(bad, ShardConfig(max_refused=1.0))
+    assert plan(files + bad, ShardConfig(max_rejected=1 / 3)).counts["rejected"] == 2
+    with pytest.raises(InputError, match=r"2 of 6 images are rejected, .* 0.33 of them .*x0\.png: It is empty\."):
+        plan(files + bad, ShardConfig(max_rejected=0.33))
+    with pytest.raises(InputError, match="2 of 2 images are rejected"):
+        plan(bad, ShardConfig(max_rejected=1.0))
     with pytest.raises(InputError, match="0 of 0"):
         plan([], ShardConfig())
 
 
-def test_two_pictures_with_one_key_do_not_overwrite_each_other() -> None:
+def test_two_images_with_one_key_do_not_overwrite_each_other() -> None:
     planned = plan([inspected("a.png", "a" * 64), inspected("b.png", "a" * 16 + "b" * 48)], ShardConfig())
-    assert [(file.source, file.kind) for file in planned.left_out] == [("b.png", "refused")]
+    assert [(file.source, file.kind) for file in planned.skipped] == [("b.png", "rejected")]
 
 
 def test_a_manifest_must_account_for_every_file(store_uri) -> None:

@@ -1,4 +1,4 @@
-"""Every file is either sound, with the right sRGB pixels, or refused with a reason."""
+"""Every file is either sound, with the right sRGB pixels, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from data_prep.config import ShardConfig
-from data_prep.soundness import Refused, Sound, content_hash, inspect
+from data_prep.soundness import Rejected, Sound, content_hash, inspect
 
-from .conftest import WIDE, deep_png, encode, hostile, icc_profile, picture, raw_png
+from .conftest import WIDE, deep_png, encode, hostile, icc_profile, make_image, raw_png
 
 CONFIG = ShardConfig()
 FILES = hostile()
 KEPT = {"plain.png", "plain.jpg", "grey.png", "lossy.webp", "flat.bmp", "flat.ppm", "strip.tif", "damaged-profile.png"}
-REFUSED = {
+REJECTED = {
     "truncated.jpg": "does not decode: OSError: image file is truncated",
     "truncated.png": "does not decode",
     "zero.jpg": "empty",
@@ -60,7 +60,7 @@ def pixels(data: bytes) -> np.ndarray:
 
 
 def test_every_hostile_file_is_accounted_for() -> None:
-    assert {*KEPT, *REFUSED, *CHANGED} == set(FILES)
+    assert {*KEPT, *REJECTED, *CHANGED} == set(FILES)
 
 
 @pytest.mark.parametrize("name", sorted(KEPT))
@@ -71,11 +71,11 @@ def test_sound_originals_are_kept_to_the_byte(name: str) -> None:
     assert (found.height, found.width) == pixels(found.data).shape[:2]
 
 
-@pytest.mark.parametrize("name", sorted(REFUSED))
-def test_unsound_files_are_refused_with_a_reason(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(REJECTED))
+def test_unsound_files_are_rejected_with_a_reason(name: str) -> None:
     found = inspect(FILES[name], CONFIG)
-    assert isinstance(found, Refused)
-    assert REFUSED[name] in found.reason
+    assert isinstance(found, Rejected)
+    assert REJECTED[name] in found.reason
 
 
 @pytest.mark.parametrize("name", sorted(CHANGED))
@@ -91,8 +91,8 @@ def test_everything_else_becomes_a_plain_8_bit_png(name: str) -> None:
     assert (again.changes, again.content) == ((), found.content)
 
 
-def test_orientation_turns_the_picture_upright() -> None:
-    upright = picture(1)
+def test_orientation_turns_the_image_upright() -> None:
+    upright = make_image(1)
     for orientation, stored in ((3, upright[::-1, ::-1]), (6, np.rot90(upright)), (2, upright[:, ::-1])):
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -111,7 +111,7 @@ def test_16_bit_grey_is_rounded_to_8() -> None:
 
 @pytest.mark.parametrize(("rule", "level"), [("white", 255), ("black", 0)])
 def test_transparency_is_replaced_by_the_named_colour(rule: str, level: int) -> None:
-    rgb = picture(1)
+    rgb = make_image(1)
     alpha = np.zeros(rgb.shape[:2], np.uint8)
     alpha[:, 32:], alpha[:, :16] = 255, 128
     found = pixels(sound(encode(np.dstack([rgb, alpha])), ShardConfig(alpha=rule)).data)
@@ -120,29 +120,29 @@ def test_transparency_is_replaced_by_the_named_colour(rule: str, level: int) -> 
     assert np.array_equal(found[:, 32:], rgb[:, 32:])
 
 
-def test_rules_can_refuse_transparency_and_frames() -> None:
-    config = ShardConfig(alpha="refuse", animated="refuse")
+def test_rules_can_reject_transparency_and_frames() -> None:
+    config = ShardConfig(alpha="reject", animated="reject")
     for name, says in (("alpha.png", "transparent"), ("animated.gif", "several frames"), ("animated.webp", "frames")):
         found = inspect(FILES[name], config)
-        assert isinstance(found, Refused)
+        assert isinstance(found, Rejected)
         assert says in found.reason
     assert sound(FILES["opaque.png"], config).changes == ("mode RGBA",)
 
 
 def test_the_first_frame_is_taken() -> None:
-    assert np.array_equal(pixels(sound(FILES["animated.webp"]).data), picture(12))
+    assert np.array_equal(pixels(sound(FILES["animated.webp"]).data), make_image(12))
 
 
-def test_a_phone_picture_with_a_second_view_is_one_sound_picture() -> None:
-    views = [Image.fromarray(picture(s)) for s in (1, 2)]
+def test_a_phone_image_with_a_second_view_is_one_sound_image() -> None:
+    views = [Image.fromarray(make_image(s)) for s in (1, 2)]
     data = encode(views[0], "MPO", save_all=True, append_images=views[1:])
-    found = sound(data, ShardConfig(animated="refuse"))
+    found = sound(data, ShardConfig(animated="reject"))
     assert (found.data, found.ext, found.changes) == (data, "jpg", ())
 
 
 def test_a_wide_gamut_profile_is_converted_as_its_primaries_say() -> None:
     """Against the colorimetric formula in float64: linear light by gamma, matrices, the sRGB curve."""
-    rgb = picture(14) // 2 + 60
+    rgb = make_image(14) // 2 + 60
     found = pixels(sound(encode(rgb, icc_profile=icc_profile(WIDE, 2.2))).data)
     srgb = np.array([[0.4360, 0.2225, 0.0139], [0.3851, 0.7169, 0.0971], [0.1431, 0.0606, 0.7139]])
     linear = (rgb / 255) ** 2.2 @ np.array(WIDE) @ np.linalg.inv(srgb)
@@ -154,24 +154,24 @@ def test_a_wide_gamut_profile_is_converted_as_its_primaries_say() -> None:
 
 def test_a_profile_that_is_srgb_by_any_name_changes_nothing() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    data = encode(picture(1), "JPEG", icc_profile=profile)
+    data = encode(make_image(1), "JPEG", icc_profile=profile)
     assert sound(data).data == data
 
 
 def test_a_profile_of_another_colour_space_counts_as_none() -> None:
-    data = encode(picture(1)[..., 0], icc_profile=icc_profile(WIDE, 2.2))
+    data = encode(make_image(1)[..., 0], icc_profile=icc_profile(WIDE, 2.2))
     assert sound(data).data == data
 
 
 def test_a_grey_profile_is_converted_and_stays_grey() -> None:
-    found = sound(encode(picture(1)[..., 0], icc_profile=icc_profile((), 1.0, b"GRAY")))
+    found = sound(encode(make_image(1)[..., 0], icc_profile=icc_profile((), 1.0, b"GRAY")))
     assert found.changes == ("sRGB",)
     assert Image.open(io.BytesIO(found.data)).mode == "L"
-    assert pixels(found.data).mean() > picture(1)[..., 0].mean()
+    assert pixels(found.data).mean() > make_image(1)[..., 0].mean()
 
 
-def test_equal_pictures_have_equal_content_in_any_file() -> None:
-    rgb = picture(1)
+def test_equal_images_have_equal_content_in_any_file() -> None:
+    rgb = make_image(1)
     grey = np.repeat(rgb[..., :1], 3, axis=2)
     same = [encode(rgb), encode(rgb, "BMP"), encode(rgb, "WEBP", lossless=True), encode(rgb, compress_level=1)]
     assert len({sound(data).content for data in same}) == 1
@@ -191,9 +191,9 @@ def test_content_is_the_digest_of_size_and_pixels(size: tuple[int, int], mode: s
 
 def test_the_limit_is_exact_and_holds_before_decoding() -> None:
     config = ShardConfig(max_pixels=48 * 64)
-    assert isinstance(inspect(encode(picture(1)), config), Sound)
-    assert isinstance(inspect(encode(picture(1, 48, 65)), config), Refused)
-    assert isinstance(inspect(raw_png(4000, 4000, 8, 2, b""), config), Refused)
+    assert isinstance(inspect(encode(make_image(1)), config), Sound)
+    assert isinstance(inspect(encode(make_image(1, 48, 65)), config), Rejected)
+    assert isinstance(inspect(raw_png(4000, 4000, 8, 2, b""), config), Rejected)
     assert Image.MAX_IMAGE_PIXELS == 89478485
 
 
@@ -204,7 +204,7 @@ def test_damaged_bytes_never_raise_and_always_get_the_same_answer(name, where, f
     data[where % len(data)] ^= flip
     first = inspect(bytes(data), CONFIG)
     assert inspect(bytes(data), CONFIG) == first
-    if isinstance(first, Refused):
+    if isinstance(first, Rejected):
         assert not re.search("0x[0-9a-f]+|<_io", first.reason)
 
 

@@ -1,4 +1,4 @@
-"""Listing a source into a snapshot: any names, any place; what changed afterwards is refused."""
+"""Listing a source into a snapshot: any names, any place; what changed afterwards is rejected."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def test_links_are_followed_and_loops_end(folder, tmp_path) -> None:
     ("files", "says"),
     [({}, "found no files at all"), (dict.fromkeys(["a.txt", "b.txt", "c"], b""), "1 of suffix none, 2 of suffix txt")],
 )
-def test_a_source_without_pictures_is_an_error_that_counts_what_is_there(folder, tmp_path, files, says) -> None:
+def test_a_source_without_images_is_an_error_that_counts_what_is_there(folder, tmp_path, files, says) -> None:
     (tmp_path / "raw").mkdir()
     root = folder(files)
-    with pytest.raises(InputError, match=f"{root} holds no pictures .*{says}"):
+    with pytest.raises(InputError, match=f"{root} holds no images .*{says}"):
         listed(root)
 
 
@@ -104,7 +104,7 @@ def test_a_name_must_be_a_folder_of_the_store(folder, name) -> None:
 
 
 @pytest.mark.parametrize("change", ["content", "time", "gone", "longer"])
-def test_a_file_that_changed_since_it_was_listed_is_refused(folder, change) -> None:
+def test_a_file_that_changed_since_it_was_listed_is_rejected(folder, change) -> None:
     root = folder({"a.png": b"12345"})
     item = listed(root).items[0]
     path = root / "a.png"
@@ -197,7 +197,7 @@ def test_a_packaged_set_is_pinned_by_content_alone(folder, tmp_path, monkeypatch
         read_item(str(other), first.items[0])
 
 
-def test_a_snapshot_of_another_format_is_refused(folder) -> None:
+def test_a_snapshot_of_another_format_is_rejected(folder) -> None:
     head, *items = listed(folder({"a.png": b"x"})).lines()
     old = canonical_json({"format": 1, "ignored": {}, "items": [], "uri": "x"})
     for other in (head.replace(b'"format":2', b'"format":3'), old):
@@ -205,7 +205,7 @@ def test_a_snapshot_of_another_format_is_refused(folder) -> None:
             Snapshot.from_lines([other, *items], "here")
 
 
-def test_a_snapshot_that_is_cut_off_has_broken_items_or_is_none_is_refused(folder) -> None:
+def test_a_snapshot_that_is_cut_off_has_broken_items_or_is_none_is_rejected(folder) -> None:
     head, item = listed(folder({"a.png": b"x"})).lines()
     for rows in ([head], [head, item, item], [head, item[:-5]], [head, b"[]"], [b"[]"], [b"7"], [b""], [], [item[:9]]):
         with pytest.raises(IntegrityError, match="here is not a snapshot"):
@@ -218,7 +218,7 @@ def test_a_snapshot_that_is_cut_off_has_broken_items_or_is_none_is_refused(folde
 
 
 @pytest.mark.parametrize("at", [0, 40, -3])
-def test_a_stored_snapshot_is_what_its_name_says_or_refused(folder, store_uri, at) -> None:
+def test_a_stored_snapshot_is_what_its_name_says_or_rejected(folder, store_uri, at) -> None:
     store, found = open_store(store_uri), listed(folder({"a.png": b"x", "b.png": b"yy"}))
     ref = found.save(store, "demo")
     assert ref.digest == found.digest

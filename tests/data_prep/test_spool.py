@@ -28,7 +28,7 @@ PLAIN: Code[object] = Code(lambda value: value, lambda value: value)
 # With surrogates on their own, which JSON text may hold and UTF-8 may not.
 texts = st.text(max_size=6)
 items = items_with(texts)
-found = st.builds(Inspected, item=items, sha256=texts, reason=st.none() | texts, width=st.integers(0), look=texts)
+found = st.builds(Inspected, item=items, sha256=texts, reason=st.none() | texts, width=st.integers(0), phash=texts)
 
 
 @given(st.lists(items | found, max_size=12), st.integers(-20, 20), st.integers(-20, 20))

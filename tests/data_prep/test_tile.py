@@ -1,4 +1,4 @@
-"""Image shards to tile shards: cut once, without loss, only from training photographs, the same bytes every time."""
+"""Image shards to tile shards: cut once, without loss, only from training photos, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lsr.data.shards import SampleReader
 from lsr.data.verify import verify
 from lsr.store import open_store
 
-from .conftest import encode, picture
+from .conftest import encode, make_image
 from .test_shard import make
 
 ALL = ShardConfig(holdout=0.0)
@@ -43,12 +43,12 @@ def pixels(data: bytes) -> np.ndarray:
 
 
 @pytest.fixture
-def photographs() -> dict[str, np.ndarray]:
-    return {f"{n}.png": picture(n, 70 + n, 100) for n in range(8)}
+def photos() -> dict[str, np.ndarray]:
+    return {f"{n}.png": make_image(n, 70 + n, 100) for n in range(8)}
 
 
-def test_every_tile_is_exactly_its_part_of_the_photograph(store_uri, folder, photographs) -> None:
-    images, _ = make(store_uri, folder({n: encode(p) for n, p in photographs.items()}), ALL)
+def test_every_tile_is_exactly_its_part_of_the_photo(store_uri, folder, photos) -> None:
+    images, _ = make(store_uri, folder({n: encode(p) for n, p in photos.items()}), ALL)
     manifest = tiles_of(store_uri, images, TileConfig(size=32, stride=20))
     reader = SampleReader(open_store(store_uri), manifest)
     assert len(reader) == (2 * 2 + 6 * 3) * 4
@@ -56,23 +56,23 @@ def test_every_tile_is_exactly_its_part_of_the_photograph(store_uri, folder, pho
     for i in range(len(reader)):
         row = reader.row(i)
         _, y, x = row.key.split("-")
-        whole = photographs[row.source]
+        whole = photos[row.source]
         assert np.array_equal(pixels(reader.read(i)["png"]), whole[int(y) : int(y) + 32, int(x) : int(x) + 32])
         assert (row.split, row.width, row.height) == ("train", 32, 32)
     assert verify(open_store(store_uri), manifest) == []
     assert manifest.parents == {"images": images.digest}
 
 
-def test_held_out_photographs_are_never_cut(store_uri, folder, photographs) -> None:
-    images, _ = make(store_uri, folder({n: encode(p) for n, p in photographs.items()}), ShardConfig(holdout=0.4))
+def test_held_out_photos_are_never_cut(store_uri, folder, photos) -> None:
+    images, _ = make(store_uri, folder({n: encode(p) for n, p in photos.items()}), ShardConfig(holdout=0.4))
     store = open_store(store_uri)
     reader = SampleReader(store, images)
     held = {reader.row(i).source for i in range(len(reader)) if reader.row(i).split == "eval"}
-    assert 0 < len(held) < len(photographs)
+    assert 0 < len(held) < len(photos)
     manifest = tiles_of(store_uri, images, TileConfig(size=32, stride=32))
     tiles = SampleReader(store, manifest)
-    assert {tiles.row(i).source for i in range(len(tiles))} == set(photographs) - held
-    assert manifest.counts["photographs"] == len(photographs) - len(held)
+    assert {tiles.row(i).source for i in range(len(tiles))} == set(photos) - held
+    assert manifest.counts["photos"] == len(photos) - len(held)
 
 
 @settings(max_examples=60)
@@ -87,7 +87,7 @@ def test_held_out_photographs_are_never_cut(store_uri, folder, photographs) -> N
 )
 def test_cutting_follows_its_rules(height, width, size, stride, factor, most, least) -> None:
     config = TileConfig(size=size, stride=stride, shrink=factor, max_per_image=most, min_detail=least)
-    image = picture(3, height, width)
+    image = make_image(3, height, width)
     tiles, flat = cut(image, config)
     small = shrink(image, factor)
     grid = [
@@ -116,7 +116,7 @@ def test_detail_is_the_mean_gradient_of_grey_levels() -> None:
 
 
 def test_shrinking_takes_the_mean_of_whole_boxes() -> None:
-    image = picture(1, 31, 47)
+    image = make_image(1, 31, 47)
     found = shrink(image, 4)
     boxes = image[:28, :44].reshape(7, 4, 11, 4, 3).astype(float).mean(axis=(1, 3))
     assert found.shape == (7, 11, 3)
@@ -125,7 +125,7 @@ def test_shrinking_takes_the_mean_of_whole_boxes() -> None:
 
 
 def test_flips_mirror_every_tile(store_uri, folder) -> None:
-    images, _ = make(store_uri, folder({"a.png": encode(picture(1, 64, 64))}), ALL)
+    images, _ = make(store_uri, folder({"a.png": encode(make_image(1, 64, 64))}), ALL)
     manifest = tiles_of(store_uri, images, TileConfig(size=32, stride=32, flips=True))
     reader = SampleReader(open_store(store_uri), manifest)
     found = {reader.row(i).key: pixels(reader.read(i)["png"]) for i in range(len(reader))}
@@ -135,23 +135,23 @@ def test_flips_mirror_every_tile(store_uri, folder) -> None:
             assert np.array_equal(found[f"{key}-flip"], tile[:, ::-1])
 
 
-def test_tiles_of_one_photograph_shard_are_packed_into_several_shards(store_uri, folder, photographs) -> None:
-    images, _ = make(store_uri, folder({n: encode(p) for n, p in photographs.items()}), ALL)
+def test_tiles_of_one_photo_shard_are_packed_into_several_shards(store_uri, folder, photos) -> None:
+    images, _ = make(store_uri, folder({n: encode(p) for n, p in photos.items()}), ALL)
     manifest = tiles_of(store_uri, images, TileConfig(size=16, stride=16, max_shard_bytes=10_000))
     assert len(manifest.shards) > 5
     assert all(row.bytes <= 20_480 for row in manifest.shards)
 
 
 def test_no_tile_at_all_is_an_error_that_says_why(store_uri, folder) -> None:
-    images, _ = make(store_uri, folder({"a.png": encode(picture(1))}), ALL)
-    with pytest.raises(InputError, match="No tile of 256 pixels was cut from 1 training photographs shrunk by 2"):
+    images, _ = make(store_uri, folder({"a.png": encode(make_image(1))}), ALL)
+    with pytest.raises(InputError, match="No tile of 256 pixels was cut from 1 training photos shrunk by 2"):
         tiles_of(store_uri, images, TileConfig(size=256, shrink=2))
     with pytest.raises(InputError, match="2 were below min_detail = 500"):
         tiles_of(store_uri, images, TileConfig(size=32, stride=32, min_detail=500.0))
 
 
 def test_a_corrupt_image_shard_is_named(store_uri, folder) -> None:
-    images, _ = make(store_uri, folder({"a.png": encode(picture(1))}), ALL)
+    images, _ = make(store_uri, folder({"a.png": encode(make_image(1))}), ALL)
     store, row = open_store(store_uri), images.shards[0]
     data = bytearray(store.read(row.path))
     data[2000] ^= 1
@@ -160,8 +160,8 @@ def test_a_corrupt_image_shard_is_named(store_uri, folder) -> None:
         cut_shard_to_store(store_uri, row, TileConfig(size=32))
 
 
-def test_tile_shards_are_the_same_bytes_in_another_process(store_uri, folder, photographs) -> None:
-    images, _ = make(store_uri, folder({n: encode(p) for n, p in photographs.items()}), ALL)
+def test_tile_shards_are_the_same_bytes_in_another_process(store_uri, folder, photos) -> None:
+    images, _ = make(store_uri, folder({n: encode(p) for n, p in photos.items()}), ALL)
     row, config = images.shards[0], TileConfig(size=32, stride=32, flips=True)
     here = [sha256_hex(tar) for tar, _ in cut_image_shard(open_store(store_uri), row, config)[0]]
     code = (
@@ -193,7 +193,7 @@ def test_tiles_do_not_change_without_a_new_version(store_uri, folder) -> None:
 
 
 def test_cutting_again_costs_a_look_up(store_uri, folder, monkeypatch) -> None:
-    images, _ = make(store_uri, folder({"a.png": encode(picture(1))}), ALL)
+    images, _ = make(store_uri, folder({"a.png": encode(make_image(1))}), ALL)
     first = tiles_of(store_uri, images, TileConfig(size=32, stride=32))
 
     def never(*_: object) -> None:

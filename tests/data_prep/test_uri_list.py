@@ -29,8 +29,8 @@ from lsr.store import Store, open_store
 from lsr.store.content import get_blob
 from lsr.store.s3 import S3Store
 
-from .conftest import encode, picture
-from .test_shard import left_out, make
+from .conftest import encode, make_image
+from .test_shard import make, skipped
 from .test_sources import listed, tar_of
 
 ROWS: list[dict[str, Any]] = [
@@ -58,11 +58,11 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 
 @pytest.fixture
 def root(folder) -> Path:
-    return folder({row["uri"]: encode(picture(n)) for n, row in enumerate(ROWS)} | {"not listed.png": b"x"})
+    return folder({row["uri"]: encode(make_image(n)) for n, row in enumerate(ROWS)} | {"not listed.png": b"x"})
 
 
 @pytest.mark.parametrize("name", ["l.csv", "l.jsonl", "l.parquet"])
-def test_three_formats_name_the_same_pictures(root: Path, name: str) -> None:
+def test_three_formats_name_the_same_images(root: Path, name: str) -> None:
     found = listed(write(root / name, ROWS))
     assert [(i.key, i.caption, i.label) for i in found.items] == sorted(
         (row["uri"], row["caption"], None if row["label"] is None else str(row["label"])) for row in ROWS
@@ -149,7 +149,7 @@ def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
         listed(f"list:{tmp_path}/none.csv")
 
 
-def test_a_file_too_large_is_refused_unread(root: Path) -> None:
+def test_a_file_too_large_is_rejected_unread(root: Path) -> None:
     os.truncate(root / "plain.jpg", 1 << 40)
     (item,) = [item for item in listed(root).items if item.key == "plain.jpg"]
     found = inspect_item(str(root), item, ShardConfig())
@@ -239,7 +239,7 @@ def test_an_item_says_only_what_is_known() -> None:
     assert Item("k", 1, "p", "k", 3, "c", "l").plain()["caption"] == "c"
 
 
-def test_refused_rows_are_accounted_for(root: Path, store_uri: str, tmp_path: Path) -> None:
+def test_rejected_rows_are_accounted_for(root: Path, store_uri: str, tmp_path: Path) -> None:
     from data_prep.assemble import images_manifest
     from data_prep.inspection import inspect_items
     from data_prep.planning import plan
@@ -251,4 +251,4 @@ def test_refused_rows_are_accounted_for(root: Path, store_uri: str, tmp_path: Pa
     planned = plan(inspect_items(store_uri, base, listed(uri).items, config), config)
     rows = [build_shard_to_store(store_uri, base, images, config) for images in planned.shards]
     manifest = images_manifest(open_store(store_uri), "demo", planned, rows, config)
-    assert [(row["source"], row["kind"]) for row in left_out(store_uri, manifest)] == [("gone.jpg", "refused")]
+    assert [(row["source"], row["kind"]) for row in skipped(store_uri, manifest)] == [("gone.jpg", "rejected")]

@@ -1,4 +1,4 @@
-"""Lists of web addresses from the row to the shard: fetched once, refused one by one, the same ever after."""
+"""Lists of web addresses from the row to the shard: fetched once, rejected one by one, the same ever after."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from lsr.data.manifest import Manifest
 from lsr.data.shards import SampleReader
 from lsr.store import open_store
 
-from .conftest import encode, picture
-from .test_shard import left_out
+from .conftest import encode, make_image
+from .test_shard import skipped
 from .web import Handler, Page, Web, serving
 
 RULES = ShardConfig(max_file_bytes=20_000)
-PICTURES = [encode(picture(n)) for n in range(3)]
+IMAGES = [encode(make_image(n)) for n in range(3)]
 
 
 @pytest.fixture
@@ -67,13 +67,13 @@ def built(store_uri: str, snapshot: Snapshot, planned: Plan) -> Manifest:
 def test_a_list_of_web_addresses_becomes_shards_and_each_is_asked_once(
     web: Web, tmp_path: Path, store_uri: str
 ) -> None:
-    (tmp_path / "here.png").write_bytes(PICTURES[2])
+    (tmp_path / "here.png").write_bytes(IMAGES[2])
     web.pages = {
-        "/a.png": giving(PICTURES[0]),
-        "/b.png?v=1": giving(PICTURES[1]),
+        "/a.png": giving(IMAGES[0]),
+        "/b.png?v=1": giving(IMAGES[1]),
         "/gone.png": lambda handler: handler.reply(status=404),
         "/large.png": giving(bytes(30_000)),
-        "/text": giving(b"<html>no picture</html>"),
+        "/text": giving(b"<html>no image</html>"),
     }
     rows = [{"uri": web.url(path), "caption": f"of {path}"} for path in web.pages] + [{"uri": "here.png"}]
     snapshot = listed(tmp_path, rows)
@@ -85,12 +85,12 @@ def test_a_list_of_web_addresses_becomes_shards_and_each_is_asked_once(
     reader = SampleReader(open_store(store_uri), manifest)
     found = {reader.row(i).source: reader.read(i) for i in range(len(reader))}
     assert {source: members["png"] for source, members in found.items()} == {
-        web.url("/a.png"): PICTURES[0],
-        web.url("/b.png?v=1"): PICTURES[1],
-        "here.png": PICTURES[2],
+        web.url("/a.png"): IMAGES[0],
+        web.url("/b.png?v=1"): IMAGES[1],
+        "here.png": IMAGES[2],
     }
     assert found[web.url("/a.png")]["txt"] == b"of /a.png"
-    reasons = {row["source"]: row["reason"] for row in left_out(store_uri, manifest)}
+    reasons = {row["source"]: row["reason"] for row in skipped(store_uri, manifest)}
     assert reasons[web.url("/gone.png")] == "It answers 404."
     assert reasons[web.url("/large.png")] == "It has more bytes than max_file_bytes = 20000."
     assert "not an image of a known format" in reasons[web.url("/text")]
@@ -102,14 +102,14 @@ def test_a_list_of_web_addresses_becomes_shards_and_each_is_asked_once(
 def test_what_changes_on_the_web_changes_nothing_until_the_fetch_has_another_name(
     web: Web, tmp_path: Path, store_uri: str
 ) -> None:
-    web.pages = {"/a.png": giving(PICTURES[0])}
+    web.pages = {"/a.png": giving(IMAGES[0])}
     snapshot = listed(tmp_path, [{"uri": web.url("/a.png")}])
     (first,) = inspected(store_uri, snapshot)
-    web.pages = {"/a.png": giving(PICTURES[1])}
+    web.pages = {"/a.png": giving(IMAGES[1])}
     (other_rules,) = inspected(store_uri, snapshot, replace(RULES, min_side=8))
     assert other_rules.sha256 == first.sha256
     manifest = built(store_uri, snapshot, plan([first], RULES))
-    assert SampleReader(open_store(store_uri), manifest).read(0)["png"] == PICTURES[0]
+    assert SampleReader(open_store(store_uri), manifest).read(0)["png"] == IMAGES[0]
     renamed = listed(tmp_path, [{"uri": web.url("/a.png")}], fetch="two")
     assert renamed.digest != snapshot.digest
     (second,) = inspected(store_uri, renamed)
@@ -132,11 +132,11 @@ def test_of_two_who_fetch_at_the_same_time_both_take_the_first_ones_bytes(
     assert web.asked["/a.png"] == 2
 
 
-@pytest.mark.parametrize("page", [giving(PICTURES[1]), lambda handler: handler.reply(status=404)])
-def test_without_its_copy_a_changed_address_is_refused_in_words(
+@pytest.mark.parametrize("page", [giving(IMAGES[1]), lambda handler: handler.reply(status=404)])
+def test_without_its_copy_a_changed_address_is_rejected_in_words(
     web: Web, tmp_path: Path, store_uri: str, page: Page
 ) -> None:
-    web.pages = {"/a.png": giving(PICTURES[0])}
+    web.pages = {"/a.png": giving(IMAGES[0])}
     snapshot, store = listed(tmp_path, [{"uri": web.url("/a.png")}]), open_store(store_uri)
     planned = plan(inspected(store_uri, snapshot), RULES)
     (copy,) = copies(store, web.url("/a.png"))
@@ -150,12 +150,12 @@ def test_a_server_that_was_down_is_asked_again_and_the_others_are_not(web: Web, 
     down = [True]
 
     def page(handler: Handler) -> None:
-        handler.reply(status=503) if down[0] else handler.reply(PICTURES[0])
+        handler.reply(status=503) if down[0] else handler.reply(IMAGES[0])
 
-    web.pages = {"/a.png": giving(PICTURES[1]), "/b.png": page, "/c.png": lambda handler: handler.reply(status=404)}
+    web.pages = {"/a.png": giving(IMAGES[1]), "/b.png": page, "/c.png": lambda handler: handler.reply(status=404)}
     snapshot = listed(tmp_path, [{"uri": web.url(path)} for path in web.pages])
-    with pytest.raises(InputError, match=r"2 of 3 pictures are refused.*It answers 503\..*It answers 404\."):
-        plan(inspected(store_uri, snapshot), replace(RULES, max_refused=0.5))
+    with pytest.raises(InputError, match=r"2 of 3 images are rejected.*It answers 503\..*It answers 404\."):
+        plan(inspected(store_uri, snapshot), replace(RULES, max_rejected=0.5))
     down[0] = False
     assert [found.reason for found in inspected(store_uri, snapshot)] == [None, None, "It answers 404."]
     assert dict(web.asked) == {"/a.png": 1, "/b.png": 4, "/c.png": 2}
@@ -166,7 +166,7 @@ def test_a_server_that_was_down_is_asked_again_and_the_others_are_not(web: Web, 
 def test_this_machine_is_not_read_unless_the_surroundings_allow_it(
     web: Web, tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    web.pages = {"/a.png": giving(PICTURES[0])}
+    web.pages = {"/a.png": giving(IMAGES[0])}
     snapshot = listed(tmp_path, [{"uri": web.url("/a.png")}])
     monkeypatch.setenv("LSR_FETCH_PRIVATE", "0")
     (found,) = inspected(store_uri, snapshot)
@@ -205,7 +205,7 @@ def test_addresses_are_read_ahead_in_order_and_few_are_held(web: Web, tmp_path: 
 
 
 def test_a_smaller_limit_holds_for_what_is_kept_too(web: Web, tmp_path: Path, store_uri: str) -> None:
-    web.pages = {"/a.png": giving(PICTURES[0])}
+    web.pages = {"/a.png": giving(IMAGES[0])}
     snapshot = listed(tmp_path, [{"uri": web.url("/a.png")}])
     assert inspected(store_uri, snapshot)[0].reason is None
     (found,) = inspected(store_uri, snapshot, replace(RULES, max_file_bytes=100))

@@ -43,7 +43,7 @@ def test_steps_fall_from_the_noisiest_timestep_without_repeats(total: int, data:
 
 
 @pytest.mark.parametrize("count", [0, -1, 1001])
-def test_impossible_step_counts_are_refused(count: int) -> None:
+def test_impossible_step_counts_are_rejected(count: int) -> None:
     with pytest.raises(InputError, match=str(count)):
         steps_for(1000, count)
 
@@ -124,7 +124,7 @@ def test_seeds_matter_only_above_eta_zero() -> None:
 
 
 @pytest.mark.parametrize(("eta", "seeds"), [(1.5, [1]), (-0.1, [1]), (0.5, None), (0.5, [1, 2])])
-def test_impossible_requests_are_refused(eta: float, seeds: list[int] | None) -> None:
+def test_impossible_requests_are_rejected(eta: float, seeds: list[int] | None) -> None:
     with pytest.raises(InputError, match="eta"):
         ddim(_gaussian, SCHEDULE, torch.randn(1, 4), 5, eta, seeds)
 
@@ -219,7 +219,7 @@ def test_samplers_without_noise_do_not_depend_on_the_batch(sampler: SamplerName)
 @pytest.mark.parametrize("kind", ["eps", "x0", "v"])
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++", "heun", "euler"])
 def test_samplers_serve_every_prediction(sampler: SamplerName, kind: Kind) -> None:
-    """The same exact network, seen through each parameterisation, gives the same picture."""
+    """The same exact network, seen through each parameterisation, gives the same image."""
 
     def through(x_t: Tensor, t: Tensor) -> Tensor:
         abar = SCHEDULE.abar(t)
@@ -265,6 +265,6 @@ def test_a_request_for_noise_is_a_fault_of_samplers_that_draw_none(sampler: Samp
         ("seed", -1, "seed must be greater than or equal to 0, found -1"),
     ],
 )
-def test_what_no_sampler_can_do_is_refused_by_its_config(field: str, value: object, said: str) -> None:
+def test_what_no_sampler_can_do_is_rejected_by_its_config(field: str, value: object, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         from_plain(SamplerConfig, {field: value})

@@ -111,7 +111,7 @@ def test_zero_terminal_is_algorithm_1(kind: Kind) -> None:
     assert bool((found.alphas_cumprod.diff() < 0).all())
 
 
-def test_zero_terminal_refuses_noise_prediction() -> None:
+def test_zero_terminal_rejects_noise_prediction() -> None:
     check(DiffusionConfig(prediction="v", zero_terminal=True))
     with pytest.raises(ConfigError, match="zero_terminal needs prediction x0 or v"):
         check(DiffusionConfig(zero_terminal=True))

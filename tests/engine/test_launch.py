@@ -105,7 +105,7 @@ def test_two_at_once_make_it_once(ctx: Context, tmp_path: Path) -> None:
     assert len({outcome.ref for outcome in outcomes}) == 1
 
 
-def test_a_failed_attempt_leaves_no_result_and_the_next_one_goes_on(ctx: Context) -> None:
+def test_a_failed_attempt_leaves_no_result_and_the_next_one_continues(ctx: Context) -> None:
     BROKEN.append(True)
     with pytest.raises(RuntimeError, match="half-way"):
         launch(request(), ctx)

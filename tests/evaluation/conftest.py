@@ -1,4 +1,4 @@
-"""Small photographs made by formula: detailed, coloured, different from each other."""
+"""Small photos made by formula: detailed, coloured, different from each other."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from lsr.evaluation.config import EvaluateConfig
 from lsr.evaluation.protocol import Image
 
 
-def photograph(seed: int, height: int = 128, width: int = 192) -> Image:
-    """Discs and stripes on a slope: edges at every scale, like a picture of things."""
+def make_photo(seed: int, height: int = 128, width: int = 192) -> Image:
+    """Discs and stripes on a slope: edges at every scale, like an image of things."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     out = np.stack([x / width, y / height, (x + y) / (width + height)], axis=2) * 120 + 40
@@ -24,7 +24,7 @@ def photograph(seed: int, height: int = 128, width: int = 192) -> Image:
 
 @pytest.fixture(scope="session")
 def photos() -> list[tuple[str, Image]]:
-    return [(f"photo{i}", photograph(i)) for i in range(4)]
+    return [(f"photo{i}", make_photo(i)) for i in range(4)]
 
 
 @pytest.fixture

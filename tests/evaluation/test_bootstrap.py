@@ -1,4 +1,4 @@
-"""Intervals over photographs: they cover what they promise, and crops or seeds do not make them narrower."""
+"""Intervals over photos: they cover what they promise, and crops or seeds do not make them narrower."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Values = list[tuple[str, float]]
 def experiment(
     rng: np.random.Generator, photos: int, seeds: int, gain: float, skewed: bool = False
 ) -> tuple[Values, Values]:
-    """Two systems on the same photographs: hard ones are hard for both, `gain` differs between photographs."""
+    """Two systems on the same photos: hard ones are hard for both, `gain` differs between photos."""
     hard = rng.exponential(5, photos) if skewed else rng.normal(0, 5, photos)
     gains = gain + rng.normal(0, 1, photos)
 
@@ -27,8 +27,8 @@ def experiment(
 
 @pytest.mark.parametrize("skewed", [False, True])
 def test_intervals_cover_the_truth_about_as_often_as_they_say(skewed: bool) -> None:
-    """30 photographs, 3 seeds, 300 repetitions: 95 % intervals between 90 and 98 %; two-sided, so that neither an
-    interval that is too wide nor one that counts seeds as photographs passes.
+    """30 photos, 3 seeds, 300 repetitions: 95 % intervals between 90 and 98 %; two-sided, so that neither an
+    interval that is too wide nor one that counts seeds as photos passes.
     """
     rng, hits = np.random.default_rng(int(skewed)), {"mean": 0, "difference": 0, "naive": 0}
     truth = 25 + 0.5 + (5 if skewed else 0)
@@ -42,7 +42,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(skewed: bool) -> N
         hits["naive"] += naive.low <= truth <= naive.high
     assert 0.89 <= hits["mean"] / 300 <= 0.98
     assert 0.90 <= hits["difference"] / 300 <= 0.985
-    assert hits["naive"] / 300 < 0.85, "seeds are not photographs; this is what resampling them would give"
+    assert hits["naive"] / 300 < 0.85, "seeds are not photos; this is what resampling them would give"
 
 
 def test_pairing_takes_out_what_is_hard_for_both() -> None:
@@ -63,7 +63,7 @@ def test_seeds_are_averaged_first_and_their_numbers_may_differ() -> None:
     assert interval(a) == found
 
 
-def test_other_photographs_are_refused() -> None:
+def test_other_photos_are_rejected() -> None:
     with pytest.raises(InputError, match="found 1 only in the first and 2 only in the second"):
         paired_difference([("x", 1.0), ("y", 2.0)], [("x", 1.0), ("z", 2.0), ("w", 1.0)])
     with pytest.raises(InputError, match="needs finite values"):

@@ -1,4 +1,4 @@
-"""The gate: intervals against bounds, equal pictures for champions, no pass without proof, no trained photographs."""
+"""The gate: intervals against bounds, equal images for champions, no pass without proof, no trained photos."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lsr.core.config import check
-from lsr.core.errors import ConfigError, GateRefusedError, InputError, IntegrityError
+from lsr.core.errors import ConfigError, GateRejectedError, InputError, IntegrityError
 from lsr.evaluation.bootstrap import bootstrap, by_photo
 from lsr.evaluation.config import GateConfig, Rule
-from lsr.evaluation.gate import in_words, judge, preflight, refuse_leakage
+from lsr.evaluation.gate import in_words, judge, preflight, reject_leakage
 from lsr.evaluation.rows import Evaluation, Row
 from lsr.evaluation.verdict import Candidate, Verdict
 
@@ -26,7 +26,7 @@ TRAINED = (1.0, 4.0)
 def evaluation(
     gain: float, *, metric: str = "psnr", spread: float = 0.1, photos: int = 8, scales: tuple[float, ...] = (2.0, 8.0)
 ) -> Evaluation:
-    """`ours` is `gain` above bicubic on every photograph, give or take `spread`; at x8 a whole unit less."""
+    """`ours` is `gain` above bicubic on every photo, give or take `spread`; at x8 a whole unit less."""
     rng = np.random.default_rng(3)
     rows = []
     for photo in range(photos):
@@ -55,7 +55,7 @@ def test_the_interval_decides(gain: float, decision: str) -> None:
 
 
 def test_pairs_make_small_gains_visible() -> None:
-    """Photographs differ by 5 dB; the difference to bicubic on the same photograph does not."""
+    """Photos differ by 5 dB; the difference to bicubic on the same photo does not."""
     assert judge(evaluation(0.2, spread=0.05), gate(BEATS_BICUBIC), NEW, trained=TRAINED).decision == "PASS"
 
 
@@ -86,13 +86,13 @@ def test_one_failed_rule_fails_and_one_open_rule_is_no_pass() -> None:
     assert judge(evaluation(1.0), gate(), NEW, trained=TRAINED).decision == "INCONCLUSIVE"
 
 
-def test_a_metric_missing_on_one_picture_is_missing() -> None:
+def test_a_metric_missing_on_one_image_is_missing() -> None:
     found = evaluation(1.0)
     holed = Row(**{**_plain(found.rows[1]), "values": {"psnr": None}})
     rows = (found.rows[0], holed, *found.rows[2:])
     verdict = judge(Evaluation(protocol="p", facts={}, rows=rows), gate(BEATS_BICUBIC), NEW, trained=TRAINED)
     assert verdict.decision == "INCONCLUSIVE"
-    assert "1 of 8 pictures" in verdict.lines[0].reason
+    assert "1 of 8 images" in verdict.lines[0].reason
 
 
 def _plain(row: Row) -> dict[str, object]:
@@ -112,11 +112,11 @@ def test_consistency_may_lack_its_reference_scale() -> None:
     assert "at least two scales" in judge(alone, gate(rule), NEW, trained=TRAINED).lines[0].reason
 
 
-def test_one_photograph_is_no_sample() -> None:
+def test_one_photo_is_no_sample() -> None:
     verdict = judge(evaluation(5.0, photos=1), gate(BEATS_BICUBIC), NEW, trained=TRAINED)
     assert verdict.decision == "INCONCLUSIVE"
     assert "at least 2" in verdict.lines[0].reason
-    assert any("1 photographs are few" in note for note in verdict.notes)
+    assert any("1 photos are few" in note for note in verdict.notes)
 
 
 def test_champion_rules_apply_once_there_is_a_champion() -> None:
@@ -129,9 +129,9 @@ def test_champion_rules_apply_once_there_is_a_champion() -> None:
     assert worse.decision == "FAIL"
 
 
-def test_champion_and_candidate_must_have_seen_the_same_pictures() -> None:
+def test_champion_and_candidate_must_have_seen_the_same_images() -> None:
     config = gate(BEATS_BICUBIC)
-    with pytest.raises(InputError, match="not measured on the same pictures"):
+    with pytest.raises(InputError, match="not measured on the same images"):
         judge(
             evaluation(1.0), config, NEW, trained=TRAINED, champion=OLD, champion_evaluation=evaluation(1.0, photos=7)
         )
@@ -142,16 +142,16 @@ def test_champion_and_candidate_must_have_seen_the_same_pictures() -> None:
         judge(without, config, NEW, trained=TRAINED)
 
 
-def test_photographs_that_were_trained_on_make_no_verdict() -> None:
-    refuse_leakage(["a", "b"], ["c"])
-    with pytest.raises(InputError, match=r"1 evaluation photograph\(s\) are in the training set, e.g. b"):
-        refuse_leakage(["a", "b"], iter(["b", "c"]))
+def test_photos_that_were_trained_on_make_no_verdict() -> None:
+    reject_leakage(["a", "b"], ["c"])
+    with pytest.raises(InputError, match=r"1 evaluation photo\(s\) are in the training set, e.g. b"):
+        reject_leakage(["a", "b"], iter(["b", "c"]))
 
 
-def test_a_gate_that_cannot_refuse_is_void() -> None:
+def test_a_gate_that_cannot_reject_is_void() -> None:
     assert preflight(evaluation(-3.0), gate(BEATS_BICUBIC), NEW, trained=TRAINED).decision == "FAIL"
     lax = Rule(metric="psnr", reference="none", above=-1000.0)
-    with pytest.raises(GateRefusedError, match="came out PASS instead of FAIL"):
+    with pytest.raises(GateRejectedError, match="came out PASS instead of FAIL"):
         preflight(evaluation(-3.0), gate(lax), NEW, trained=TRAINED)
 
 
@@ -176,7 +176,7 @@ def test_a_verdict_reads_back_and_explains_itself() -> None:
         Verdict.from_bytes(b"{}"[:1], "here")
 
 
-def test_impossible_gates_are_refused() -> None:
+def test_impossible_gates_are_rejected() -> None:
     with pytest.raises(ConfigError, match="confidence"):
         check(GateConfig(floor=(), confidence=1.0))
 
@@ -209,13 +209,13 @@ def test_the_interval_holds_the_mean_and_moves_with_the_values(values: list[floa
     assert there.low == pytest.approx(here.low + shift, abs=1e-9)
 
 
-def test_pictures_of_one_photograph_are_one_observation() -> None:
-    """Ten crops of one photograph are no ten photographs: only its mean counts."""
+def test_images_of_one_photo_are_one_observation() -> None:
+    """Ten crops of one photo are no ten photos: only its mean counts."""
     crops = [("a", float(v)) for v in range(10)] + [("b", 100.0)]
     assert by_photo(crops).tolist() == [4.5, 100.0]
 
 
-def test_a_bootstrap_of_nothing_is_refused() -> None:
+def test_a_bootstrap_of_nothing_is_rejected() -> None:
     with pytest.raises(InputError, match="found 0"):
         bootstrap(np.array([]), confidence=0.95, resamples=10, seed=0)
     with pytest.raises(InputError, match="finite"):

@@ -1,4 +1,4 @@
-"""The protocol `per-image`: one LR for all scales, metrics of each picture alone, the same regions every time."""
+"""The protocol `per-image`: one LR for all scales, metrics of each image alone, the same regions every time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mean(evaluation: Evaluation, system: str, metric: str) -> float:
     return float(np.mean(values))
 
 
-def test_every_scale_is_asked_of_one_lr_picture(photos: Photos, config: EvaluateConfig) -> None:
+def test_every_scale_is_asked_of_one_lr_image(photos: Photos, config: EvaluateConfig) -> None:
     asked: list[tuple[bytes, list[Size]]] = []
 
     def spy(lr: Image, sizes: Sequence[Size]) -> list[Image]:
@@ -54,11 +54,11 @@ def test_every_scale_is_asked_of_one_lr_picture(photos: Photos, config: Evaluate
     assert len(evaluation.rows) == 4 * 2 * 3 * 2
 
 
-def test_photographs_that_were_looked_at_can_be_left_out(photos: Photos, config: EvaluateConfig) -> None:
+def test_photos_that_a_choice_was_made_on_can_be_skipped(photos: Photos, config: EvaluateConfig) -> None:
     keys = [key for key, _ in photos]
     rows = evaluate(photos, {}, replace(config, photos=2, skip=1)).rows
     assert list(dict.fromkeys(row.photo for row in rows)) == keys[1:3]
-    with pytest.raises(InputError, match="No photograph was given"):
+    with pytest.raises(InputError, match="No photo was given"):
         evaluate(photos, {}, replace(config, skip=len(photos)))
     with pytest.raises(ConfigError, match="skip must be greater than or equal to 0, found -1"):
         check(replace(config, skip=-1))
@@ -92,7 +92,7 @@ def test_scale_consistency_has_no_value_at_its_reference(photos: Photos, config:
     assert all((value is None) == (place[2] == 2.5) for place, value in values.items())
 
 
-def test_equal_pictures_have_the_ceiling_not_infinity(config: EvaluateConfig) -> None:
+def test_equal_images_have_the_ceiling_not_infinity(config: EvaluateConfig) -> None:
     flat = np.full((80, 80, 3), 90, np.uint8)
     evaluation = evaluate([("flat", flat)], {"ours": bicubic}, config)
     assert {row.values["psnr"] for row in evaluation.rows} == {CEILING_DB}
@@ -129,14 +129,14 @@ def test_lpips_is_used_when_it_is_there(photos: Photos, config: EvaluateConfig) 
         evaluate(photos[:1], {"ours": bicubic}, config, lpips=lambda a, b: torch.tensor([torch.nan]))
 
 
-def test_pictures_are_shown_with_their_truth(photos: Photos, config: EvaluateConfig) -> None:
+def test_images_are_shown_with_their_truth(photos: Photos, config: EvaluateConfig) -> None:
     shown: list[Exhibit] = []
     evaluate(photos[:1], {"ours": nearest}, config, show=shown.append)
     assert len(shown) == 2 * 3
     assert all(set(e.outputs) == {"bicubic", "ours"} and e.outputs["ours"].shape == e.truth.shape for e in shown)
 
 
-def test_small_photographs_are_noted_not_enlarged(config: EvaluateConfig) -> None:
+def test_small_photos_are_noted_not_enlarged(config: EvaluateConfig) -> None:
     rng = np.random.default_rng(0)
     small, tiny = (rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for side in (45, 12))
     evaluation = evaluate([("small", small), ("tiny", tiny)], {"ours": bicubic}, config)
@@ -146,14 +146,14 @@ def test_small_photographs_are_noted_not_enlarged(config: EvaluateConfig) -> Non
     assert "tiny: its short side 12 is below lr_side 16" in evaluation.notes[1]
     with pytest.raises(InputError, match="Nothing could be evaluated"):
         evaluate([("tiny", tiny)], {"ours": bicubic}, config)
-    with pytest.raises(InputError, match="No photograph was given"):
+    with pytest.raises(InputError, match="No photo was given"):
         evaluate([], {"ours": bicubic}, config)
 
 
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (lambda lr, sizes: bicubic(lr, sizes)[:-1], "one uint8 picture"),
+        (lambda lr, sizes: bicubic(lr, sizes)[:-1], "one uint8 image"),
         (lambda lr, sizes: [i.astype(np.float32) for i in bicubic(lr, sizes)], "float32"),
         (lambda lr, sizes: bicubic(lr, [(h + 1, w) for h, w in sizes]), r"\[33, 32, 3\]"),
     ],
@@ -182,16 +182,16 @@ def test_regions_are_the_detailed_ones_and_do_not_overlap() -> None:
         choose_regions(photo.astype(np.float32), crops=1, side=8)
 
 
-def test_rows_that_cannot_be_read_are_refused() -> None:
+def test_rows_that_cannot_be_read_are_rejected() -> None:
     row = Row(photo="p", crop=0, scale=2.0, system="ours", values={"psnr": 20.0})
     data = Evaluation(protocol="per-image", facts={}, rows=(row,)).to_bytes()
-    with pytest.raises(VersionMismatchError, match="format 1"):
-        Evaluation.from_bytes(data.replace(b'"format":1', b'"format":2'), "here")
+    with pytest.raises(VersionMismatchError, match="format 2"):
+        Evaluation.from_bytes(data.replace(b'"format":2', b'"format":1'), "here")
     with pytest.raises(IntegrityError, match="cannot be read"):
         Evaluation.from_bytes(data[:-5], "here")
 
 
-def test_impossible_evaluations_are_refused_before_they_start() -> None:
+def test_impossible_evaluations_are_rejected_before_they_start() -> None:
     with pytest.raises(ConfigError, match=r"at least 32 pixels.* found 31 at scale 1.94; raise lr_side"):
         check(EvaluateConfig(lr_side=16, scales=(1.94, 4.0)))
     check(EvaluateConfig(lr_side=16, scales=(MIN_SIDE / 16,)))
@@ -212,7 +212,7 @@ def test_a_model_measured_beside_its_degraded_copy_samples_once(photos: Photos, 
     assert by_place(evaluation, "ours", "psnr") == by_place(evaluation, "bicubic", "psnr")
 
 
-def test_a_latent_system_keeps_its_picture_over_the_scales(photos: Photos, config: EvaluateConfig) -> None:
+def test_a_latent_system_keeps_its_image_over_the_scales(photos: Photos, config: EvaluateConfig) -> None:
     """An untrained system knows nothing, but one latent decoded at all sizes agrees with itself; noise would not."""
     architecture = SystemConfig(
         autoencoder=AutoencoderConfig(channels=8, multipliers=(1, 1), blocks=1, latent_channels=2),

@@ -15,26 +15,26 @@ from lsr.core.config import check
 from lsr.core.errors import ConfigError, InputError
 from lsr.evaluation.config import EvaluateConfig, GateConfig, Rule
 from lsr.evaluation.gate import judge
-from lsr.evaluation.pictures import Image, Picture, Size, as_batch, bicubic, resize, resized, rounded
+from lsr.evaluation.images import AnyImage, Image, Size, as_batch, bicubic, resize, resized, rounded
 from lsr.evaluation.pooled import pooled_psnr, tiles_of
 from lsr.evaluation.protocol import evaluate
 from lsr.evaluation.protocols import PROTOCOLS, protocol_of, questions
-from lsr.evaluation.rows import CEILING_DB, Cell, Evaluation
+from lsr.evaluation.rows import CEILING_DB, Aggregate, Evaluation
 from lsr.evaluation.verdict import Candidate
 from lsr.report.tables import markdown, means, summary
 
-from .conftest import photograph
+from .conftest import make_photo
 
 Photos = list[tuple[str, Image]]
 
 
 @pytest.fixture
 def many() -> Photos:
-    """Eleven photographs of unequal difficulty: one batch of 8 and one of 3."""
-    return [(f"photo{i:02d}", photograph(i, 96, 130) // (1 + i % 4)) for i in range(11)]
+    """Eleven photos of unequal difficulty: one batch of 8 and one of 3."""
+    return [(f"photo{i:02d}", make_photo(i, 96, 130) // (1 + i % 4)) for i in range(11)]
 
 
-def exact(lr: Image, sizes: Sequence[Size]) -> list[Picture]:
+def exact(lr: Image, sizes: Sequence[Size]) -> list[AnyImage]:
     """Bilinear in floating point: values between the levels of 8 bits."""
     pixels = as_batch(lr)
     out = [torch.nn.functional.interpolate(pixels, size, mode="bilinear") for size in sizes]
@@ -42,7 +42,7 @@ def exact(lr: Image, sizes: Sequence[Size]) -> list[Picture]:
 
 
 def value_of(evaluation: Evaluation, metric: str, system: str, scale: float) -> float | None:
-    (found,) = [c.value for c in evaluation.cells if (c.metric, c.system, c.scale) == (metric, system, scale)]
+    (found,) = [c.value for c in evaluation.aggregates if (c.metric, c.system, c.scale) == (metric, system, scale)]
     return found
 
 
@@ -51,7 +51,7 @@ def seed_a(config: EvaluateConfig) -> EvaluateConfig:
 
 
 def test_seed_a_is_system_as_evaluation_script_written_out_in_float64(many: Photos, config: EvaluateConfig) -> None:
-    """Centre square -> output side -> LR; mean squared error of 8 pictures, then decibels, averaged by batch length."""
+    """Centre square -> output side -> LR; mean squared error of 8 images, then decibels, averaged by batch length."""
     evaluation = evaluate(many, {"ours": exact}, seed_a(config))
     for scale in config.scales:
         side, errors = round(16 * scale), []
@@ -66,7 +66,7 @@ def test_seed_a_is_system_as_evaluation_script_written_out_in_float64(many: Phot
         alone = np.mean([-10 * math.log10(e) for e in errors])
         rows = [r.values["psnr"] for r in evaluation.rows if (r.system, r.scale) == ("ours", scale)]
         assert np.mean(rows) == pytest.approx(alone, abs=1e-4)
-        assert pooled < alone - 0.5, "pooling weighs the hard pictures more"
+        assert pooled < alone - 0.5, "pooling weighs the hard images more"
 
 
 def test_seed_a_makes_a_new_lr_for_every_scale(many: Photos, config: EvaluateConfig) -> None:
@@ -80,28 +80,28 @@ def test_seed_a_makes_a_new_lr_for_every_scale(many: Photos, config: EvaluateCon
     assert [sizes for _, sizes in asked] == [[(32, 32)], [(40, 40)], [(64, 64)]]
     assert len({lr for lr, _ in asked}) == 3
     assert all(row.values["scale_ssim"] is None for row in evaluation.rows)
-    assert "Protocol seed-a was published with 100 pictures; these are 1." in evaluation.notes
+    assert "Protocol seed-a was published with 100 images; these are 1." in evaluation.notes
 
 
 def test_rounding_is_part_of_the_protocol(many: Photos, config: EvaluateConfig) -> None:
-    """One system, exact and rounded: other numbers under seed-a; per-image refuses what is not rounded."""
+    """One system, exact and rounded: other numbers under seed-a; per-image rejects what is not rounded."""
 
     def in_levels(lr: Image, sizes: Sequence[Size]) -> list[Image]:
-        return [rounded(picture) for picture in exact(lr, sizes)]
+        return [rounded(image) for image in exact(lr, sizes)]
 
     evaluation = evaluate(many[:2], {"ours": exact, "rounded": in_levels}, seed_a(config))
     one, other = ([r.values["psnr"] for r in evaluation.rows if r.system == name] for name in ("ours", "rounded"))
     np.testing.assert_allclose(one, other, atol=0.05)
     assert one != other
-    with pytest.raises(InputError, match="must return one uint8 picture"):
+    with pytest.raises(InputError, match="must return one uint8 image"):
         evaluate(many[:1], {"ours": exact}, config)
     for wrong in (np.nan, -0.1, 1.1):
         with pytest.raises(InputError, match=r"must return finite values in \[0, 1\]"):
             evaluate(many[:1], {"ours": lambda lr, s, v=wrong: [np.full((*s[0], 3), v, np.float32)]}, seed_a(config))
 
 
-def test_liif_full_measures_whole_pictures_without_their_border(config: EvaluateConfig) -> None:
-    photo = photograph(3, 101, 143)
+def test_liif_full_measures_whole_images_without_their_border(config: EvaluateConfig) -> None:
+    photo = make_photo(3, 101, 143)
     whole = replace(config, protocol="liif-full", scales=(2.0, 3.3), lr_side=1)
     check(whole)
     evaluation = evaluate([("p", photo)], {"ours": exact}, whole)
@@ -111,7 +111,7 @@ def test_liif_full_measures_whole_pictures_without_their_border(config: Evaluate
         error = ((output - truth / 255.0) ** 2)[edge:-edge, edge:-edge].mean()
         (row,) = [r for r in evaluation.rows if (r.system, r.scale) == ("ours", scale)]
         assert row.values["psnr"] == pytest.approx(-10 * math.log10(error), abs=1e-4)
-    assert evaluation.cells == ()
+    assert evaluation.aggregates == ()
     tiny = evaluate([("p", photo), ("tiny", photo[:30, :30])], {"ours": exact}, whole)
     assert any("tiny: 30 x 30 pixels are too few at x3.3" in note for note in tiny.notes)
 
@@ -119,9 +119,9 @@ def test_liif_full_measures_whole_pictures_without_their_border(config: Evaluate
 def test_the_default_is_per_image_and_measures_nothing_more(photos: Photos, config: EvaluateConfig) -> None:
     assert protocol_of(EvaluateConfig()).name == "per-image"
     evaluation = evaluate(photos[:1], {"ours": bicubic}, config)
-    assert evaluation.cells == ()
+    assert evaluation.aggregates == ()
     assert set(evaluation.rows[0].values) == {"psnr", "ssim", "lpips", "lr_psnr", "scale_ssim"}
-    assert b'"cells"' not in evaluation.to_bytes()
+    assert b'"aggregates"' not in evaluation.to_bytes()
 
 
 def test_name_version_and_rules_are_recorded(many: Photos, config: EvaluateConfig) -> None:
@@ -134,7 +134,7 @@ def test_name_version_and_rules_are_recorded(many: Photos, config: EvaluateConfi
     assert Evaluation(protocol="per-image", facts={}, rows=()).version == 1
 
 
-def test_the_gate_refuses_two_protocols(photos: Photos, config: EvaluateConfig) -> None:
+def test_the_gate_rejects_two_protocols(photos: Photos, config: EvaluateConfig) -> None:
     ours = evaluate(photos, {"ours": bicubic}, config)
     theirs = replace(ours, facts={**ours.facts, "protocol": {"version": 2}})
     gate = GateConfig(floor=(Rule(metric="psnr", reference="none", above=1.0),))
@@ -152,7 +152,7 @@ def test_pooled_psnr_by_hand_and_never_above_the_mean() -> None:
         pooled_psnr([], 8)
 
 
-def look(batch: torch.Tensor) -> torch.Tensor:
+def features(batch: torch.Tensor) -> torch.Tensor:
     """Five plain features: means of the colours, how much neighbours differ, contrast."""
     edges = batch.diff(dim=2).abs().mean((1, 2, 3))
     return torch.cat([batch.mean((2, 3)), 9 * edges[:, None], batch.std((1, 2, 3))[:, None]], 1)
@@ -167,14 +167,14 @@ def test_distances_between_sets_know_the_sharper_system_and_have_a_floor(
 
     wanted = replace(config, metrics=("mobilenetv2",), tile=32)
     systems = {"ours": truth_teller}
-    evaluation = evaluate(photos, systems, wanted, extractors={"mobilenetv2": look, "vgg16": look})
+    evaluation = evaluate(photos, systems, wanted, extractors={"mobilenetv2": features, "vgg16": features})
     for scale in config.scales:
         fd = {name: value_of(evaluation, "fd_mobilenetv2", name, scale) for name in ("ours", "bicubic", "real")}
         assert fd["ours"] == pytest.approx(0, abs=1e-9)
         assert fd["bicubic"] > 1e-5
         assert fd["real"] > 0
         assert value_of(evaluation, "precision_mobilenetv2", "ours", scale) == 1
-    assert not any("vgg16" in cell.metric for cell in evaluation.cells)
+    assert not any("vgg16" in aggregate.metric for aggregate in evaluation.aggregates)
     assert evaluation.facts["tile"] == 32
     names = {(m.system, m.metric) for m in means(evaluation)}
     assert ("real", "kid_mobilenetv2") in names
@@ -183,8 +183,8 @@ def test_distances_between_sets_know_the_sharper_system_and_have_a_floor(
 
 def test_too_few_tiles_say_so_instead_of_a_number(photos: Photos, config: EvaluateConfig) -> None:
     wanted = replace(config, metrics=("vgg16",), tile=64, crops=1)
-    evaluation = evaluate(photos[:1], {"ours": bicubic}, wanted, extractors={"vgg16": look})
-    assert {(c.metric, c.value) for c in evaluation.cells} == {("kid_vgg16", None)}
+    evaluation = evaluate(photos[:1], {"ours": bicubic}, wanted, extractors={"vgg16": features})
+    assert {(c.metric, c.value) for c in evaluation.aggregates} == {("kid_vgg16", None)}
 
 
 def test_a_metric_that_was_asked_for_and_not_given_is_an_error(photos: Photos, config: EvaluateConfig) -> None:
@@ -211,26 +211,26 @@ def test_every_protocol_describes_itself() -> None:
 
 
 def test_tiles_cover_the_grid_from_the_top_left() -> None:
-    picture = np.arange(70 * 100 * 3, dtype=np.uint32).reshape(70, 100, 3).astype(np.uint8)
-    tiles = tiles_of(picture, 32)
+    image = np.arange(70 * 100 * 3, dtype=np.uint32).reshape(70, 100, 3).astype(np.uint8)
+    tiles = tiles_of(image, 32)
     assert len(tiles) == 2 * 3
-    np.testing.assert_array_equal(tiles[4], picture[32:64, 32:64])
-    assert tiles_of(picture, 71) == []
+    np.testing.assert_array_equal(tiles[4], image[32:64, 32:64])
+    assert tiles_of(image, 71) == []
 
 
-def test_float_pictures_are_resized_by_the_same_kernel() -> None:
-    picture = photograph(1, 60, 80)
-    exactly = resized((picture / 255).astype(np.float32), (24, 33))
+def test_float_images_are_resized_by_the_same_kernel() -> None:
+    image = make_photo(1, 60, 80)
+    exactly = resized((image / 255).astype(np.float32), (24, 33))
     assert exactly.dtype == np.float32
     for colour in range(3):
-        channel = Pillow.fromarray((picture[..., colour] / 255).astype(np.float32))
+        channel = Pillow.fromarray((image[..., colour] / 255).astype(np.float32))
         expected = np.asarray(channel.resize((33, 24), Pillow.Resampling.BICUBIC))
         np.testing.assert_allclose(exactly[..., colour], expected.clip(0, 1), atol=1e-5)
     assert rounded(exactly).dtype == np.uint8
-    np.testing.assert_array_equal(resized(picture, (24, 33)), resize(picture, (24, 33)))
+    np.testing.assert_array_equal(resized(image, (24, 33)), resize(image, (24, 33)))
 
 
-def test_cells_stay_with_the_evaluation() -> None:
-    cell = Cell(scale=2.0, system="ours", metric="kid_vgg16", value=0.5, photos=3)
-    evaluation = Evaluation(protocol="per-image", facts={}, rows=(), cells=(cell,))
-    assert Evaluation.from_bytes(evaluation.to_bytes(), "here").cells == (cell,)
+def test_aggregates_stay_with_the_evaluation() -> None:
+    aggregate = Aggregate(scale=2.0, system="ours", metric="kid_vgg16", value=0.5, photos=3)
+    evaluation = Evaluation(protocol="per-image", facts={}, rows=(), aggregates=(aggregate,))
+    assert Evaluation.from_bytes(evaluation.to_bytes(), "here").aggregates == (aggregate,)

@@ -76,7 +76,7 @@ def test_the_command_lines_overrides_arrive_as_the_form_fills_them_in() -> None:
     assert load_recipe("demo", assignments_of(load_recipe("demo"), given(changes))) == recipe
 
 
-def test_a_field_that_is_not_there_is_refused() -> None:
+def test_a_field_that_is_not_there_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"denoise\.trian is not a recipe field"):
         load_recipe("demo", assignments_of(load_recipe("demo"), {"denoise": {"trian": {"images": 1}}}))
     with pytest.raises(ValueError, match="extra"):

@@ -27,7 +27,7 @@ def test_a_stage_that_fails_in_the_flow_is_told_once_and_leaves_no_result(tmp_pa
         timeout=500,
     )
     assert ended.returncode == 3
-    assert ended.stderr.startswith("error: 2 of 2 pictures are refused")
+    assert ended.stderr.startswith("error: 2 of 2 images are rejected")
     assert len(ended.stderr.splitlines()) == 1
     assert ended.stdout == ""
     assert not [path for name in ("actions", "datasets") for path in (home / "store" / name).rglob("*.json")]

@@ -20,6 +20,6 @@ def upscale(
     return Executor(system).upscale(image, Target(scale, size), SamplerConfig(**how))
 
 
-def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+def make_image(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """Noise, uint8 [height, width, 3]."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Bad and odd input to `upscale`: a right picture or a clear error."""
+"""Bad and odd input to `upscale`: a right image or a clear error."""
 
 from __future__ import annotations
 
@@ -30,26 +30,24 @@ def test_scales_from_a_tenth_to_two_hundred(system: LatentSystem, size: tuple[in
 
 @pytest.mark.parametrize("multiple", [1, 3, 4, 8])
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (8, 8), (13, 16)])
-def test_padding_keeps_a_constant_constant_and_a_divisible_picture_as_it_is(
-    multiple: int, size: tuple[int, int]
-) -> None:
-    constant, picture = torch.full((1, 3, *size), 0.25), torch.rand(1, 3, *size)
+def test_padding_keeps_a_constant_constant_and_a_divisible_image_as_it_is(multiple: int, size: tuple[int, int]) -> None:
+    constant, image = torch.full((1, 3, *size), 0.25), torch.rand(1, 3, *size)
     padded = pad_to_multiple(constant, multiple)
     assert torch.equal(padded, torch.full_like(padded, 0.25))
     assert padded.shape[-2] % multiple == padded.shape[-1] % multiple == 0
-    assert torch.equal(pad_to_multiple(picture, multiple)[..., : size[0], : size[1]], picture)
+    assert torch.equal(pad_to_multiple(image, multiple)[..., : size[0], : size[1]], image)
     if size[0] % multiple == size[1] % multiple == 0:
-        assert pad_to_multiple(picture, multiple) is picture
+        assert pad_to_multiple(image, multiple) is image
 
 
 def test_what_is_not_rounded_rounds_to_what_is(system: LatentSystem) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
     sizes = [(9, 11), (3, 3)]
     executor, sampler = Executor(system), SamplerConfig(steps=2, seed=3)
     targets = [Target(size=size) for size in sizes]
     (whole,), exact = (
-        executor.upscale_all([picture], targets, sampler),
-        executor.upscale_exact(picture, targets, sampler),
+        executor.upscale_all([image], targets, sampler),
+        executor.upscale_exact(image, targets, sampler),
     )
     for a, b in zip(whole, exact, strict=True):
         assert b.dtype == np.float32
@@ -63,7 +61,7 @@ def test_values_that_are_not_finite_never_reach_the_model(system: LatentSystem) 
         upscale(system, np.full((4, 4, 3), np.nan), scale=2.0)  # type: ignore[arg-type]
 
 
-def test_config_and_weights_of_two_models_are_refused(system: LatentSystem) -> None:
+def test_config_and_weights_of_two_models_are_rejected(system: LatentSystem) -> None:
     config, _ = save_system(system.state_dict(), system.config)
     other = tiny_system(conditional=False)
     _, weights = save_system(other.state_dict(), other.config)

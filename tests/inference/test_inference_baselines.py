@@ -1,4 +1,4 @@
-"""Comparators at work: any size, the same answer for the same seed, in any batch, and clear refusals."""
+"""Comparators at work: any size, the same answer for the same seed, in any batch, and clear rejections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.models.baselines.kit import TINY
 SIZES = [(14, 10), (1, 1), (3, 29), (33, 8), (7, 5)]
 
 
-def picture(height: int = 7, width: int = 5, seed: int = 0) -> np.ndarray:
+def make_image(height: int = 7, width: int = 5, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
@@ -36,24 +36,24 @@ def answers(kind: str, seed: int = 0, eta: float = 0.0) -> Upscaler:
 
 @pytest.mark.parametrize("kind", TINY)
 def test_every_comparator_answers_any_size(kind: str) -> None:
-    out = answers(kind)(picture(), SIZES)
+    out = answers(kind)(make_image(), SIZES)
     assert [one.shape for one in out] == [(*size, 3) for size in SIZES]
     assert all(one.dtype == np.uint8 for one in out)
-    one_pixel = answers(kind)(picture(1, 1), [(5, 3)])
+    one_pixel = answers(kind)(make_image(1, 1), [(5, 3)])
     assert one_pixel[0].shape == (5, 3, 3)
 
 
 @pytest.mark.parametrize("kind", TINY)
 def test_answers_repeat_and_do_not_depend_on_what_else_is_asked(kind: str) -> None:
     first, second = answers(kind, eta=1.0), answers(kind, eta=1.0)
-    together = first(picture(), SIZES)
+    together = first(make_image(), SIZES)
     for size, expected in zip(SIZES, together):
-        np.testing.assert_array_equal(second(picture(), [size])[0], expected)
+        np.testing.assert_array_equal(second(make_image(), [size])[0], expected)
 
 
 @pytest.mark.parametrize("kind", ["sr3", "idm"])
 def test_the_seed_changes_what_is_sampled(kind: str) -> None:
-    one, other = (answers(kind, seed=seed)(picture(), [(14, 10)])[0] for seed in (0, 1))
+    one, other = (answers(kind, seed=seed)(make_image(), [(14, 10)])[0] for seed in (0, 1))
     assert (one != other).any()
 
 
@@ -62,7 +62,7 @@ def test_the_seed_changes_what_is_sampled(kind: str) -> None:
 def test_a_sample_does_not_depend_on_its_batch(kind: str, eta: float) -> None:
     torch.manual_seed(1)
     model = cast(Sr3 | Idm, build(TINY[kind]).eval())
-    lr = to_float(np.stack([picture(seed=s) for s in range(3)]), torch.device("cpu"))
+    lr = to_float(np.stack([make_image(seed=s) for s in range(3)]), torch.device("cpu"))
     sampler = SamplerConfig(steps=4, eta=eta, seed=4)
     together = sampled(model, lr, (9, 12), sampler)
     for i in range(3):
@@ -71,8 +71,8 @@ def test_a_sample_does_not_depend_on_its_batch(kind: str, eta: float) -> None:
     assert together.abs().max() <= 1
 
 
-def test_a_perfect_denoiser_is_followed_to_its_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that knows the noise of a given picture leads the sampler to that picture."""
+def test_a_perfect_denoiser_is_followed_to_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that knows the noise of a given image leads the sampler to that image."""
     torch.manual_seed(1)
     model = cast(Sr3, build(TINY["sr3"]).eval())
     truth = normal([3], (3, 8, 8)).clamp(-1, 1)
@@ -88,13 +88,13 @@ def test_a_perfect_denoiser_is_followed_to_its_picture(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("kind", ["edsr", "esrgan"])
 def test_sizes_beside_the_factor_are_pillows_bicubic_of_the_output(kind: str) -> None:
-    exact, other = answers(kind)(picture(), [(14, 10), (9, 13)])
+    exact, other = answers(kind)(make_image(), [(14, 10), (9, 13)])
     expected = np.asarray(Image.fromarray(exact).resize((13, 9), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(other, expected)
 
 
 def test_liif_is_rendered_in_bands_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = answers("liif")(picture(), [(40, 30)])[0]
+    whole = answers("liif")(make_image(), [(40, 30)])[0]
     monkeypatch.setattr("lsr.inference.baselines.PIXELS_AT_ONCE", 100)
     calls: list[tuple[int, int]] = []
     render = Liif.render
@@ -104,7 +104,7 @@ def test_liif_is_rendered_in_bands_without_a_seam(monkeypatch: pytest.MonkeyPatc
         return render(self, features, size, rows)
 
     monkeypatch.setattr(Liif, "render", counted)
-    np.testing.assert_allclose(answers("liif")(picture(), [(40, 30)])[0].astype(int), whole.astype(int), atol=1)
+    np.testing.assert_allclose(answers("liif")(make_image(), [(40, 30)])[0].astype(int), whole.astype(int), atol=1)
     assert len(calls) == 14
 
 
@@ -117,15 +117,15 @@ def test_the_model_is_asked_in_eval_mode() -> None:
 @pytest.mark.parametrize(
     ("image", "sizes", "named"),
     [
-        (picture().astype(np.float32), [(4, 4)], "must be a numpy array of uint8"),
-        (picture()[..., :2], [(4, 4)], r"found \(7, 5, 2\)"),
-        (picture()[:0], [(4, 4)], "sides of at least 1"),
-        (picture(), [(0, 4)], "at least 1"),
-        (picture(), [(1 << 16, 1 << 16)], "at most"),
+        (make_image().astype(np.float32), [(4, 4)], "must be a numpy array of uint8"),
+        (make_image()[..., :2], [(4, 4)], r"found \(7, 5, 2\)"),
+        (make_image()[:0], [(4, 4)], "sides of at least 1"),
+        (make_image(), [(0, 4)], "at least 1"),
+        (make_image(), [(1 << 16, 1 << 16)], "at most"),
     ],
 )
 @pytest.mark.parametrize("kind", ["edsr", "liif", "idm"])
-def test_what_is_no_picture_or_no_size_is_refused(
+def test_what_is_no_image_or_no_size_is_rejected(
     kind: str, image: np.ndarray, sizes: list[tuple[int, int]], named: str
 ) -> None:
     with pytest.raises(InputError, match=named):

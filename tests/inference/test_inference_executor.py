@@ -22,7 +22,7 @@ from lsr.inference.config import ExecutorConfig, Precision
 from lsr.inference.executor import Executor, device_of, placed
 from lsr.inference.request import Target
 from lsr.models.baselines.build import build
-from tests.inference.kit import picture
+from tests.inference.kit import make_image
 from tests.models.baselines.kit import TINY
 from tests.training.kit import tiny_system
 
@@ -50,13 +50,13 @@ def comparator(kind: str) -> Comparator:
 
 
 WAYS: dict[str, Callable[[], object]] = {
-    "one image": lambda: Executor(tiny_system()).upscale(picture(4, 3), Target(scale=2.0), ODD),
-    "several": lambda: Executor(tiny_system()).upscale_all([picture(4, 3)], [Target(scale=2.0)], ODD),
-    "as an evaluation": lambda: Executor(tiny_system()).upscaler(ODD)(picture(4, 3), [(8, 6)]),
-    "not rounded": lambda: Executor(tiny_system()).upscaler(ODD, rounding=False)(picture(4, 3), [(8, 6)]),
+    "one image": lambda: Executor(tiny_system()).upscale(make_image(4, 3), Target(scale=2.0), ODD),
+    "several": lambda: Executor(tiny_system()).upscale_all([make_image(4, 3)], [Target(scale=2.0)], ODD),
+    "as an evaluation": lambda: Executor(tiny_system()).upscaler(ODD)(make_image(4, 3), [(8, 6)]),
+    "not rounded": lambda: Executor(tiny_system()).upscaler(ODD, rounding=False)(make_image(4, 3), [(8, 6)]),
     "generation": lambda: Executor(tiny_system(conditional=False)).generate((8, 8), 1, ODD),
-    "sr3": lambda: Executor(comparator("sr3")).upscaler(ODD)(picture(4, 3), [(8, 6)]),
-    "idm": lambda: Executor(comparator("idm")).upscaler(ODD)(picture(4, 3), [(8, 6)]),
+    "sr3": lambda: Executor(comparator("sr3")).upscaler(ODD)(make_image(4, 3), [(8, 6)]),
+    "idm": lambda: Executor(comparator("idm")).upscaler(ODD)(make_image(4, 3), [(8, 6)]),
 }
 
 
@@ -68,7 +68,7 @@ def test_the_sampler_reaches_the_network_whole(asked: list[SamplerConfig], way: 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_is_near_and_not_equal(precision: Precision) -> None:
-    system, image, target = tiny_system(), picture(6, 5), Target(scale=3.0)
+    system, image, target = tiny_system(), make_image(6, 5), Target(scale=3.0)
     whole = Executor(system).upscale(image, target, ODD).astype(int)
     half = Executor(system, precision=precision).upscale(image, target, ODD).astype(int)
     assert 0 < np.abs(whole - half).max() <= 8
@@ -91,7 +91,7 @@ def test_the_precision_is_that_of_the_networks_and_the_sampler_adds_up_in_fp32(
         return out
 
     monkeypatch.setattr(type(system.unet), "forward", watched)
-    Executor(system, precision="bf16").upscale(picture(4, 4), Target(scale=2.0), ODD)
+    Executor(system, precision="bf16").upscale(make_image(4, 4), Target(scale=2.0), ODD)
     assert seen == {"unet": {torch.bfloat16}, "x_t": {torch.float32}}
 
 
@@ -102,13 +102,13 @@ def test_fp32_is_fp32_while_it_works_and_the_process_is_left_as_it_was(monkeypat
     monkeypatch.setattr(
         module, "sampled", lambda *rest: seen.append(torch.backends.cudnn.allow_tf32) or original(*rest)
     )
-    Executor(tiny_system()).upscale(picture(4, 4), Target(scale=2.0), ODD)
+    Executor(tiny_system()).upscale(make_image(4, 4), Target(scale=2.0), ODD)
     assert seen == [False]
     assert torch.backends.cudnn.allow_tf32 is True
 
 
 def test_the_memory_format_changes_no_more_than_rounding() -> None:
-    system, image, target = tiny_system(), picture(6, 5), Target(scale=3.0)
+    system, image, target = tiny_system(), make_image(6, 5), Target(scale=3.0)
     plain = Executor(system).upscale(image, target, ODD).astype(int)
     executor = Executor(system, ExecutorConfig(channels_last=True))
     weights = [p for p in system.parameters() if p.dim() == 4 and p.shape[2] > 1 < p.shape[1]]
@@ -119,7 +119,7 @@ def test_the_memory_format_changes_no_more_than_rounding() -> None:
 
 def test_many_large_images_go_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LR_PIXELS_AT_ONCE", 50)
-    batches = Executor(tiny_system())._batches([picture(4, 4)] * 4 + [picture(8, 8)] * 2)
+    batches = Executor(tiny_system())._batches([make_image(4, 4)] * 4 + [make_image(8, 8)] * 2)
     assert list(batches) == [[0, 1, 2], [3], [4], [5]]
 
 
@@ -144,9 +144,9 @@ def test_what_a_system_cannot_do_is_said_before_any_work(asked: list[SamplerConf
     with pytest.raises(InputError, match="cannot generate"):
         Executor(comparator("sr3")).generate((4, 4))
     with pytest.raises(InputError, match="answers in 8 bits"):
-        Executor(comparator("sr3")).upscale_exact(picture(2, 2), [Target(scale=2.0)], ODD)
+        Executor(comparator("sr3")).upscale_exact(make_image(2, 2), [Target(scale=2.0)], ODD)
     with pytest.raises(InputError, match="must be a numpy array of uint8"):
-        latent.upscale_all([picture(2, 2), np.zeros((2, 2, 3))], [Target(scale=2.0)], ODD)  # type: ignore[list-item]
+        latent.upscale_all([make_image(2, 2), np.zeros((2, 2, 3))], [Target(scale=2.0)], ODD)  # type: ignore[list-item]
     assert asked == []
 
 

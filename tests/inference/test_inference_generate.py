@@ -1,4 +1,4 @@
-"""Generation: any size from one latent, each picture from its own seed."""
+"""Generation: any size from one latent, each image from its own seed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_any_size(system: LatentSystem, size: tuple[int, int]) -> None:
     assert out.dtype == np.uint8
 
 
-def test_a_square_picture_has_the_trained_latent(system: LatentSystem) -> None:
+def test_a_square_image_has_the_trained_latent(system: LatentSystem) -> None:
     assert latent_shape(system, (5, 5)) == latent_shape(system, (700, 700)) == (8, 8)
 
 
@@ -51,17 +51,17 @@ def test_extreme_ratios_are_stretched_when_decoding(system: LatentSystem) -> Non
     assert latent_shape(system, (1, 100_000)) == latent_shape(system, (1, 4))
 
 
-def test_a_picture_depends_on_seed_and_number_alone(system: LatentSystem) -> None:
+def test_an_image_depends_on_seed_and_number_alone(system: LatentSystem) -> None:
     five = generate(system, (12, 12), 5, steps=3, eta=0.5, seed=3, batch=5)
     cut = generate(system, (12, 12), 3, steps=3, eta=0.5, seed=3, batch=2)
     assert np.abs(five[:3].astype(int) - cut.astype(int)).max() <= 1
     assert np.array_equal(five, generate(system, (12, 12), 5, steps=3, eta=0.5, seed=3, batch=5))
-    assert len({picture.tobytes() for picture in five}) == 5
+    assert len({image.tobytes() for image in five}) == 5
     assert not np.array_equal(five, generate(system, (12, 12), 5, steps=3, eta=0.5, seed=4, batch=5))
 
 
-def test_sizes_of_one_ratio_show_one_picture() -> None:
-    """Three times as large, every third pixel lies where a pixel of the small picture does; without cell decoding the
+def test_sizes_of_one_ratio_show_one_image() -> None:
+    """Three times as large, every third pixel lies where a pixel of the small image does; without cell decoding the
     renderer must give it the same colour.
     """
     system = tiny_system(conditional=False, renderer=RendererConfig(hidden=(8, 8), cell_decoding=False))
@@ -76,6 +76,6 @@ def test_a_super_resolution_model_does_not_generate() -> None:
 
 
 @pytest.mark.parametrize("options", [{"size": (0, 3)}, {"count": 0}, {"steps": 0}, {"eta": 2.0}])
-def test_impossible_requests_are_refused(system: LatentSystem, options: dict[str, Any]) -> None:
+def test_impossible_requests_are_rejected(system: LatentSystem, options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         generate(system, **{"size": (4, 4), **options})

@@ -43,20 +43,20 @@ def test_transparency_lies_over_white() -> None:
     assert load_image(encoded(image)).tolist() == [[[255, 255, 255], [10, 20, 30]]]
 
 
-def test_a_turned_photograph_stands_upright() -> None:
+def test_a_turned_photo_stands_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     out = load_image(encoded(Image.new("RGB", (20, 10)), "JPEG", exif=exif))
     assert out.shape == (20, 10, 3)
 
 
-def test_a_bomb_is_refused_by_its_header() -> None:
+def test_a_bomb_is_rejected_by_its_header() -> None:
     with pytest.raises(InputError, match="The image has 30 x 40 pixels by its header, more than max_pixels = 1000"):
         load_image(encoded(Image.new("1", (30, 40))), max_pixels=1000)
 
 
-@pytest.mark.parametrize("data", [b"", b"not a picture", encoded(Image.new("RGB", (64, 64), "red"))[:60]])
-def test_what_is_no_whole_picture_is_refused(data: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [b"", b"not an image", encoded(Image.new("RGB", (64, 64), "red"))[:60]])
+def test_what_is_no_whole_image_is_rejected(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"The image (is empty|is not an image|does not decode)"):
         load_image(data)
     (tmp_path / "broken.png").write_bytes(data)
@@ -92,7 +92,7 @@ def test_saved_pixels_come_back(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["a.PNG"]
 
 
-def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_rejected(tmp_path: Path) -> None:
     pixels = np.zeros((2, 2, 3), np.uint8)
     with pytest.raises(InputError, match=r"must end in \.png"):
         save_image(pixels, tmp_path / "a.txt")

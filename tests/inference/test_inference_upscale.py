@@ -1,4 +1,4 @@
-"""Upscaling: any picture, any factor, the same result however it is computed."""
+"""Upscaling: any image, any factor, the same result however it is computed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.renderer import Renderer
 from lsr.models.system import LatentSystem
 from lsr.nn.random import normal
-from tests.inference.kit import picture, upscale
+from tests.inference.kit import make_image, upscale
 from tests.training.kit import tiny_system
 
 
@@ -48,14 +48,14 @@ def differ(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> int:
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (17, 5)])
 @pytest.mark.parametrize("scale", [0.3, 1.0, math.pi, 30])
 def test_any_size_by_any_factor(system: LatentSystem, size: tuple[int, int], scale: float) -> None:
-    out = upscale(system, picture(*size), scale=scale, steps=1)
+    out = upscale(system, make_image(*size), scale=scale, steps=1)
     assert out.shape == (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)), 3)
     assert out.dtype == np.uint8
     assert out.flags.c_contiguous
 
 
 def test_a_target_size_may_have_another_aspect_ratio(system: LatentSystem) -> None:
-    assert upscale(system, picture(6, 4), size=(9, 31), steps=2).shape == (9, 31, 3)
+    assert upscale(system, make_image(6, 4), size=(9, 31), steps=2).shape == (9, 31, 3)
 
 
 @given(h=st.integers(1, 5000), w=st.integers(1, 5000), scale=st.floats(1e-3, 6))
@@ -67,9 +67,9 @@ def test_the_output_side_is_the_rounded_product_and_at_least_1(h: int, w: int, s
     assert min(height, width) >= 1
 
 
-def test_upscaling_is_sampling_then_decoding_the_part_that_is_picture() -> None:
+def test_upscaling_is_sampling_then_decoding_the_part_that_is_image() -> None:
     """Against the model's own parts: condition, DDIM with the seed's noise, decode with the extent."""
-    system, image = tiny_system(base_scale=3).eval(), picture(5, 3)
+    system, image = tiny_system(base_scale=3).eval(), make_image(5, 3)
     with torch.no_grad():
         lr = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
         cond = system.condition(lr)
@@ -83,7 +83,7 @@ def test_upscaling_is_sampling_then_decoding_the_part_that_is_picture() -> None:
 
 
 def test_a_seed_decides_everything(system: LatentSystem) -> None:
-    image = picture(4, 4)
+    image = make_image(4, 4)
     results = [
         upscale(system, image, scale=3.0, steps=3, eta=eta, seed=seed) for eta in (0.0, 1.0) for seed in (1, 1, 2)
     ]
@@ -97,7 +97,7 @@ def test_a_seed_decides_everything(system: LatentSystem) -> None:
 @pytest.mark.parametrize("eta", [0.0, 0.7])
 def test_the_batch_changes_nothing(system: LatentSystem, monkeypatch: pytest.MonkeyPatch, eta: float) -> None:
     """Rounding in the last bit may move a value across the border of two levels, no more."""
-    images = [picture(4, 6, 0), picture(5, 3, 1), picture(4, 6, 2), picture(4, 6, 3), picture(4, 6, 4)]
+    images = [make_image(4, 6, 0), make_image(5, 3, 1), make_image(4, 6, 2), make_image(4, 6, 3), make_image(4, 6, 4)]
     sampler, target = SamplerConfig(steps=3, eta=eta, seed=7), Target(scale=2.5)
     expected = [upscale(system, image, scale=2.5, steps=3, eta=eta, seed=7) for image in images]
     batches: list[int] = []
@@ -112,7 +112,7 @@ def test_the_batch_changes_nothing(system: LatentSystem, monkeypatch: pytest.Mon
 
 
 def test_sizes_come_from_one_latent(system: LatentSystem, monkeypatch: pytest.MonkeyPatch) -> None:
-    image, sizes = picture(4, 6), [(9, 5), (8, 12), (1, 40)]
+    image, sizes = make_image(4, 6), [(9, 5), (8, 12), (1, 40)]
     single = [upscale(system, image, size=size, steps=2, seed=5) for size in sizes]
     calls: list[int] = []
     original = LatentSystem.predict
@@ -124,9 +124,9 @@ def test_sizes_come_from_one_latent(system: LatentSystem, monkeypatch: pytest.Mo
 
 
 def test_dropout_is_off(system: LatentSystem) -> None:
-    first = upscale(system.train(), picture(4, 4), scale=2.0, steps=2)
+    first = upscale(system.train(), make_image(4, 4), scale=2.0, steps=2)
     assert not system.training
-    assert np.array_equal(first, upscale(system, picture(4, 4), scale=2.0, steps=2))
+    assert np.array_equal(first, upscale(system, make_image(4, 4), scale=2.0, steps=2))
 
 
 # Windows
@@ -139,7 +139,7 @@ def windows(system: LatentSystem, monkeypatch: pytest.MonkeyPatch) -> Callable[[
 
 
 def test_one_window_is_the_whole(system: LatentSystem, windows: Callable[[int], None]) -> None:
-    image = picture(8, 6)
+    image = make_image(8, 6)
     windows(1000)
     whole = upscale(system, image, scale=2.0, steps=2)
     windows(16)
@@ -163,7 +163,7 @@ def test_windows_see_their_part_of_noise_and_condition(system: LatentSystem) -> 
 def test_no_forward_is_larger_than_a_window(
     system: LatentSystem, windows: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What bounds the memory of large pictures: encoder, U-Net and D_phi in windows, f_theta in bands."""
+    """What bounds the memory of large images: encoder, U-Net and D_phi in windows, f_theta in bands."""
     sides: dict[str, int] = {}
 
     def watch(owner: Any, name: str, what: Callable[..., int]) -> None:
@@ -184,46 +184,46 @@ def test_no_forward_is_larger_than_a_window(
         type(encoder), "forward", lambda self, x: sides.__setitem__("encode", max(x.shape[-2:])) or forward(self, x)
     )
     windows(12)
-    out = upscale(system, picture(20, 30), scale=7.3, steps=2)
+    out = upscale(system, make_image(20, 30), scale=7.3, steps=2)
     assert out.shape == (146, 219, 3)
     assert sides["encode"] == 12 * 2
     assert sides["predict"] == sides["features"] == 12
     assert sides["_band"] <= 1000
 
 
-def test_large_pictures_get_windows_by_themselves(system: LatentSystem, windows: Callable[[int], None]) -> None:
+def test_large_images_get_windows_by_themselves(system: LatentSystem, windows: Callable[[int], None]) -> None:
     side = int(room.AUTOMATIC_WINDOW * system.config.latent_side)
-    image = picture(2, side // 2 + 4)
+    image = make_image(2, side // 2 + 4)
     automatic = upscale(system, image, scale=1.0, steps=1)
     windows(10 * side)
     assert not np.array_equal(automatic, upscale(system, image, scale=1.0, steps=1))
 
 
-# Refusals
+# Rejections
 
 
 @pytest.mark.parametrize("scale", [0, -1.0, math.nan, math.inf, -math.inf, True, "2"])
 def test_a_scale_is_finite_and_positive(system: LatentSystem, scale: Any) -> None:
     with pytest.raises(InputError, match="scale must be a finite number above 0, found"):
-        upscale(system, picture(2, 2), scale=scale)
+        upscale(system, make_image(2, 2), scale=scale)
 
 
 @pytest.mark.parametrize("size", [(0, 4), (4, -1), (4,), (2.5, 3), (True, 3)])
 def test_a_size_is_whole_and_positive(system: LatentSystem, size: Any) -> None:
     with pytest.raises(InputError, match=r"A size must be \(height, width\) in whole pixels"):
-        upscale(system, picture(2, 2), size=size)
+        upscale(system, make_image(2, 2), size=size)
 
 
 def test_exactly_one_of_scale_and_size(system: LatentSystem) -> None:
     with pytest.raises(InputError, match="Give either a scale or a size, found neither"):
-        upscale(system, picture(2, 2))
+        upscale(system, make_image(2, 2))
     with pytest.raises(InputError, match="found both"):
-        upscale(system, picture(2, 2), scale=2.0, size=(4, 4))
+        upscale(system, make_image(2, 2), scale=2.0, size=(4, 4))
 
 
-def test_an_absurd_output_is_refused_before_any_work(system: LatentSystem) -> None:
+def test_an_absurd_output_is_rejected_before_any_work(system: LatentSystem) -> None:
     with pytest.raises(InputError, match="An output may have at most 1073741824 pixels, found 2000000 x 2000000"):
-        upscale(system, picture(2, 2), size=(2_000_000, 2_000_000))
+        upscale(system, make_image(2, 2), size=(2_000_000, 2_000_000))
     with pytest.raises(InputError, match="found 1000000 x 1000000"):
         Target(scale=1e6)
     with pytest.raises(InputError, match="found 30000 x 60000"):
@@ -239,31 +239,31 @@ def test_an_absurd_output_is_refused_before_any_work(system: LatentSystem) -> No
         np.zeros((0, 4, 3), np.uint8),
     ],
 )
-def test_a_picture_has_three_channels(system: LatentSystem, image: NDArray[np.uint8]) -> None:
+def test_an_image_has_three_channels(system: LatentSystem, image: NDArray[np.uint8]) -> None:
     with pytest.raises(InputError, match=r"must be \[height, width, 3\] with sides of at least 1, found"):
         upscale(system, image, scale=2.0)
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 3), np.int16), [[[1, 2, 3]]]])
-def test_a_picture_is_uint8(system: LatentSystem, image: Any) -> None:
+def test_an_image_is_uint8(system: LatentSystem, image: Any) -> None:
     with pytest.raises(InputError, match=r"must be a numpy array of uint8, found (float32|int16|list)"):
         upscale(system, image, scale=2.0)
 
 
 def test_a_generating_model_does_not_upscale() -> None:
     with pytest.raises(InputError, match="generates images and takes no LR image"):
-        upscale(tiny_system(conditional=False), picture(2, 2), scale=2.0)
+        upscale(tiny_system(conditional=False), make_image(2, 2), scale=2.0)
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 101}, {"eta": -0.1}, {"eta": 1.5}])
-def test_impossible_sampling_is_refused(system: LatentSystem, options: dict[str, Any]) -> None:
+def test_impossible_sampling_is_rejected(system: LatentSystem, options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        upscale(system, picture(2, 2), scale=2.0, **options)
+        upscale(system, make_image(2, 2), scale=2.0, **options)
 
 
 def test_the_sampler_is_a_choice_of_the_request(system: LatentSystem) -> None:
     """The solver is DDIM for two steps and another path from three on; it repeats itself and takes no eta."""
-    image = picture(6, 5)
+    image = make_image(6, 5)
 
     def ask(steps: int, **request: Any) -> NDArray[np.uint8]:
         return upscale(system, image, scale=2.5, steps=steps, **request)
@@ -282,11 +282,11 @@ def floats(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("size", [(12, 16), (37, 5), (3, 4)])
 def test_a_residual_model_that_adds_nothing_is_pillows_bicubic(size: tuple[int, int]) -> None:
-    """Band by band, at any size: the LR picture is the base, to one level of rounding."""
+    """Band by band, at any size: the LR image is the base, to one level of rounding."""
     quiet = tiny_system(residual=True)
     torch.nn.init.zeros_(quiet.decoder.renderer.rest[-1].weight)
     torch.nn.init.zeros_(quiet.decoder.renderer.rest[-1].bias)
-    image = picture(6, 8)
+    image = make_image(6, 8)
     planes = [Image.fromarray(plane).resize((size[1], size[0]), Image.Resampling.BICUBIC) for plane in floats(image)]
     expected = np.stack([np.asarray(plane) for plane in planes], axis=-1).round().clip(0, 255).astype(np.uint8)
     with pytest.MonkeyPatch.context() as patch:

@@ -47,6 +47,6 @@ def test_sides_are_rounded_up_to_the_factor() -> None:
 
 
 @pytest.mark.parametrize(("side", "overlap"), [(4, 4), (4, -1), (0, 0)])
-def test_impossible_windows_are_refused(side: int, overlap: int) -> None:
+def test_impossible_windows_are_rejected(side: int, overlap: int) -> None:
     with pytest.raises(InputError, match="needs 0 <= overlap < side"):
         Window(side, overlap)

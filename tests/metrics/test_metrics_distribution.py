@@ -41,7 +41,7 @@ def test_frechet_distance_agrees_with_scipy_and_torchmetrics(n: int, m: int) -> 
 
 
 def test_frechet_distance_needs_no_full_rank() -> None:
-    """Fewer pictures than features: the root of the small, non-zero eigenvalues of the product, taken one by one."""
+    """Fewer images than features: the root of the small, non-zero eigenvalues of the product, taken one by one."""
     a, b = features(6, 20, 0), features(11, 20, 1)
     product = np.cov(a, rowvar=False) @ np.cov(b, rowvar=False)
     root = np.sqrt(np.abs(np.sort(np.abs(np.linalg.eigvals(product)))[-5:])).sum()
@@ -66,7 +66,7 @@ def test_kernel_distance_agrees_with_torchmetrics(n: int, m: int) -> None:
 
 
 def test_kernel_distance_is_the_unbiased_mmd() -> None:
-    """The sum over all pairs of different pictures, written out."""
+    """The sum over all pairs of different images, written out."""
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((6, 5)), rng.standard_normal((9, 5)) + 0.5
 
@@ -131,19 +131,19 @@ def test_what_the_three_say_of_lost_variety_and_of_junk() -> None:
     assert good["kid_toy"] < min(lost["kid_toy"], broken["kid_toy"])
 
 
-def test_halves_keep_photographs_whole() -> None:
+def test_halves_keep_photos_whole() -> None:
     groups = [f"photo{i // 3}" for i in range(31)]
     one, two = halves(groups)
     assert sorted([*one, *two]) == list(range(31))
     assert not {groups[i] for i in one} & {groups[i] for i in two}
     assert abs(len(one) - len(two)) <= 3
     assert not np.array_equal(one, halves(groups, seed=1)[0])
-    with pytest.raises(InputError, match="at least 2 photographs, found 1"):
+    with pytest.raises(InputError, match="at least 2 photos, found 1"):
         halves(["a", "a"])
 
 
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance, precision_recall])
-def test_sets_that_cannot_be_compared_are_refused(distance: object) -> None:
+def test_sets_that_cannot_be_compared_are_rejected(distance: object) -> None:
     good = features(8, 3, 0)
     with pytest.raises(InputError, match=r"\[n, d\] and \[m, d\] with at least"):
         distance(good, features(8, 4, 0))

@@ -1,4 +1,4 @@
-"""DISTS: the metric against the paper's equations spelled out in float64, and the genuine weights on known pictures.
+"""DISTS: the metric against the paper's equations spelled out in float64, and the genuine weights on known images.
 
 Set LSR_TEST_DISTS to the folder that `lsr data get dists` made, with the authors' r0.png and r1.png beside the weights
 (their repository's images/), to run the test that needs them. `make test-slow` fetches the weights (tests/sets).
@@ -38,7 +38,7 @@ def metric() -> Dists:
 
 
 def slow_features(m: Dists, image: torch.Tensor) -> list[torch.Tensor]:
-    """The picture and five stages, with L2 pooling as a loop over the nine weights of its window."""
+    """The image and five stages, with L2 pooling as a loop over the nine weights of its window."""
     mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(3, 1, 1)
     hann = np.hanning(5)[1:-1]
@@ -60,7 +60,7 @@ def slow_features(m: Dists, image: torch.Tensor) -> list[torch.Tensor]:
 
 
 def slow_dists(m: Dists, a: torch.Tensor, b: torch.Tensor) -> float:
-    """Equations 5 to 7 for one picture in float64."""
+    """Equations 5 to 7 for one image in float64."""
     alpha, beta = m.alpha.double(), m.beta.double()
     total, value, start = alpha.sum() + beta.sum(), 1.0, 0
     for x, y in zip(slow_features(m, a), slow_features(m, b)):
@@ -84,7 +84,7 @@ def test_the_metric_computes_the_papers_equations(metric: Dists, size: tuple[int
     np.testing.assert_allclose(metric(a, b).numpy(), expected, rtol=1e-4)
 
 
-def test_equal_pictures_have_distance_zero_and_order_does_not_matter(metric: Dists) -> None:
+def test_equal_images_have_distance_zero_and_order_does_not_matter(metric: Dists) -> None:
     a, b = torch.rand(2, 2, 3, 32, 32).unbind()
     assert metric(a, a).tolist() == [0, 0]
     torch.testing.assert_close(metric(a, b), metric(b, a))
@@ -99,7 +99,7 @@ def test_texture_drawn_elsewhere_costs_less_than_texture_smoothed_away(metric: D
     assert metric(a, other).item() < metric(a, smooth).item()
 
 
-def test_gradients_reach_the_pictures_only(metric: Dists) -> None:
+def test_gradients_reach_the_images_only(metric: Dists) -> None:
     a = torch.zeros(1, 3, 32, 32, requires_grad=True)
     metric(a, torch.rand(1, 3, 32, 32)).sum().backward()
     assert a.grad is not None
@@ -108,13 +108,13 @@ def test_gradients_reach_the_pictures_only(metric: Dists) -> None:
     assert not any(parameter.requires_grad for parameter in metric.parameters())
 
 
-def test_pictures_below_32_pixels_are_refused(metric: Dists) -> None:
+def test_images_below_32_pixels_are_rejected(metric: Dists) -> None:
     small = torch.zeros(1, 3, 64, 31)
     with pytest.raises(InputError, match="DISTS needs images of at least 32 x 32 pixels, found 64 x 31"):
         metric(small, small)
 
 
-def test_weights_are_found_in_the_cache_and_others_refused(metric: Dists, tmp_path: Path) -> None:
+def test_weights_are_found_in_the_cache_and_others_rejected(metric: Dists, tmp_path: Path) -> None:
     assert find_dists(tmp_path) is None
     path = tmp_path / "sets" / "dists" / "dists.safetensors"
     path.parent.mkdir(parents=True)

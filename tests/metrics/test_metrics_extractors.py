@@ -86,7 +86,7 @@ def test_mobilenet_has_the_published_number_of_parameters() -> None:
     assert module.classifier(module(torch.rand(1, 3, 32, 32))).shape == (1, 1000)
 
 
-def test_weights_are_found_in_the_cache_and_others_refused(tmp_path: Path) -> None:
+def test_weights_are_found_in_the_cache_and_others_rejected(tmp_path: Path) -> None:
     assert find_extractors(tmp_path) == {}
     folder = tmp_path / "sets" / "extractors"
     folder.mkdir(parents=True)
@@ -103,15 +103,15 @@ def test_weights_are_found_in_the_cache_and_others_refused(tmp_path: Path) -> No
 
 def test_features_do_not_hang_on_the_batch() -> None:
     module, rng = shaken(Vgg16(), 4), np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, (32, 40, 3), dtype=np.uint8) for _ in range(5)]
-    whole = extract(module, pictures, batch=5)
+    images = [rng.integers(0, 256, (32, 40, 3), dtype=np.uint8) for _ in range(5)]
+    whole = extract(module, images, batch=5)
     assert whole.shape == (5, 512)
-    np.testing.assert_allclose(extract(module, pictures, batch=2), whole, rtol=1e-4, atol=1e-5)
-    single = module(torch.from_numpy(pictures[3]).permute(2, 0, 1)[None] / 255)
+    np.testing.assert_allclose(extract(module, images, batch=2), whole, rtol=1e-4, atol=1e-5)
+    single = module(torch.from_numpy(images[3]).permute(2, 0, 1)[None] / 255)
     np.testing.assert_allclose(whole[3], single[0].numpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [[], [(32, 32), (32, 33)], [(31, 40)]])
-def test_pictures_of_other_sizes_are_refused(sizes: list[tuple[int, int]]) -> None:
+def test_images_of_other_sizes_are_rejected(sizes: list[tuple[int, int]]) -> None:
     with pytest.raises(InputError, match="one size of at least 32 x 32"):
         extract(lambda x: x.mean((2, 3)), [np.zeros((*size, 3), np.uint8) for size in sizes])

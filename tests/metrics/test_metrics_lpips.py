@@ -1,7 +1,7 @@
 """LPIPS: the architecture against a second, slower spelling of it, and the genuine weights against known values.
 
 The genuine weights are not in the repository. Set LSR_TEST_LPIPS to the folder that `lsr data get lpips` made to run
-the tests that need them; put the authors' example pictures (ex_ref.png, ex_p0.png, ex_p1.png) beside the weights to
+the tests that need them; put the authors' example images (ex_ref.png, ex_p0.png, ex_p1.png) beside the weights to
 check their numbers too. `make test-slow` fetches the weights by itself (tests/sets).
 """
 
@@ -60,7 +60,7 @@ SLOW = {"alex": slow_alex, "vgg": slow_vgg}
 
 
 def slow_lpips(m: Lpips, a: torch.Tensor, b: torch.Tensor) -> float:
-    """Equation 1 of the paper, spelled out for one picture in float64."""
+    """Equation 1 of the paper, spelled out for one image in float64."""
     shift = torch.tensor([-0.030, -0.088, -0.188], dtype=torch.float64).view(3, 1, 1)
     scale = torch.tensor([0.458, 0.448, 0.450], dtype=torch.float64).view(3, 1, 1)
     maps = [SLOW[m.net](m, ((x.double() * 2 - 1) - shift) / scale) for x in (a, b)]
@@ -79,14 +79,14 @@ def test_both_networks_compute_the_papers_equation(net: str) -> None:
     np.testing.assert_allclose(metric(a, b).numpy(), expected, rtol=2e-5)
 
 
-def test_equal_pictures_have_distance_zero_and_order_does_not_matter() -> None:
+def test_equal_images_have_distance_zero_and_order_does_not_matter() -> None:
     metric = random_lpips("alex")
     a, b = torch.rand(2, 2, 3, 32, 32).unbind()
     assert metric(a, a).tolist() == [0, 0]
     torch.testing.assert_close(metric(a, b), metric(b, a))
 
 
-def test_gradients_reach_the_pictures_only_and_stay_finite_where_features_are_dead() -> None:
+def test_gradients_reach_the_images_only_and_stay_finite_where_features_are_dead() -> None:
     metric = random_lpips("alex")
     with torch.no_grad():
         metric.conv[2].bias.fill_(-1e3)
@@ -98,7 +98,7 @@ def test_gradients_reach_the_pictures_only_and_stay_finite_where_features_are_de
     assert not any(parameter.requires_grad for parameter in metric.parameters())
 
 
-def test_pictures_below_32_pixels_are_refused() -> None:
+def test_images_below_32_pixels_are_rejected() -> None:
     small = torch.zeros(1, 3, 64, 31)
     with pytest.raises(InputError, match="LPIPS-alex needs images of at least 32 x 32 pixels, found 64 x 31"):
         Lpips("alex")(small, small)
@@ -122,7 +122,7 @@ def test_weights_travel_through_safetensors_and_are_found_in_the_cache(tmp_path:
     assert find_lpips(tmp_path, "vgg") is None
 
 
-def test_files_that_are_not_these_weights_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_these_weights_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "lpips-alex.safetensors"
     path.write_bytes(b"not safetensors")
     with pytest.raises(IntegrityError, match="cannot be read as safetensors"):

@@ -42,7 +42,7 @@ def test_a_plain_bottleneck_ignores_noise() -> None:
     assert Moments(mean, None).sample(torch.randn_like(mean)) is mean
 
 
-def test_sides_that_f_does_not_divide_are_refused() -> None:
+def test_sides_that_f_does_not_divide_are_rejected() -> None:
     """Silently losing rows would shift every pixel of the render."""
     with pytest.raises(InputError, match=r"multiples of 4, found \(24, 42\)"):
         Encoder(TINY)(torch.rand(1, 3, 24, 42))

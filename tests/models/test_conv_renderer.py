@@ -1,4 +1,4 @@
-"""The convolutional renderer against one written on grid_sample, and its bands against the whole picture."""
+"""The convolutional renderer against one written on grid_sample, and its bands against the whole image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _norm(x: Tensor, layer: torch.nn.Module) -> Tensor:
 
 
 def naive_clif(renderer: ConvRenderer, features: Tensor, size: tuple[int, int]) -> Tensor:
-    """The whole picture in INFD's words: nearest sample, relative coordinate and cell times the map's sides, convs."""
+    """The whole image in INFD's words: nearest sample, relative coordinate and cell times the map's sides, convs."""
     b, h, w = len(features), *features.shape[-2:]
     axes = [-1 + (2 * torch.arange(n, dtype=torch.float64) + 1) / n for n in size]
     coord = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)

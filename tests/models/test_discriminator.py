@@ -1,4 +1,4 @@
-"""The patch discriminator: size, receptive field, independence of samples, and gradients to the picture only."""
+"""The patch discriminator: size, receptive field, independence of samples, and gradients to the image only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_it_has_the_size_of_the_published_network() -> None:
 
 @pytest.mark.parametrize(("layers", "field"), [(1, 16), (2, 34), (3, 70)])
 def test_a_verdict_sees_its_patch(layers: int, field: int) -> None:
-    """Gradients reach `field` pixels; the norms, which see the whole picture, are taken out."""
+    """Gradients reach `field` pixels; the norms, which see the whole image, are taken out."""
     torch.manual_seed(0)
     net = Discriminator(DiscriminatorConfig(channels=4, layers=layers)).double()
     for i, layer in enumerate(net.layers):
@@ -37,7 +37,7 @@ def test_a_verdict_sees_its_patch(layers: int, field: int) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_the_smallest_picture_has_one_verdict_and_a_smaller_one_is_refused(layers: int) -> None:
+def test_the_smallest_image_has_one_verdict_and_a_smaller_one_is_rejected(layers: int) -> None:
     config = DiscriminatorConfig(channels=4, layers=layers)
     net = Discriminator(config)
     assert net(torch.zeros(2, 3, config.min_side, config.min_side)).shape == (2, 1, 1, 1)
@@ -53,7 +53,7 @@ def test_a_verdict_does_not_depend_on_the_batch() -> None:
         torch.testing.assert_close(net(x[i : i + 1])[0], together[i])
 
 
-def test_a_frozen_judge_gives_gradients_to_the_picture_only() -> None:
+def test_a_frozen_judge_gives_gradients_to_the_image_only() -> None:
     torch.manual_seed(0)
     net = Discriminator(DiscriminatorConfig(channels=8, layers=1))
     x = torch.randn(1, 3, 16, 16, requires_grad=True)
@@ -65,6 +65,6 @@ def test_a_frozen_judge_gives_gradients_to_the_picture_only() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"channels": 6}, {"channels": 0}, {"layers": 0}, {"layers": 7}])
-def test_impossible_discriminators_are_refused(changes: dict[str, int]) -> None:
+def test_impossible_discriminators_are_rejected(changes: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="must be"):
         check(DiscriminatorConfig(**changes))

@@ -51,7 +51,7 @@ def test_unets(config: UNetConfig, channels: tuple[int, int], millions: float) -
     assert _millions(unet) == pytest.approx(millions, abs=0.05 if isinstance(millions, float) else 0.5)
 
 
-def test_attention_factors_that_are_never_reached_are_refused() -> None:
+def test_attention_factors_that_are_never_reached_are_rejected() -> None:
     """The published DF2K config names (12, 6), which LDM's code silently never reaches."""
     with pytest.raises(ConfigError, match=r"\[12, 6\] are never reached"):
         check(UNetConfig(attention_factors=(12, 6)))
@@ -66,6 +66,6 @@ def test_attention_factors_that_are_never_reached_are_refused() -> None:
         (AutoencoderConfig(channels=12), "multiple of 8"),
     ],
 )
-def test_impossible_architectures_are_refused_before_they_are_built(config: object, named: str) -> None:
+def test_impossible_architectures_are_rejected_before_they_are_built(config: object, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         check(config)

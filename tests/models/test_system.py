@@ -82,8 +82,8 @@ def test_the_condition_is_the_mode_not_a_sample() -> None:
     assert torch.equal(gaussian.condition(lr), gaussian.condition(lr))
 
 
-def test_an_odd_image_is_padded_by_its_edge_and_its_extent_remembers_the_picture(system: LatentSystem) -> None:
-    """LR 3 x 5 -> 9 x 15 pixels, padded to 12 x 16 = f * U-Net factor multiples; the picture is 4.5 x 7.5 of 6 x 8."""
+def test_an_odd_image_is_padded_by_its_edge_and_its_extent_remembers_the_image(system: LatentSystem) -> None:
+    """LR 3 x 5 -> 9 x 15 pixels, padded to 12 x 16 = f * U-Net factor multiples; the image is 4.5 x 7.5 of 6 x 8."""
     lr = torch.rand(1, 3, 3, 5) * 2 - 1
     cond = system.condition(lr)
     assert cond.shape[-2:] == system.latent_size((9, 15)) == (6, 8)
@@ -93,11 +93,11 @@ def test_an_odd_image_is_padded_by_its_edge_and_its_extent_remembers_the_picture
     torch.testing.assert_close(cond, system.whiten(system.encoder(padded).mode()))
 
 
-def test_an_odd_picture_is_decoded_without_its_padding(system: LatentSystem) -> None:
-    """Rendered over its extent at 4 pixels a latent pixel, it is the top left of the padded picture's render."""
+def test_an_odd_image_is_decoded_without_its_padding(system: LatentSystem) -> None:
+    """Rendered over its extent at 4 pixels a latent pixel, it is the top left of the padded image's render."""
     z = torch.randn(1, 3, 6, 8)
-    picture = system.decode(z, (18, 30), system.extent((9, 15)))
-    torch.testing.assert_close(picture, system.decode(z, (24, 32))[..., :18, :30], atol=1e-5, rtol=1e-5)
+    image = system.decode(z, (18, 30), system.extent((9, 15)))
+    torch.testing.assert_close(image, system.decode(z, (24, 32))[..., :18, :30], atol=1e-5, rtol=1e-5)
 
 
 def test_decoding_takes_off_the_whitening(system: LatentSystem) -> None:
@@ -128,7 +128,7 @@ def test_predicting_at_odd_sizes_pads_and_crops_exactly(system: LatentSystem) ->
     torch.testing.assert_close(out, system.unet(grown(x), t, grown(cond))[..., :5, :7])
 
 
-def test_sampled_pictures_do_not_depend_on_their_batch(system: LatentSystem) -> None:
+def test_sampled_images_do_not_depend_on_their_batch(system: LatentSystem) -> None:
     lr = torch.rand(3, 3, 4, 6) * 2 - 1
     with torch.no_grad():
         cond = system.condition(lr)
@@ -174,7 +174,7 @@ def test_saving_and_loading_changes_nothing(system: LatentSystem) -> None:
     assert torch.equal(loaded.schedule.alphas_cumprod, system.schedule.alphas_cumprod)
 
 
-def test_another_format_version_is_refused(system: LatentSystem) -> None:
+def test_another_format_version_is_rejected(system: LatentSystem) -> None:
     config, weights = save_system(system.state_dict(), system.config)
     newer = json.dumps({**json.loads(config), "format": 2}).encode()
     with pytest.raises(VersionMismatchError, match=r"models/7: .* format 2, this code reads format 1"):
@@ -182,12 +182,12 @@ def test_another_format_version_is_refused(system: LatentSystem) -> None:
 
 
 @pytest.mark.parametrize("broken", [b"{", b"[]", b'{"format": 1}', b"\xff"])
-def test_a_config_that_is_none_is_refused(broken: bytes) -> None:
+def test_a_config_that_is_none_is_rejected(broken: bytes) -> None:
     with pytest.raises(IntegrityError, match="its config"):
         load_system(broken, b"")
 
 
-def test_an_unknown_field_is_refused(system: LatentSystem) -> None:
+def test_an_unknown_field_is_rejected(system: LatentSystem) -> None:
     config, weights = save_system(system.state_dict(), system.config)
     record = json.loads(config)
     record["config"]["unet"]["chanels"] = 8
@@ -209,7 +209,7 @@ def test_weights_that_do_not_fit_are_named(system: LatentSystem) -> None:
         assert part in str(caught.value)
 
 
-def test_bytes_that_are_no_safetensors_are_refused(system: LatentSystem) -> None:
+def test_bytes_that_are_no_safetensors_are_rejected(system: LatentSystem) -> None:
     config, weights = save_system(system.state_dict(), system.config)
     for broken in (b"", b"PK\x03\x04 pickle", weights[: len(weights) // 2]):
         with pytest.raises(IntegrityError, match="not a safetensors file"):
@@ -221,29 +221,29 @@ def test_saved_weights_are_plain_safetensors(system: LatentSystem) -> None:
     assert safetensors.torch.load(weights).keys() == system.state_dict().keys()
 
 
-def residual_twin(system: LatentSystem) -> LatentSystem:
-    """The same weights, rendering onto the bicubic picture."""
-    twin = LatentSystem(replace(CONFIG, residual=True))
-    twin.load_state_dict(system.state_dict())
-    return twin.eval()
+def as_residual(system: LatentSystem) -> LatentSystem:
+    """The same weights, rendering onto the bicubic image."""
+    residual = LatentSystem(replace(CONFIG, residual=True))
+    residual.load_state_dict(system.state_dict())
+    return residual.eval()
 
 
-def test_a_residual_system_adds_its_render_to_the_bicubic_picture(system: LatentSystem) -> None:
+def test_a_residual_system_adds_its_render_to_the_bicubic_image(system: LatentSystem) -> None:
     z, lr = torch.randn(2, 3, 6, 8), torch.rand(2, 3, 4, 5) * 2 - 1
     size, extent = (19, 23), (6.0, 7.5)
     expected = system.decode(z, size, extent) + resize(lr, size, "bicubic")
-    torch.testing.assert_close(residual_twin(system).decode(z, size, extent, lr=lr), expected)
+    torch.testing.assert_close(as_residual(system).decode(z, size, extent, lr=lr), expected)
 
 
-def test_rows_of_a_residual_picture_are_those_of_the_whole(system: LatentSystem) -> None:
-    twin, features = residual_twin(system), torch.randn(1, 8, 6, 8)
+def test_rows_of_a_residual_image_are_those_of_the_whole(system: LatentSystem) -> None:
+    residual, features = as_residual(system), torch.randn(1, 8, 6, 8)
     lr = torch.rand(1, 3, 4, 5) * 2 - 1
-    whole = twin.render(features, (19, 23), lr=lr)
-    torch.testing.assert_close(twin.render(features, (19, 23), rows=(4, 11), lr=lr), whole[:, :, 4:11])
+    whole = residual.render(features, (19, 23), lr=lr)
+    torch.testing.assert_close(residual.render(features, (19, 23), rows=(4, 11), lr=lr), whole[:, :, 4:11])
 
 
 def test_a_residual_needs_something_to_be_added_to(system: LatentSystem) -> None:
     with pytest.raises(InputError, match="LR image"):
-        residual_twin(system).decode(torch.randn(1, 3, 6, 8), (19, 23))
+        as_residual(system).decode(torch.randn(1, 3, 6, 8), (19, 23))
     assert replace(CONFIG, residual=True, conditional=False).faults()
     assert not replace(CONFIG, residual=True).faults()

@@ -64,6 +64,6 @@ def test_every_weight_takes_part() -> None:
     assert not [name for name, p in unet.named_parameters() if p.grad is None or not bool(p.grad.any())]
 
 
-def test_sides_that_the_factor_does_not_divide_are_refused() -> None:
+def test_sides_that_the_factor_does_not_divide_are_rejected() -> None:
     with pytest.raises(InputError, match=r"multiples of 4, found \(8, 10\)"):
         UNet(TINY, 3, 3)(torch.randn(1, 3, 8, 10), torch.tensor([5]))

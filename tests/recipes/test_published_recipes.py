@@ -14,7 +14,7 @@ from lsr.models.system import LatentSystem
 from lsr.models.unet import UNet
 from lsr.recipes import BUILT_IN, load_recipe
 from lsr.recipes.schema import Recipe
-from lsr.training.config import PictureTerms
+from lsr.training.config import ImageTerms
 
 PUBLISHED = ("div2k-x4", "faces-x8", "tower-x16", "generate-256")
 
@@ -87,11 +87,11 @@ def test_published_behaviour_differs_from_ours_in_nothing_but_named_options(name
     assert (theirs.denoise.unet, theirs.denoise.diffusion) == (ours.denoise.unet, ours.denoise.diffusion)
     assert theirs.denoise.diffusion.prediction == "eps"
     assert theirs.autoencoder.loss.kl_weight == 0
-    assert theirs.autoencoder.loss.picture == theirs.decoder.loss.picture == PictureTerms()
+    assert theirs.autoencoder.loss.image == theirs.decoder.loss.image == ImageTerms()
     assert theirs.latents == replace(ours.latents, whitening="std")
     assert all(one.upsample == "nearest" for one in theirs.latents.degradations)
     joint = theirs.joint.loss
-    assert (joint.cap, joint.scales, joint.picture) == (None, (1.0, 1.0), PictureTerms(l1=0.0, l2=1.0))
+    assert (joint.cap, joint.scales, joint.image) == (None, (1.0, 1.0), ImageTerms(l1=0.0, l2=1.0))
     assert (joint.denoise_weight, joint.image_weight) == (1.0, 1.0)
     sampler = theirs.evaluate.sampler
     assert (sampler.steps, sampler.eta, sampler.name) == (200, 1.0, "ddim")

@@ -86,7 +86,7 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in NONSENSE.items() for value in values])
-def test_nonsense_is_refused_with_the_recipe(field: str, value: str) -> None:
+def test_nonsense_is_rejected_with_the_recipe(field: str, value: str) -> None:
     with pytest.raises(ConfigError, match=r"found|must"):
         load_recipe("demo", {field: value})
 
@@ -104,7 +104,7 @@ def test_every_built_in_run_is_sound(name: str) -> None:
     assert load_run(name).name == name
 
 
-def test_processes_that_share_a_gpu_are_refused_before_any_start() -> None:
+def test_processes_that_share_a_gpu_are_rejected_before_any_start() -> None:
     assert load_run("laptop", {"train.workers": "1", "train.worker.gpus": "0.5"}).train.worker.gpus == 0.5
     with pytest.raises(ConfigError, match=r"must be a whole number with 2 workers, found 0\.5"):
         load_run("laptop", {"train.worker.gpus": "0.5"})

@@ -18,7 +18,7 @@ from lsr.models.config import SystemConfig
 from lsr.models.system import LatentSystem
 from lsr.recipes.study import BASELINES, BUILT_IN, StudyConfig, load_study
 from lsr.recipes.study_tuned import CHOSEN, FURTHER
-from lsr.training.config import DecoderLoss, PictureTerms
+from lsr.training.config import DecoderLoss, ImageTerms
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
@@ -26,62 +26,66 @@ def test_every_built_in_study_is_sound_and_survives_plain_data(name: str) -> Non
     study = load_study(name)
     assert study.name == name
     assert from_plain(StudyConfig, as_plain(study)) == study
-    if name not in ("study-levers", "study-tuning"):
-        further = [lever.name for lever in study.levers if lever.of in BASELINES]
+    if name not in ("study-ablation", "study-tuning"):
+        further = [variant.name for variant in study.variants if variant.of in BASELINES]
         assert [system for system, _ in study.baselines()] == [*BASELINES, *further]
         assert further == (["esrgan-further"] if name == "study-tuned" else [])
         assert len(study.seeds) >= 3
 
 
-def test_each_lever_changes_our_system_and_keeps_its_budget() -> None:
-    study, base = load_study("study-levers"), load_study("study-2core")
+def test_each_variant_changes_our_system_and_keeps_its_budget() -> None:
+    study, base = load_study("study-ablation"), load_study("study-2core")
     assert study.ours == base.ours, "what is on record of the study is reused"
     recipes = dict(study.latent_systems())
-    assert len({str(as_plain(recipe)) for recipe in recipes.values()}) == len(study.levers) + 2
+    assert len({str(as_plain(recipe)) for recipe in recipes.values()}) == len(study.variants) + 2
     assert [recipe.joint.train.steps for recipe in recipes.values()] == [100] * 4 + [500] * 3 + [100] * 4
 
 
-def test_a_lever_must_be_sound_and_have_a_name_of_its_own() -> None:
-    study = load_study("study-levers")
-    lever = study.levers[0]
-    assert replace(study, levers=(lever, lever)).faults() == ["lever no-perceptual has the name of another row."]
-    assert replace(study, levers=(replace(lever, name="ours"),)).faults() == ["lever ours has the name of another row."]
-    wide = DecoderLoss(scales=(0.25, 1.0), picture=PictureTerms(perceptual=1.0))
-    torn = replace(lever, parts=replace(lever.parts, decoder=replace(lever.parts.decoder, loss=wide)))
-    (fault,) = replace(study, levers=(torn,)).faults()
-    assert fault.startswith("no-perceptual: decoder.loss.picture compares pictures of at least 32 pixels, found 12")
+def test_a_variant_must_be_sound_and_have_a_name_of_its_own() -> None:
+    study = load_study("study-ablation")
+    variant = study.variants[0]
+    assert replace(study, variants=(variant, variant)).faults() == [
+        "variant no-perceptual has the name of another row."
+    ]
+    assert replace(study, variants=(replace(variant, name="ours"),)).faults() == [
+        "variant ours has the name of another row."
+    ]
+    wide = DecoderLoss(scales=(0.25, 1.0), image=ImageTerms(perceptual=1.0))
+    torn = replace(variant, parts=replace(variant.parts, decoder=replace(variant.parts.decoder, loss=wide)))
+    (fault,) = replace(study, variants=(torn,)).faults()
+    assert fault.startswith("no-perceptual: decoder.loss.image compares images of at least 32 pixels, found 12")
 
 
-def test_a_lever_is_of_a_row_of_its_kind() -> None:
+def test_a_variant_is_of_a_row_of_its_kind() -> None:
     study = load_study("study-tuning")
-    of_edsr, of_ours = study.levers[0], study.levers[-1]
+    of_edsr, of_ours = study.variants[0], study.variants[-1]
     unknown = replace(of_edsr, of="rcan")
-    assert replace(study, levers=(unknown,)).faults() == [
-        "lever edsr-lr-double is held against 'rcan'; rows are published, ours, edsr, liif, esrgan, sr3, idm."
+    assert replace(study, variants=(unknown,)).faults() == [
+        "variant edsr-lr-double is held against 'rcan'; rows are published, ours, edsr, liif, esrgan, sr3, idm."
     ]
     crossed = (replace(of_edsr, of="ours"), replace(of_ours, of="idm"))
-    assert replace(study, levers=crossed).faults() == [
-        "lever edsr-lr-double is of ours and needs parts of kind LatentParts.",
-        "lever ours-share-narrow-perceptual-2 is of idm and needs parts of kind BaselineStage.",
+    assert replace(study, variants=crossed).faults() == [
+        "variant edsr-lr-double is of ours and needs parts of kind LatentParts.",
+        "variant ours-share-narrow-perceptual-2 is of idm and needs parts of kind BaselineStage.",
     ]
     assert "is held against 'edsr'" in replace(study, edsr=None).faults()[0]
 
 
-def test_tuning_gives_every_learned_system_five_levers_and_two_of_them_more() -> None:
+def test_tuning_gives_every_learned_system_five_variants_and_two_of_them_more() -> None:
     study = load_study("study-tuning")
     rows = dict(study.baselines()) | dict(study.latent_systems())
-    counts = Counter(lever.of for lever in study.levers)
+    counts = Counter(variant.of for variant in study.variants)
     assert counts == {**dict.fromkeys(("published", *BASELINES), 5), "ours": 10, "esrgan": 8}
-    for lever in study.levers:
-        assert as_plain(rows[lever.name]) != as_plain(rows[lever.of]), f"{lever.name} changes nothing"
+    for variant in study.variants:
+        assert as_plain(rows[variant.name]) != as_plain(rows[variant.of]), f"{variant.name} changes nothing"
 
 
-def test_the_tuned_study_takes_the_chosen_rows_and_photographs_that_were_not_looked_at() -> None:
+def test_the_tuned_study_takes_the_chosen_rows_and_photos_that_no_choice_was_made_on() -> None:
     tuning, tuned, base = (load_study(name) for name in ("study-tuning", "study-tuned", "study-2core"))
-    rows = {lever.name: (lever.of, as_plain(lever.parts)) for lever in tuning.levers}
+    rows = {variant.name: (variant.of, as_plain(variant.parts)) for variant in tuning.variants}
     found = dict(tuned.baselines()) | {"published": tuned.published}
     assert set(CHOSEN) == {*BASELINES, "published", "ours"}
-    assert {lever.name: (lever.of, as_plain(lever.parts)) for lever in tuned.levers} == {
+    assert {variant.name: (variant.of, as_plain(variant.parts)) for variant in tuned.variants} == {
         name: rows[row] for name, row in FURTHER.items()
     }
     for system, row in CHOSEN.items():
@@ -89,7 +93,7 @@ def test_the_tuned_study_takes_the_chosen_rows_and_photographs_that_were_not_loo
             assert rows[row] == (system, as_plain(found[system]))
     for stage in ("autoencoder", "decoder", "latents", "denoise", "joint"):
         assert as_plain(getattr(tuned.ours, stage)) == rows[CHOSEN["ours"]][1][stage]
-    own = {system: [lever.name for lever in tuning.levers if lever.of == system][:5] for system in CHOSEN}
+    own = {system: [variant.name for variant in tuning.variants if variant.of == system][:5] for system in CHOSEN}
     assert all(row in own[system] for system, row in CHOSEN.items()), "a row of the five that all systems had"
     assert tuned.evaluate.skip >= base.evaluate.photos
     assert tuned.ours.tile == base.ours.tile, "the same tiles"

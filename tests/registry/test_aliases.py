@@ -1,4 +1,4 @@
-"""MLflow's aliases are a picture of the log: drawn, compared, mended; inference trusts the log."""
+"""MLflow's aliases are an image of the log: drawn, compared, repaired; inference trusts the log."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_aliases_follow_promotion_and_rollback(
     assert aliases_of(uri, "m") == {"challenger": 3, "champion": 1}
 
 
-def test_drift_is_refused_by_inference_and_mended(
+def test_drift_is_rejected_by_inference_and_repaired(
     store: Store, uri: str, registered: Callable[[int], list[Version]], judged: Callable
 ) -> None:
     one, two = registered(2)

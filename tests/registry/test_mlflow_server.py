@@ -90,5 +90,5 @@ def test_the_whole_life_of_a_version_over_http(
 def test_a_server_that_went_away_is_named(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     address = server.rpartition(":")[0] + ":9"
-    with pytest.raises(StoreError, match=r":9 refused or could not be reached"):
+    with pytest.raises(StoreError, match=r":9 rejected a request or could not be reached"):
         open_run(address, experiment="demo", key="b" * 64, stage="register")

@@ -180,7 +180,7 @@ def test_a_version_answers_as_the_system_it_was_made_from(
     assert pixels(answer).shape == (30, 25, 3)
 
 
-def test_a_version_takes_the_sampler_and_refuses_what_is_no_picture(
+def test_a_version_takes_the_sampler_and_rejects_what_is_no_image(
     saved: tuple[bytes, bytes], package: Package, photo: np.ndarray
 ) -> None:
     import mlflow.pyfunc
@@ -191,7 +191,7 @@ def test_a_version_takes_the_sampler_and_refuses_what_is_no_picture(
     expected = upscale(load_system(*saved), photo, scale=2.5, steps=3, name="dpm++", seed=3)
     np.testing.assert_array_equal(pixels(answer), expected)
     for image, scale, said in (
-        (b"no picture", 2.0, "The image is not an image of a known format"),
+        (b"no image", 2.0, "The image is not an image of a known format"),
         (png(photo), float("nan"), "scale must be a finite number above 0"),
         (png(photo)[: len(png(photo)) // 2], 2.0, "The image does not decode: OSError"),
     ):
@@ -201,7 +201,7 @@ def test_a_version_takes_the_sampler_and_refuses_what_is_no_picture(
         model.predict(rows, params={"sampler": "other"})
 
 
-def test_a_picture_is_turned_upright_as_its_exif_tag_says(
+def test_an_image_is_turned_upright_as_its_exif_tag_says(
     saved: tuple[bytes, bytes], package: Package, photo: np.ndarray
 ) -> None:
     import mlflow.pyfunc
@@ -229,7 +229,7 @@ def test_a_generator_draws_by_size_and_seed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one, expected)
 
 
-def test_a_package_of_another_format_or_with_a_false_name_is_refused(package: Package, tmp_path: Path) -> None:
+def test_a_package_of_another_format_or_with_a_false_name_is_rejected(package: Package, tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="the registry says 000000"):
         open_package(package.path, digest="0" * 64, files=package.files, where="m/1")
     with pytest.raises(IntegrityError, match=r"files\.json was changed"):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lsr.core.errors import ConflictError, GateRefusedError, InputError, IntegrityError, NotFoundError
-from lsr.registry.promotion import champion, get_verdict, promote, put_verdict, read_log, retire, rollback, seats
+from lsr.core.errors import ConflictError, GateRejectedError, InputError, IntegrityError, NotFoundError
+from lsr.registry.promotion import champion, champions, get_verdict, promote, put_verdict, read_log, retire, rollback
 from lsr.registry.versions import Version
 from lsr.store import Store
 from lsr.store.records import parse_record, seal
@@ -36,16 +36,18 @@ def test_each_record_names_its_predecessor_and_the_verdict_behind_it(store: Stor
 
 
 @pytest.mark.parametrize("decision", ["FAIL", "INCONCLUSIVE"])
-def test_only_a_pass_promotes_and_the_refusal_carries_the_reason(store: Store, judged: Callable, decision: str) -> None:
+def test_only_a_pass_promotes_and_the_rejection_carries_the_reason(
+    store: Store, judged: Callable, decision: str
+) -> None:
     digest = put_verdict(store, judged(version(1), decision=decision))
-    with pytest.raises(GateRefusedError, match=f"psnr: {decision}"):
+    with pytest.raises(GateRejectedError, match=f"psnr: {decision}"):
         promote(store, version(1), digest, who="ada")
     assert read_log(store, "m") == []
 
 
 def test_a_verdict_on_another_version_promotes_nothing(store: Store, judged: Callable) -> None:
     digest = put_verdict(store, judged(version(1)))
-    with pytest.raises(GateRefusedError, match="about m version 1"):
+    with pytest.raises(GateRejectedError, match="about m version 1"):
         promote(store, version(2), digest, who="ada")
 
 
@@ -57,7 +59,7 @@ def test_a_verdict_against_yesterdays_champion_is_stale(store: Store, judged: Ca
         promote(store, version(3), stale, who="ada")
 
 
-def test_an_altered_verdict_is_refused(store: Store, judged: Callable) -> None:
+def test_an_altered_verdict_is_rejected(store: Store, judged: Callable) -> None:
     digest = put_verdict(store, judged(version(1), decision="FAIL"))
     key = f"verdicts/{digest}.json"
     store.write(key, store.read(key).replace(b"FAIL", b"PASS"))
@@ -85,7 +87,7 @@ def test_rollback_is_one_more_record_and_goes_further_back_each_time(store: Stor
     assert rollback(store, "m", who="ada", reason="so does 2").version == 1
     log = read_log(store, "m")
     assert [r.action for r in log] == ["promote"] * 3 + ["rollback"] * 2
-    assert [s.version for s in seats(log)] == [1]
+    assert [s.version for s in champions(log)] == [1]
     with pytest.raises(InputError, match="earlier champions are none"):
         rollback(store, "m", who="ada", reason="once more")
 
@@ -103,7 +105,7 @@ def test_a_version_promoted_twice_rolls_back_to_the_one_between(store: Store, ju
     crown(store, judged, 2, today=1)
     crown(store, judged, 1, today=2)
     assert rollback(store, "m", who="ada", reason="r", to=1).version == 1
-    assert [s.version for s in seats(read_log(store, "m"))] == [1]
+    assert [s.version for s in champions(read_log(store, "m"))] == [1]
 
 
 def test_a_rerun_does_not_bring_back_a_version_that_was_rolled_back_from(store: Store, judged: Callable) -> None:
@@ -117,7 +119,7 @@ def test_a_rerun_does_not_bring_back_a_version_that_was_rolled_back_from(store: 
 
 
 @pytest.mark.parametrize("harm", ["altered", "removed"])
-def test_a_log_changed_by_hand_is_refused(store: Store, judged: Callable, harm: str) -> None:
+def test_a_log_changed_by_hand_is_rejected(store: Store, judged: Callable, harm: str) -> None:
     for number in (1, 2, 3):
         crown(store, judged, number, today=number - 1 or None)
     key = "promotions/m/00000002.json"
@@ -130,7 +132,7 @@ def test_a_log_changed_by_hand_is_refused(store: Store, judged: Callable, harm: 
         read_log(store, "m")
 
 
-def test_a_flipped_bit_of_the_last_record_is_refused(store: Store, judged: Callable) -> None:
+def test_a_flipped_bit_of_the_last_record_is_rejected(store: Store, judged: Callable) -> None:
     """Which no later record names."""
     crown(store, judged, 1)
     key = "promotions/m/00000001.json"
@@ -182,7 +184,7 @@ def test_after_a_retirement_there_is_no_champion_and_no_way_back(store: Store, j
     assert (record.action, record.version) == ("retire", 2)
     log = read_log(store, "m")
     assert champion(log) is None
-    assert seats(log) == []
+    assert champions(log) == []
     with pytest.raises(InputError, match="earlier champions are none"):
         rollback(store, "m", who="ada", reason="r")
     with pytest.raises(InputError, match="no champion that could be retired"):

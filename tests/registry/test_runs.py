@@ -39,11 +39,11 @@ def test_one_run_an_action_key_reopened_on_resume(uri: str) -> None:
 
 
 def test_two_processes_that_open_one_key_at_once_share_its_run(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    look, opened = runs._runs_of, []
+    search, opened = runs._runs_of, []
 
     def late(*words: object) -> list[object]:
-        """The first look finds nothing; before this process creates, another one does."""
-        monkeypatch.setattr(runs, "_runs_of", look)
+        """The first search finds nothing; before this process creates, another one does."""
+        monkeypatch.setattr(runs, "_runs_of", search)
         opened.append(open_run(uri, **REQUEST))
         return []
 
@@ -220,12 +220,12 @@ def test_params_are_flat_long_ones_are_artifacts_and_changed_ones_tags(uri: str)
     assert run.data.params["long"] == "see artifact params/long.txt"
 
 
-def test_pictures_texts_and_inputs_reach_the_run(uri: str, tmp_path: Path) -> None:
+def test_images_texts_and_inputs_reach_the_run(uri: str, tmp_path: Path) -> None:
     run_id = open_run(uri, **REQUEST)
     tracker = MlflowTracker(uri, run_id)
-    picture = np.zeros((8, 8, 3), np.uint8)
-    tracker.image("sample", 20, picture)
-    tracker.image("sample", 20, picture)
+    image = np.zeros((8, 8, 3), np.uint8)
+    tracker.image("sample", 20, image)
+    tracker.image("sample", 20, image)
     tracker.text("report.md", "# hi")
     ref = Ref(kind="tiles", key="k" * 64, digest="d" * 64, path=f"datasets/photos/{'d' * 64}.json")
     tracker.inputs({"tile": ref}, "file:///store")
@@ -248,7 +248,7 @@ def test_nothing_appears_in_the_working_directory(uri: str, tmp_path: Path, monk
     assert list(work.iterdir()) == []
 
 
-def test_addresses_that_cannot_work_are_refused(uri: str) -> None:
+def test_addresses_that_cannot_work_are_rejected(uri: str) -> None:
     with pytest.raises(ConfigError, match="absolute path"):
         connect("sqlite:///mlflow.db")
     with pytest.raises(ConfigError, match="must be a database or a server"):

@@ -88,7 +88,7 @@ def test_a_changed_weight_is_named_wherever_it_changed(
 
 
 @pytest.mark.parametrize(("name", "said"), [("lineage.json", "missing"), ("extra.py", "not listed")])
-def test_missing_and_smuggled_files_are_refused(
+def test_missing_and_smuggled_files_are_rejected(
     uri: str, run_id: str, package: Callable[[str], Package], tmp_path: Path, name: str, said: str
 ) -> None:
     version = register(uri, "m", package("one"), run_id=run_id)
@@ -114,7 +114,7 @@ def test_identity_tags_do_not_change(uri: str, run_id: str, package: Callable[[s
         tag_version(uri, version, {"lsr.digest": "d" * 64})
 
 
-def test_a_version_made_by_other_tools_is_refused(uri: str, run_id: str) -> None:
+def test_a_version_made_by_other_tools_is_rejected(uri: str, run_id: str) -> None:
     client = connect(uri)
     client.create_registered_model("theirs")
     client.create_model_version("theirs", source="s3://elsewhere/model", run_id=run_id)

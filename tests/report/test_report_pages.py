@@ -57,7 +57,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def measured() -> tuple[Evaluation, list[Exhibit]]:
-    """Two systems on two photographs, one of which cannot be asked at the largest scale."""
+    """Two systems on two photos, one of which cannot be asked at the largest scale."""
     rng = np.random.default_rng(0)
     big, small = (rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for side in (70, 40))
 
@@ -70,12 +70,12 @@ def measured() -> tuple[Evaluation, list[Exhibit]]:
     return found, shown
 
 
-def test_means_have_the_bootstrap_of_their_photographs(measured: tuple[Evaluation, list[Exhibit]]) -> None:
+def test_means_have_the_bootstrap_of_their_photos(measured: tuple[Evaluation, list[Exhibit]]) -> None:
     cells = intervals(measured[0], resamples=4000, seed=3)
     values = [row.values["psnr"] for row in measured[0].rows if (row.scale, row.system) == (2.0, "ours")]
     found = cells[(2.0, "ours", "psnr")]
     assert found is not None
-    # Of two photographs every resample is (a, a), (a, b) or (b, b): the interval spans both.
+    # Of two photos every resample is (a, a), (a, b) or (b, b): the interval spans both.
     assert (found.low, found.high) == pytest.approx((min(values), max(values)))  # type: ignore[type-var]
     assert cells[(2.0, "ours", "lpips")] is None
     for mean in means(measured[0]):
@@ -83,7 +83,7 @@ def test_means_have_the_bootstrap_of_their_photographs(measured: tuple[Evaluatio
         assert mean.value == (None if cell is None else cell.mean)
 
 
-def test_pictures_come_back_from_their_file(measured: tuple[Evaluation, list[Exhibit]]) -> None:
+def test_images_come_back_from_their_file(measured: tuple[Evaluation, list[Exhibit]]) -> None:
     exhibits = [
         replace(e, photo=e.photo + HOSTILE.replace("\ud800", ""), outputs={"../x": e.truth}) for e in measured[1]
     ]
@@ -113,7 +113,7 @@ def test_the_page_needs_nothing_but_itself(measured: tuple[Evaluation, list[Exhi
     found = Page(data)
     addresses = [a[name] for _, a in found.found for name in ("src", "href", "action", "data", "srcset") if name in a]
     assert addresses
-    # The two empty pictures of the slider have no address before the script runs.
+    # The two empty images of the slider have no address before the script runs.
     assert all(address.startswith("data:image/") for address in addresses)
     assert not {tag for tag, _ in found.found} & {"link", "iframe", "object", "embed", "form", "base"}
     assert not [a for _, a in found.found if any(name.startswith("on") or name == "style" for name in a)]
@@ -168,7 +168,7 @@ def test_a_hostile_name_stays_a_name(measured: tuple[Evaluation, list[Exhibit]])
     assert all(a.get("src", "data:").startswith("data:") for a in found.all("img"))
     assert "".join(found.text["h1"]) == HOSTILE.replace("\ud800", "?")
     index = json.loads(found.text["script"][0])
-    assert index["photos"][0]["scales"][0]["pictures"][1]["name"] == HOSTILE
+    assert index["photos"][0]["scales"][0]["panels"][1]["name"] == HOSTILE
 
 
 def test_embedded_json_cannot_end_its_element() -> None:
@@ -180,17 +180,17 @@ def test_embedded_json_cannot_end_its_element() -> None:
         embedded_json(float("nan"))
 
 
-def test_every_picture_is_there_once_and_exact(measured: tuple[Evaluation, list[Exhibit]]) -> None:
+def test_every_image_is_there_once_and_exact(measured: tuple[Evaluation, list[Exhibit]]) -> None:
     evaluation, exhibits = measured
     found = Page(page(Content(title="T", lead="", evaluation=evaluation, exhibits=exhibits)))
     images = {a["id"]: a for a in found.all("img") if "src" in a}
     index = json.loads(found.text["script"][0])
     assert [len(photo["scales"]) for photo in index["photos"]] == [3, 2]
-    # LR once a photograph, then bicubic, ours and truth at every scale.
+    # LR once a photo, then bicubic, ours and truth at every scale.
     assert len(images) == 2 + 3 * 5
     assert all(a["alt"] for a in images.values())
     entry = index["photos"][0]["scales"][2]
-    by_name = {picture["name"]: images[picture["id"]] for picture in entry["pictures"]}
+    by_name = {image["name"]: images[image["id"]] for image in entry["panels"]}
     exhibit = exhibits[2]
     assert entry["scale"] == exhibit.scale == 4.0
     bicubic = resize(exhibit.lr, (64, 64))
@@ -198,23 +198,23 @@ def test_every_picture_is_there_once_and_exact(measured: tuple[Evaluation, list[
         data = base64.b64decode(by_name[name]["src"].partition(",")[2])
         np.testing.assert_array_equal(np.asarray(Pillow.open(io.BytesIO(data)).convert("RGB")), pixels)
     row = next(r for r in evaluation.rows if (r.photo, r.scale, r.system) == ("one", 4.0, "ours"))
-    scores = {picture["name"]: picture["score"] for picture in entry["pictures"]}
+    scores = {image["name"]: image["score"] for image in entry["panels"]}
     assert f"psnr {row.values['psnr']:.2f}" in scores["ours"]
 
 
-def test_pictures_keep_to_the_budget_and_the_page_says_what_is_left_out(
+def test_images_keep_to_the_budget_and_the_page_says_what_is_dropped(
     measured: tuple[Evaluation, list[Exhibit]],
 ) -> None:
     content = Content(title="T", lead="", evaluation=measured[0], exhibits=measured[1])
     whole = page(content)
-    assert b"Pictures are lossless." in whole
+    assert b"Images are lossless." in whole
     taken = sum(len(a["src"]) for a in Page(whole).all("img") if "src" in a)
     smaller = page(content, budget=taken // 3)
     assert sum(len(a["src"]) for a in Page(smaller).all("img") if "src" in a) <= taken // 3
     assert b"WebP of quality 90" in smaller
-    assert re.search(rb"\d of 5 picture sets did not fit", smaller)
+    assert re.search(rb"\d of 5 image sets did not fit", smaller)
     none = page(content, budget=0)
-    assert b"This evaluation keeps no pictures." in none
+    assert b"This evaluation keeps no images." in none
 
 
 def test_the_table_holds_means_with_intervals_and_what_was_not_computed() -> None:

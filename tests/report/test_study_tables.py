@@ -1,4 +1,4 @@
-"""A study's arithmetic against hand-made rows: pairing by photograph, seeds averaged first, honest words."""
+"""A study's arithmetic against hand-made rows: pairing by photo, seeds averaged first, honest words."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ASKED = Asked(
     floor=None,
     trained=(1.0, 4.0),
     aligned=[("ours", "ours-unaligned")],
-    levers=[],
+    variants=[],
     few="ours",
     many="ours-200",
     lossless={"psnr": 0.1, "lpips": 0.01},
@@ -54,7 +54,7 @@ def test_a_cell_averages_seeds_first_and_shows_their_spread() -> None:
     one = cell(MEASURED, "edsr", 4.0, "psnr", HOW)
     assert one is not None
     assert one.interval.mean == pytest.approx(np.mean(list(BASE.values())) + 1.0)
-    assert one.interval.n == len(PHOTOS), "photographs are the unit, not photographs times seeds"
+    assert one.interval.n == len(PHOTOS), "photos are the unit, not photos times seeds"
     assert one.spread == pytest.approx(np.std([0.5, 1.5], ddof=1))
     alone = cell(MEASURED, "ours", 4.0, "psnr", HOW)
     assert alone is not None
@@ -65,15 +65,15 @@ def test_a_cell_averages_seeds_first_and_shows_their_spread() -> None:
 def test_a_difference_is_paired_and_signed_so_that_more_is_better() -> None:
     gain = difference(MEASURED, "edsr", "bicubic", "psnr", [2.0, 4.0], HOW)
     assert gain is not None
-    assert (gain.low, gain.mean, gain.high) == pytest.approx((1.0, 1.0, 1.0)), "every photograph gains the same"
+    assert (gain.low, gain.mean, gain.high) == pytest.approx((1.0, 1.0, 1.0)), "every photo gains the same"
     nearer = difference(MEASURED, "ours", "bicubic", "lpips", [4.0], HOW)
     assert nearer is not None
     assert nearer.mean == pytest.approx(0.2)
 
 
-def test_two_systems_on_different_photographs_are_not_compared() -> None:
+def test_two_systems_on_different_photos_are_not_compared() -> None:
     torn = {**MEASURED, "liif": [evaluation("liif", 1.0, photos=PHOTOS[:2])]}
-    with pytest.raises(InputError, match="different photographs"):
+    with pytest.raises(InputError, match="different photos"):
         difference(torn, "liif", "edsr", "psnr", [4.0], HOW)
     with pytest.raises(InputError, match="no system 'gan'"):
         cell(MEASURED, "gan", 4.0, "psnr", HOW)
@@ -114,18 +114,18 @@ def test_a_floor_keeps_noise_with_a_low_lpips_from_counting_as_converged() -> No
     assert converged(measured, "noise", 4.0, ASKED.margins, HOW, floor=6.5)
 
 
-def test_a_lever_is_held_against_ours_in_and_out_of_range_and_ours_against_no_lever() -> None:
+def test_a_variant_is_held_against_ours_in_and_out_of_range_and_ours_against_no_variant() -> None:
     measured = {**MEASURED, "no-residual": [evaluation("no-residual", -0.8, lpips=0.25)]}
-    asked = replace(ASKED, levers=[("no-residual", "ours")], learned=[*ASKED.learned, "no-residual"])
+    asked = replace(ASKED, variants=[("no-residual", "ours")], learned=[*ASKED.learned, "no-residual"])
     said = answers(measured, asked, HOW)
-    assert "Lever (no-residual against ours), psnr in range: -1.00 [-1.0000, -1.0000]." in said
-    assert "Lever (no-residual against ours), lpips out of range: -0.0500 [-0.0500, -0.0500]." in said
+    assert "Variant (no-residual against ours), psnr in range: -1.00 [-1.0000, -1.0000]." in said
+    assert "Variant (no-residual against ours), lpips out of range: -0.0500 [-0.0500, -0.0500]." in said
     assert not any(line.startswith("ours against no-residual") for line in said)
 
 
-def test_of_a_system_and_its_levers_the_lowest_lpips_over_all_scales_is_named() -> None:
+def test_of_a_system_and_its_variants_the_lowest_lpips_over_all_scales_is_named() -> None:
     better = [evaluation("edsr-fast", 0.4, lpips=0.21), evaluation("edsr-fast", 0.4, lpips=0.19)]
-    asked = replace(ASKED, levers=[("edsr-fast", "edsr")], learned=[*ASKED.learned, "edsr-fast"])
+    asked = replace(ASKED, variants=[("edsr-fast", "edsr")], learned=[*ASKED.learned, "edsr-fast"])
     (line,) = [one for one in answers({**MEASURED, "edsr-fast": better}, asked, HOW) if one.startswith("Of ")]
     assert line == "Of edsr, lowest lpips over all scales: edsr-fast (edsr 0.3000, edsr-fast 0.2000)."
 

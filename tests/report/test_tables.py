@@ -1,4 +1,4 @@
-"""Reports: every system beside bicubic, its wins said in words, pictures that open."""
+"""Reports: every system beside bicubic, its wins said in words, images that open."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROWS = (
 EVALUATION = Evaluation(protocol="per-image", facts=FACTS, rows=ROWS, notes=("b: too small at x8.",))
 
 
-def test_means_weigh_photographs_not_crops() -> None:
+def test_means_weigh_photos_not_crops() -> None:
     table = {(m.scale, m.system, m.metric): (m.value, m.photos) for m in means(EVALUATION)}
     assert table[(2.0, "bicubic", "psnr")] == (26.0, 2)
     assert table[(2.0, "ours", "psnr")] == (26.5, 2)
@@ -42,13 +42,13 @@ def test_means_weigh_photographs_not_crops() -> None:
 
 
 def test_bicubics_wins_are_said() -> None:
-    assert where_bicubic_wins(EVALUATION) == ["psnr: bicubic is better at x8, and on 1 of 2 photographs."]
+    assert where_bicubic_wins(EVALUATION) == ["psnr: bicubic is better at x8, and on 1 of 2 photos."]
 
 
 def test_less_is_better_for_lpips() -> None:
     rows = (row("a", 0, 2.0, "bicubic", 1.0, 0.4), row("a", 0, 2.0, "ours", 1.0, 0.3))
     said = where_bicubic_wins(Evaluation(protocol="p", facts={}, rows=rows))
-    assert said[1] == "lpips: bicubic is better at no scale, and on 0 of 1 photographs."
+    assert said[1] == "lpips: bicubic is better at no scale, and on 0 of 1 photos."
 
 
 def test_the_page_says_what_was_not_computed_and_what_is_out_of_range() -> None:
@@ -60,7 +60,7 @@ def test_the_page_says_what_was_not_computed_and_what_is_out_of_range() -> None:
     assert "b: too small at x8." in page
 
 
-def test_the_contact_sheet_has_a_line_a_picture() -> None:
+def test_the_contact_sheet_has_a_line_an_image() -> None:
     rng = np.random.default_rng(0)
     truth, lr = (rng.integers(0, 256, (s, s, 3), dtype=np.uint8) for s in (48, 24))
     (up,) = bicubic(lr, [(48, 48)])
@@ -74,7 +74,7 @@ def test_the_contact_sheet_has_a_line_a_picture() -> None:
     for column in (2, 3):
         left = 4 + column * step
         np.testing.assert_array_equal(pixels[4 : 4 + PANEL, left : left + PANEL], nearest)
-    with pytest.raises(InputError, match="at least one picture"):
+    with pytest.raises(InputError, match="at least one image"):
         contact_sheet([])
     drawn = Pillow.open(io.BytesIO(image_sheet([[truth, lr]])))
     assert drawn.width > 2 * PANEL

@@ -1,4 +1,4 @@
-"""An HTTP proxy before an S3 server that counts what passes through it and, if asked to, spoils some of it."""
+"""An HTTP proxy before an S3 server that counts what passes through it and, if asked to, corrupts some of it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _OWN = {"connection", "keep-alive", "transfer-encoding", "expect", "content-leng
 
 @dataclass(frozen=True)
 class Faults:
-    """Shares of the requests that go wrong. refused: answered 500 or 503 and not passed on. lost: passed on, but the
+    """Shares of the requests that go wrong. failed: answered 500 or 503 and not passed on. lost: passed on, but the
     connection is reset instead of an answer. cut: the body ends in its middle. slow: the body comes in pieces, over
     `seconds`. seed: of the draws.
     """
 
-    refused: float = 0.0
+    failed: float = 0.0
     lost: float = 0.0
     cut: float = 0.0
     slow: float = 0.0
@@ -35,7 +35,7 @@ class Faults:
 
 
 class CountingProxy(ThreadingHTTPServer):
-    """counts: requests by method. paths: path of every request that is no GET or HEAD. spoilt: faults by kind."""
+    """counts: requests by method. paths: path of every request that is no GET or HEAD. faulty: faults by kind."""
 
     daemon_threads = True
 
@@ -45,7 +45,7 @@ class CountingProxy(ThreadingHTTPServer):
         self.counts: Counter[str] = Counter()
         self.paths: list[str] = []
         self.faults = faults or Faults()
-        self.spoilt: Counter[str] = Counter()
+        self.faulty: Counter[str] = Counter()
         self._draws = random.Random(self.faults.seed)
         self._lock = threading.Lock()
 
@@ -53,10 +53,10 @@ class CountingProxy(ThreadingHTTPServer):
         """What happens to the next request: a field of Faults, or "" for nothing."""
         with self._lock:
             draw = self._draws.random()
-            for kind in ("refused", "lost", "cut", "slow"):
+            for kind in ("failed", "lost", "cut", "slow"):
                 draw -= getattr(self.faults, kind)
                 if draw < 0:
-                    self.spoilt[kind] += 1
+                    self.faulty[kind] += 1
                     return kind
         return ""
 
@@ -75,10 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.paths.append(self.path)
         body = self._body()
         fault = self.server.fault()
-        if fault == "refused":
-            return self._refuse()
+        if fault == "failed":
+            return self._fail()
         upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
-        # The signature covers Host, so it goes on as the client sent it.
+        # The signature covers Host, so it is passed on as the client sent it.
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             if name.lower() not in _OWN:
@@ -113,8 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(answer)
 
-    def _refuse(self) -> None:
-        code, name = (503, "SlowDown") if self.server.spoilt["refused"] % 2 else (500, "InternalError")
+    def _fail(self) -> None:
+        code, name = (503, "SlowDown") if self.server.faulty["failed"] % 2 else (500, "InternalError")
         body = f"<?xml version='1.0'?><Error><Code>{name}</Code><Message>no</Message></Error>".encode()
         self.send_response_only(code)
         self.send_header("Content-Length", str(len(body)))

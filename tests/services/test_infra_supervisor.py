@@ -123,7 +123,7 @@ def test_the_plan_is_made_once_private_and_with_ports_of_its_own() -> None:
         assert len(set(plan.ports.values())) == len(plan.ports)
 
 
-def test_a_folder_with_a_long_name_is_refused_before_anything_starts(
+def test_a_folder_with_a_long_name_is_rejected_before_anything_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["up", "--dir", str(tmp_path / ("x" * 80))]) == ConfigError.exit_code

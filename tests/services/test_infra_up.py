@@ -49,7 +49,7 @@ def status_of(url: str, **headers: str) -> int:
         return error.code
 
 
-def test_a_second_create_is_refused(service_settings: Settings) -> None:
+def test_a_second_create_is_rejected(service_settings: Settings) -> None:
     client = s3()
     assert put(client, "once", IfNoneMatch="*") == 200
     assert put(client, "once", IfNoneMatch="*") == 412
@@ -63,7 +63,7 @@ def test_one_of_many_racing_creates_wins(service_settings: Settings) -> None:
     assert set(replies) <= {200, 409, 412}
 
 
-def test_a_stale_replace_is_refused(service_settings: Settings) -> None:
+def test_a_stale_replace_is_rejected(service_settings: Settings) -> None:
     """This server compares the bare ETag, without the quotes that it answers with."""
     client = s3()
     first = client.put_object(Bucket=BUCKET, Key="store/doctor/pointer", Body=b"1")["ETag"].strip('"')
@@ -72,7 +72,7 @@ def test_a_stale_replace_is_refused(service_settings: Settings) -> None:
     assert put(client, "pointer", IfMatch=second) == 200
 
 
-def test_a_wrong_secret_is_refused(service_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_secret_is_rejected(service_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     assert put(s3(), "x") == 403
 
@@ -143,11 +143,11 @@ def test_a_stopped_job_has_ended_with_its_processes(service_settings: Settings, 
         assert not psutil.pid_exists(int(note.read_text()))
 
 
-def test_ray_refuses_requests_without_the_token(service_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_rejects_requests_without_the_token(service_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert service_settings.ray_jobs is not None
     assert status_of(f"{service_settings.ray_jobs}/api/jobs/") == 401
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
-    with pytest.raises(RunFailedError, match="refuses the token"):
+    with pytest.raises(RunFailedError, match="rejects the token"):
         JobServer(service_settings.ray_jobs).submit("true", "intruder")
 
 
@@ -176,7 +176,7 @@ def test_a_service_listens_on_loopback_only(services: Services, name: str) -> No
     assert set(listening) <= {"127.0.0.1", "::1"}
 
 
-def test_a_second_up_is_refused_in_one_sentence(services: Services) -> None:
+def test_a_second_up_is_rejected_in_one_sentence(services: Services) -> None:
     again = infra("up", services.folder)
     assert again.returncode != 0
     assert again.stderr.startswith(f"error: Services of {services.folder} run already")

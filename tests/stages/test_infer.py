@@ -30,7 +30,7 @@ from lsr.registry.versions import Version
 from lsr.stages import infer as stage
 from lsr.store import open_store
 from lsr.store.content import get_blob
-from tests.inference.kit import picture
+from tests.inference.kit import make_image
 from tests.stages.kit import Here
 from tests.training.kit import tiny_system
 
@@ -58,7 +58,7 @@ def ctx(tmp_path: Path) -> Context:
     store = f"file://{tmp_path}/home/store"
     settings = Settings(home=tmp_path / "home", store=store, mlflow=f"sqlite:///{tmp_path}/mlflow.db")
     run = Run(name="test", executor=ExecutorConfig(device="cpu", batch=2))
-    return Here(settings=settings, store=open_store(store), run=run, line="infer")
+    return Here(settings=settings, store=open_store(store), run=run, pipeline="infer")
 
 
 def put(folder: Path, name: str, pixels: np.ndarray[Any, Any]) -> None:
@@ -78,12 +78,12 @@ def folder(tmp_path: Path) -> Path:
     """Four images, one of them in three folders, one larger than the others; and a file that is none."""
     raw = tmp_path / "raw"
     for name, pixels in (
-        ("a/one.png", picture(8, 8, 1)),
-        ("b/one.png", picture(8, 8, 1)),
-        ("c/one.png", picture(8, 8, 1)),
-        ("two.png", picture(8, 8, 2)),
-        ("three.png", picture(8, 6, 3)),
-        ("wide.png", picture(8, 40, 4)),
+        ("a/one.png", make_image(8, 8, 1)),
+        ("b/one.png", make_image(8, 8, 1)),
+        ("c/one.png", make_image(8, 8, 1)),
+        ("two.png", make_image(8, 8, 2)),
+        ("three.png", make_image(8, 6, 3)),
+        ("wide.png", make_image(8, 40, 4)),
     ):
         put(raw, name, pixels)
     (raw / "text.png").write_text("no image")
@@ -92,8 +92,8 @@ def folder(tmp_path: Path) -> Path:
 
 def rows(ctx: Context, manifest: Manifest) -> dict[str, tuple[str, str]]:
     """(kind, reason) by file, of those without an output."""
-    assert manifest.refusals is not None
-    found = json.loads(get_blob(ctx.store, manifest.refusals.path))
+    assert manifest.skipped is not None
+    found = json.loads(get_blob(ctx.store, manifest.skipped.path))
     return {row["source"]: (row["kind"], row["reason"]) for row in found}
 
 
@@ -119,7 +119,7 @@ def test_every_file_has_an_output_or_a_row_that_says_why_not(
     assert {name: kind for name, (kind, _) in missing.items()} == {
         "b/one.png": "duplicate",
         "c/one.png": "duplicate",
-        "text.png": "refused",
+        "text.png": "rejected",
         "wide.png": "failed",
     }
     assert "a/one.png" in missing["b/one.png"][1]
@@ -127,7 +127,7 @@ def test_every_file_has_an_output_or_a_row_that_says_why_not(
     assert (manifest.counts["files"], manifest.counts["inputs"], manifest.counts["failed"]) == (7, 4, 1)
     assert "4 in, 3 out, 1 failed; of 7 files 2 are duplicates and 1 rejected" in result.text
     executor = Executor(tiny_system(), precision="bf16")
-    for name, pixels in (("a/one.png", picture(8, 8, 1)), ("three.png", picture(8, 6, 3))):
+    for name, pixels in (("a/one.png", make_image(8, 8, 1)), ("three.png", make_image(8, 6, 3))):
         expected = executor.upscale(pixels, request.Target(scale=2.0), SamplerConfig(steps=2, seed=5))
         assert np.abs(made[name].astype(int) - expected.astype(int)).max() <= 2, "as alone, but for rounding"
     assert not stage.infer(recipe(folder, precision="bf16"), ctx).made

@@ -28,7 +28,7 @@ from lsr.recipes.run import Run
 from lsr.stages import evaluate, measure
 from lsr.store import open_store
 from lsr.store.attempts import claim, owner_record
-from tests.inference.kit import picture
+from tests.inference.kit import make_image
 from tests.models.baselines.kit import TINY
 from tests.stages.kit import Here
 from tests.training.kit import tiny_system
@@ -48,7 +48,7 @@ class Zero(nn.Module):
 
 
 def photos(*_: object) -> Iterator[tuple[str, Any]]:
-    yield "p", picture(64, 64)
+    yield "p", make_image(64, 64)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def ctx(tmp_path: Path) -> Context:
     torch.set_num_threads(1)
     settings = Settings(home=tmp_path, store=f"file://{tmp_path}/store", mlflow=f"sqlite:///{tmp_path}/mlflow.db")
     run = Run(name="test", executor=ExecutorConfig(device="cuda", batch=2, channels_last=True))
-    return Here(settings=settings, store=open_store(settings.store), run=run, line="test")
+    return Here(settings=settings, store=open_store(settings.store), run=run, pipeline="test")
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_recipes_system_is_evaluated_by_its_sampler_and_precision_on_the_runs_
 ) -> None:
     system: LatentSystem = tiny_system(conditional=task == "super-resolution")
     monkeypatch.setattr("lsr.stages.assemble.assemble", lambda *_: system)
-    monkeypatch.setattr(evaluate, "real_tiles", lambda *_: [picture(64, 64, seed) for seed in range(16)])
+    monkeypatch.setattr(evaluate, "real_tiles", lambda *_: [make_image(64, 64, seed) for seed in range(16)])
     run(EVALUATE, CONFIG, ctx, task)
     held(seen, ctx)
     assert Zero in seen["metric"]

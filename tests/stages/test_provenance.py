@@ -1,4 +1,4 @@
-"""A version's provenance is that of its trainings: every attempt that trained, and nobody who only looked."""
+"""A version's provenance is that of its trainings: every attempt that trained, and nobody who only read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stage of another duration goes on from its sibling and says so, or says why it does not."""
+"""A stage of another duration resumes from its sibling and says so, or says why it does not."""
 
 from __future__ import annotations
 
@@ -142,4 +142,4 @@ def test_a_damaged_note_of_a_sibling_is_passed_over(context: Here, caplog: pytes
     context.store.write(f"{ROOT}/{trajectory_of(runs[0])}/{runs[0].key}.json", b"{}")
     with caplog.at_level(logging.WARNING):
         assert join(context.store, runs[2], replace(TRAIN, images=80)) == {runs[1].key: 40}
-    assert f"Run {runs[0].key[:12]} is not gone on from" in caplog.text
+    assert f"Run {runs[0].key[:12]} is not resumed" in caplog.text

@@ -1,4 +1,4 @@
-"""The data line through a network that refuses, resets, delays and cuts short: the same digests as on a good one."""
+"""The data pipeline through a network that fails, resets, delays and cuts short: the same digests as on a good one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from lsr.store import open_store
 
 from ..services.proxy import Faults, counting_proxy
-from .data_line import fill, run
+from .data_pipeline import fill, run
 
-FAULTS = Faults(refused=0.05, lost=0.03, cut=0.03, slow=0.05, seconds=0.2)
+FAULTS = Faults(failed=0.05, lost=0.03, cut=0.03, slow=0.05, seconds=0.2)
 
 
 def test_a_bad_network_changes_no_byte(s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,13 +21,13 @@ def test_a_bad_network_changes_no_byte(s3_uri: str, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("LSR_S3_ATTEMPTS", "8")
     with counting_proxy(os.environ["AWS_ENDPOINT_URL"], FAULTS) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        spoilt = run(f"{s3_uri}/raw", f"{s3_uri}/spoilt", tmp_path / "spoilt")
-    assert spoilt == clean
+        faulty = run(f"{s3_uri}/raw", f"{s3_uri}/faulty", tmp_path / "faulty")
+    assert faulty == clean
     assert clean.samples > 50
-    assert {kind for kind, count in proxy.spoilt.items() if count >= 2} == {"refused", "lost", "cut", "slow"}
+    assert {kind for kind, count in proxy.faulty.items() if count >= 2} == {"failed", "lost", "cut", "slow"}
 
 
-@pytest.mark.parametrize("kind", ["refused", "lost", "cut"])
+@pytest.mark.parametrize("kind", ["failed", "lost", "cut"])
 def test_each_kind_of_fault_is_met_by_every_operation(
     s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -46,4 +46,4 @@ def test_each_kind_of_fault_is_met_by_every_operation(
         for number in range(8):
             store.delete(f"k{number}")
         assert [info.key for info in store.list("")] == ["once"]
-    assert proxy.spoilt[kind] > 5
+    assert proxy.faulty[kind] > 5

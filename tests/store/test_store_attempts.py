@@ -1,4 +1,4 @@
-"""Attempts, leases and fenced pointers: one living maker, and a zombie's late write is refused."""
+"""Attempts, leases and fenced pointers: one living maker, and a zombie's late write is rejected."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_a_lost_reply_to_a_claim_is_no_reason_to_wait_for_oneself(counting, cloc
 
 
 def test_numbers_go_on_after_somebody_deleted_the_lease(store, clock):
-    """Ray would refuse a submission id a second time, and a pointer would refuse a lower fencing number."""
+    """Ray would reject a submission id a second time, and a pointer would reject a lower fencing number."""
     first = take(store, clock)
     write_pointer(store, POINTER, {"step": 1}, first.attempt.fencing)
     store.delete(f"runs/{KEY}/lease.json")
@@ -251,7 +251,7 @@ def test_a_pointer_moves_and_is_read_back(store):
     assert read_pointer(store, POINTER) == {"step": 200}
 
 
-def test_a_zombies_late_write_is_refused(store, clock):
+def test_a_zombies_late_write_is_rejected(store, clock):
     """The old writer slept through its lease; the new one has taken the pointer but not yet moved it."""
     zombie = take(store, clock).attempt
     write_pointer(store, POINTER, {"step": 100}, zombie.fencing)
@@ -275,7 +275,7 @@ def test_a_pointer_can_be_taken_before_it_was_ever_written(store):
 
 
 @pytest.mark.parametrize("call", ["create", "replace"])
-def test_a_zombie_that_is_overtaken_within_its_write_is_refused(counting, call):
+def test_a_zombie_that_is_overtaken_within_its_write_is_rejected(counting, call):
     """Between the zombie's reading of the pointer and its writing, the new writer moves it: the etag has changed."""
     if call == "replace":
         write_pointer(counting, POINTER, {"step": 1}, fencing=1)

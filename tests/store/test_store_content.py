@@ -76,7 +76,7 @@ def test_only_a_blob_path_is_read_as_a_blob(store, path):
         get_blob(store, path)
 
 
-def test_a_suffix_that_makes_no_blob_path_is_refused_before_the_upload(counting):
+def test_a_suffix_that_makes_no_blob_path_is_rejected_before_the_upload(counting):
     with pytest.raises(InputError, match="suffix"):
         put_blob(counting, b"1", "../x")
     assert not counting.calls["write"]
@@ -87,7 +87,7 @@ def test_a_missing_blob_is_named(store):
         get_blob(store, f"blobs/{'0' * 64}.tar")
 
 
-def test_create_once_accepts_equal_bytes_and_refuses_others(store):
+def test_create_once_accepts_equal_bytes_and_rejects_others(store):
     assert create_once(store, "m.json", b"one") is True
     assert create_once(store, "m.json", b"one") is False
     with pytest.raises(ConflictError, match=r"m\.json is written once") as caught:

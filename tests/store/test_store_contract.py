@@ -41,7 +41,7 @@ def test_an_empty_object_is_an_object(store):
 
 
 @pytest.mark.parametrize(("start", "length"), [(-1, None), (0, -1)])
-def test_a_negative_range_is_refused(store, start, length):
+def test_a_negative_range_is_rejected(store, start, length):
     store.write("a", b"123")
     with pytest.raises(InputError, match="start"):
         store.read("a", start, length)
@@ -78,7 +78,7 @@ def test_odd_keys_work_everywhere(store, key):
         "z/" * 600 + "z",
     ],
 )
-def test_a_key_that_could_escape_or_that_some_store_cannot_hold_is_refused(store, key):
+def test_a_key_that_could_escape_or_that_some_store_cannot_hold_is_rejected(store, key):
     for call in (store.read, store.head, store.delete, lambda k: store.write(k, b""), lambda k: store.create(k, b"")):
         with pytest.raises(InputError, match="key"):
             call(key)
@@ -229,7 +229,7 @@ def test_a_range_is_a_slice(store, data, start, length):
 @pytest.mark.parametrize(
     "uri", ["", "/tmp/x", "file://relative", "file://", "s3://", "s3:///prefix", "gs://b/p", "http://x"]
 )
-def test_an_address_of_another_kind_is_refused(uri):
+def test_an_address_of_another_kind_is_rejected(uri):
     with pytest.raises(ConfigError, match="file:///absolute"):
         open_store(uri)
 

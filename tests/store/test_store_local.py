@@ -99,7 +99,7 @@ def test_create_has_one_winner_among_processes(tmp_path):
     assert LocalStore(tmp_path).read("k") == str(makers[replies.index("True")].pid).encode()
 
 
-def test_a_swap_is_refused_although_the_content_came_back(store):
+def test_a_swap_is_rejected_although_the_content_came_back(store):
     """A, B, A within one tick of the kernel's clock: size, bytes and even the inode may be equal, the etag is not."""
     first = store.write("p", b"A")
     for _ in range(50):

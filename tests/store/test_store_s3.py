@@ -38,7 +38,7 @@ def every_call(store):
     """One call of each kind that asks the server."""
     return {
         "read": lambda: store.read("k"),
-        "look at": lambda: store.head("k"),
+        "inspect": lambda: store.head("k"),
         "write": lambda: store.write("k", b"1"),
         "create": lambda: store.create("k", b"1"),
         "replace": lambda: store.replace("k", b"1", "etag"),
@@ -112,10 +112,10 @@ def test_missing_credentials_are_said(monkeypatch, s3_uri):
 
 @pytest.mark.real_s3
 @pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-def test_a_real_server_refuses_wrong_credentials(monkeypatch, s3_uri, variable):
+def test_a_real_server_rejects_wrong_credentials(monkeypatch, s3_uri, variable):
     monkeypatch.setenv(variable, "wrongwrongwrong")
     for doing, call in every_call(S3Store(s3_uri)).items():
-        with pytest.raises(StoreError, match=f"Cannot {doing} .*(refuses the credentials|does not allow)") as caught:
+        with pytest.raises(StoreError, match=f"Cannot {doing} .*(rejects the credentials|does not allow)") as caught:
             call()
         assert "wrongwrongwrong" not in str(caught.value)
 
@@ -132,7 +132,7 @@ def test_a_real_server_refuses_wrong_credentials(monkeypatch, s3_uri, variable):
         ("SlowDown", "answered SlowDown after at most 4 tries"),
     ],
 )
-def test_what_a_server_refuses_is_explained_without_its_own_text(store, code, says):
+def test_what_a_server_rejects_is_explained_without_its_own_text(store, code, says):
     with Stubber(store._client()) as stub:
         stub.add_client_error("put_object", code, "The AWS Access Key Id AKIASECRET you provided", 403)
         with pytest.raises(StoreError, match=says) as caught:
@@ -172,7 +172,7 @@ def test_a_conditional_write_that_met_another_one_is_tried_again(store):
             store.create("k", b"1")
 
 
-def test_a_lost_reply_to_create_is_settled_by_comparing_bytes(store):
+def test_a_lost_reply_to_create_is_resolved_by_comparing_bytes(store):
     """The retry finds the object there; it is this writer's own, and so `create_once` is content."""
     lost = lose_first_reply(store, "PutObject")
     assert create_once(store, "manifest", b"mine") is False

@@ -19,7 +19,7 @@ from lsr.models.baselines.config import EdsrConfig, LiifConfig
 from lsr.models.config import RendererConfig
 from lsr.recipes.run import Run, TrainRun
 from lsr.recipes.schema import JointStage
-from lsr.recipes.study import Lever, StudyConfig
+from lsr.recipes.study import StudyConfig, Variant
 from lsr.recipes.study_2core import study as full_study
 from lsr.stages.provenance import attempts_of
 from lsr.store import open_store
@@ -38,7 +38,7 @@ def few(train: TrainConfig, share: int = 1) -> TrainConfig:
 
 
 def tiny() -> StudyConfig:
-    """Bundled photographs, one system of each kind; no LPIPS, whose weights come from the network."""
+    """Bundled photos, one system of each kind; no LPIPS, whose weights come from the network."""
     full = full_study()
 
     def quarters(parts: Any) -> Any:
@@ -90,15 +90,15 @@ def context(tmp_path: Path) -> Context:
     store = f"file://{tmp_path}/store"
     settings = Settings(home=tmp_path, store=store, mlflow=f"sqlite:///{tmp_path}/mlflow.db")
     run = Run(name="test", train=TrainRun(workers=0))
-    return Here(settings=settings, store=open_store(store), run=run, line="study")
+    return Here(settings=settings, store=open_store(store), run=run, pipeline="study")
 
 
 def test_a_study_trains_measures_and_writes_and_is_not_made_twice(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = tiny()
-    lever = Lever(name="uncapped", parts=replace(plain.published, joint=uncapped(plain.ours.joint)))
-    study, made = replace(plain, levers=(lever,)), []
+    variant = Variant(name="uncapped", parts=replace(plain.published, joint=uncapped(plain.ours.joint)))
+    study, made = replace(plain, variants=(variant,)), []
     for module in (systems, run):
         monkeypatch.setattr(module, "launch", lambda request, ctx: made.append(launch(request, ctx)) or made[-1])
     with context._stack:
@@ -108,7 +108,7 @@ def test_a_study_trains_measures_and_writes_and_is_not_made_twice(
         made.clear()
         again = run_study(study, context)
     assert first.count("baseline") == 2 * len(study.seeds)
-    assert first.count("joint") == 5 * len(study.seeds), "each latent system with and without alignment, a lever with"
+    assert first.count("joint") == 5 * len(study.seeds), "each latent system with and without alignment, a variant with"
     assert first.count("autoencoder") == len(study.seeds), "the same autoencoder is trained once for both"
     assert not [outcome.stage for outcome in made if outcome.made], "everything was on record"
     for key in trained:
@@ -127,7 +127,7 @@ def test_a_study_trains_measures_and_writes_and_is_not_made_twice(
     assert b"ours-unaligned" not in (result.folder / "report.html").read_bytes(), "controls are in the table only"
     text = (result.folder / "table.md").read_text()
     assert "| edsr" in text
-    assert "Lever (uncapped against ours), psnr in range" in text
+    assert "Variant (uncapped against ours), psnr in range" in text
     assert "No win over these is claimed" in text
     numbers = json.loads((result.folder / "table.json").read_text())
     cells = {(c["system"], c["scale"], c["metric"]): c["interval"] for c in numbers["cells"]}

@@ -37,7 +37,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def sharded(settings: Settings, place: Path, fetch: str = "") -> str:
-    """Manifest path of the image shards of a folder, or of a list that is fetched, a few pictures each."""
+    """Manifest path of the image shards of a folder, or of a list that is fetched, a few images each."""
     source = SourceConfig(uri=f"list:{place}" if fetch else str(place), name="mine", fetch=fetch)
     listed, root = list_source(source, settings.cache), source_root(source.uri, settings.cache)
     planned = plan(inspect_items(settings.store, root, listed.items, RULES), RULES)

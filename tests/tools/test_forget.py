@@ -1,4 +1,4 @@
-"""A takedown request: every set, result and version with the picture is named, and deletion breaks nothing else."""
+"""A takedown request: every set, result and version with the image is named, and deletion breaks nothing else."""
 
 from __future__ import annotations
 
@@ -68,27 +68,27 @@ def versions(monkeypatch: pytest.MonkeyPatch) -> list[Version]:
     return known
 
 
-def test_what_is_kept_of_a_web_address_goes_with_its_picture(
+def test_what_is_kept_of_a_web_address_goes_with_its_image(
     settings: Settings, folder: Path, versions: list[Version], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also what is kept of a second address with the same picture; not that of other pictures."""
-    pictures = {f"https://h/{number}.png": (folder / f"p{number}.png").read_bytes() for number in range(3)}
-    pictures["https://h/twin.png"] = pictures["https://h/1.png"]
-    monkeypatch.setattr("data_prep.fetched.fetch", lambda address, limit: pictures[address])
+    """Also what is kept of a second address with the same image; not that of other images."""
+    images = {f"https://h/{number}.png": (folder / f"p{number}.png").read_bytes() for number in range(3)}
+    images["https://h/copy.png"] = images["https://h/1.png"]
+    monkeypatch.setattr("data_prep.fetched.fetch", lambda address, limit: images[address])
     rows = folder.parent / "l.jsonl"
-    rows.write_text("\n".join(json.dumps({"uri": uri}) for uri in pictures))
+    rows.write_text("\n".join(json.dumps({"uri": uri}) for uri in images))
     sharded(settings, rows, fetch="one")
     store = open_store(settings.store)
-    kept = {uri: copies(store, uri) for uri in pictures}
+    kept = {uri: copies(store, uri) for uri in images}
     assert [len(found) for found in kept.values()] == [1, 1, 1, 1]
-    gone = {*kept["https://h/1.png"], *kept["https://h/twin.png"]}
+    gone = {*kept["https://h/1.png"], *kept["https://h/copy.png"]}
     assert gone <= set(delete(settings, ["https://h/1.png"])["deleted"])
-    assert {uri: bool(copies(store, uri)) for uri in pictures} == {
-        uri: uri in ("https://h/0.png", "https://h/2.png") for uri in pictures
+    assert {uri: bool(copies(store, uri)) for uri in images} == {
+        uri: uri in ("https://h/0.png", "https://h/2.png") for uri in images
     }
 
 
-def test_everything_with_the_picture_is_listed(settings: Settings, folder: Path, versions: list[Version]) -> None:
+def test_everything_with_the_image_is_listed(settings: Settings, folder: Path, versions: list[Version]) -> None:
     store = open_store(settings.store)
     images = sharded(settings, folder)
     trained = [r for r in index_rows(store, load_manifest(store, images)) if r.split == "train"]
@@ -104,7 +104,7 @@ def test_everything_with_the_picture_is_listed(settings: Settings, folder: Path,
 
     for name in (trained[0].source, trained[0].key, f"{trained[0].key}-0-0"):
         found = find(settings, [name])
-        assert found["pictures"] == [trained[0].key]
+        assert found["photos"] == [trained[0].key]
         assert found["unknown"] == []
         assert {entry["path"] for entry in found["holds"]} == {images, tiles}
         assert all(len(entry["shards"]) == 1 for entry in found["holds"])
@@ -123,7 +123,7 @@ def test_a_copy_is_found_under_the_name_of_the_file_that_stayed(
     found = find(settings, ["z-copy.png"])
     store = open_store(settings.store)
     row = next(r for r in index_rows(store, load_manifest(store, images)) if r.source == "p3.png")
-    assert (found["pictures"], found["unknown"]) == ([row.key], [])
+    assert (found["photos"], found["unknown"]) == ([row.key], [])
 
 
 def test_unknown_names_are_told_apart(settings: Settings, folder: Path, versions: list[Version]) -> None:
@@ -176,7 +176,7 @@ def test_a_second_photo_is_found_in_blobs_that_no_manifest_names(
     assert len(in_tars(store, second.key)) == 2
     for name in (second.source, second.key):
         found = find(settings, [name])
-        assert (found["pictures"], found["unknown"], found["holds"]) == ([second.key], [], [])
+        assert (found["photos"], found["unknown"], found["holds"]) == ([second.key], [], [])
         assert set(in_tars(store, second.key)) <= set(found["orphans"])
     gone = delete(settings, [second.source])["deleted"]
     assert in_tars(store, second.key) == []
@@ -196,7 +196,7 @@ def test_a_name_that_two_photos_have_is_a_question(
         with pytest.raises(InputError, match=r"0001\.png names 2 different photos") as caught:
             ask(settings, ["0001.png"])
         assert all(text in str(caught.value) for text in (one, two, *keys.values(), "--in"))
-    assert find(settings, ["0001.png"], within=two)["pictures"] == [keys[two]]
+    assert find(settings, ["0001.png"], within=two)["photos"] == [keys[two]]
     with pytest.raises(InputError, match="2 different photos"):
         find(settings, ["0001.png"], within="mine")
     assert find(settings, ["0001.png"], within="other")["unknown"] == ["0001.png"]
@@ -224,7 +224,7 @@ def test_while_a_run_works_with_the_photo_nothing_is_deleted(
     assert images in delete(settings, [row.key])["deleted"]
 
 
-def test_a_changed_takedown_record_is_refused(settings: Settings, folder: Path, versions: list[Version]) -> None:
+def test_a_changed_takedown_record_is_rejected(settings: Settings, folder: Path, versions: list[Version]) -> None:
     store = open_store(settings.store)
     images = sharded(settings, folder)
     row = next(iter(index_rows(store, load_manifest(store, images))))

@@ -220,14 +220,14 @@ def test_a_run_that_starts_before_its_checkpoints_are_deleted_keeps_them(
     store.write(file, b"moments")
     write_pointer(store, f"runs/{key}/checkpoint.json", {"checkpoints": [{"parts": {"ema": file}}]}, 1)
     age(here)
-    settle = gc._settled
+    stable_map = gc._stable_map
 
     def and_then_a_run_starts(*args: Any) -> Any:
-        found = settle(*args)
+        found = stable_map(*args)
         claim(store, key, "denoise", owner=owner_record(), ttl=3600)
         return found
 
-    monkeypatch.setattr(gc, "_settled", and_then_a_run_starts)
+    monkeypatch.setattr(gc, "_stable_map", and_then_a_run_starts)
     assert collect(here, delete=True, checkpoints_older_than=10 * DAY)["kinds"] == {}
     assert file in keys(store)
     assert read_pointer(store, f"runs/{key}/checkpoint.json") is not None
@@ -244,7 +244,7 @@ def test_a_record_that_cannot_be_read_ends_it(here: Settings) -> None:
     assert blob.path in keys(store)
 
 
-def test_a_short_grace_is_refused(here: Settings) -> None:
+def test_a_short_grace_is_rejected(here: Settings) -> None:
     with pytest.raises(ConfigError, match="1 hours at least"):
         collect(here, grace=60.0)
 
@@ -313,13 +313,13 @@ def test_a_touch_between_the_map_and_the_deletion_saves_an_object(
     store = open_store(here.store)
     blob = put_blob(store, b"bytes", "tar")
     age(here)
-    settle = gc._settled
+    stable_map = gc._stable_map
 
     def and_then_it_is_named(*args: Any) -> Any:
-        found = settle(*args)
+        found = stable_map(*args)
         put_blob(store, b"bytes", "tar")
         return replace(found, unreached={**found.unreached, "blobs/gone": ObjectInfo("blobs/gone", 1, "e", 0.0)})
 
-    monkeypatch.setattr(gc, "_settled", and_then_it_is_named)
+    monkeypatch.setattr(gc, "_stable_map", and_then_it_is_named)
     assert collect(here, delete=True)["kinds"] == {}
     assert blob.path in keys(store)

@@ -71,7 +71,7 @@ def trained(store: Store, kind: str) -> Ref:
 
 
 def evaluated(store: Store, recipe: Recipe) -> tuple[Ref, str]:
-    """A recorded evaluation with its pictures, and the digest of its rows."""
+    """A recorded evaluation with its images, and the digest of its rows."""
 
     def flat(lr: Image, sizes: object) -> list[Image]:
         return [np.full((h, w, 3), 128, np.uint8) for h, w in sizes]  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ def evaluated(store: Store, recipe: Recipe) -> tuple[Ref, str]:
             EXHIBITS: put_blob(store, pack_exhibits(_without_control(shown)), "zip"),
         },
         made_by={},
-        extra={"pictures": [], PHOTOS: ["key"]},
+        extra={"images": [], PHOTOS: ["key"]},
     )
     return commit(store, "e" * 64, made), measured.digest
 
@@ -108,7 +108,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def line(settings: Settings, tmp_path: Path) -> tuple[Recipe, dict[str, Ref], Context, Version]:
-    """A registered version and everything that it was made of, as the line leaves them."""
+    """A registered version and everything that it was made of, as the pipeline leaves them."""
     store = open_store(settings.store)
     recipe = load_recipe("short")
     refs = {
@@ -137,7 +137,7 @@ def line(settings: Settings, tmp_path: Path) -> tuple[Recipe, dict[str, Ref], Co
         lines=(rule,),
     )
     tag_version(settings.mlflow, version, {VERDICT: put_verdict(store, verdict)})
-    ctx = Context(settings=settings, store=store, run=laptop(), line=recipe.name)
+    ctx = Context(settings=settings, store=store, run=laptop(), pipeline=recipe.name)
     return recipe, refs, ctx, version
 
 
@@ -167,7 +167,7 @@ def test_the_page_is_kept_in_mlflow_once_and_is_the_same_from_the_version(
         assert said in text
     for ref in refs.values():
         assert ref.digest in text
-    assert "CC0" in text, "the licence of the packaged photographs"
+    assert "CC0" in text, "the licence of the packaged photos"
     assert "degraded" not in text
     assert "judged other measurements" not in text
     facts = write_version_page(ctx.settings, f"{MODEL}/1", tmp_path / "deep" / "own.html")
@@ -185,7 +185,7 @@ def test_what_cannot_be_drawn_is_said(line: tuple[Recipe, dict[str, Ref], Contex
         write_version_page(ctx.settings, f"{MODEL}/9", tmp_path / "report.html")
 
 
-def test_a_changed_lineage_is_refused(line: tuple[Recipe, dict[str, Ref], Context, Version]) -> None:
+def test_a_changed_lineage_is_rejected(line: tuple[Recipe, dict[str, Ref], Context, Version]) -> None:
     _, _, ctx, version = line
     assert read_lineage(ctx.settings.mlflow, version)["seed"] == 7
     (kept,) = (ctx.settings.home / "mlflow-artifacts").rglob("lineage.json")

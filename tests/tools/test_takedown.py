@@ -1,8 +1,8 @@
 """A takedown is complete: after it nothing below the profile's folders decodes to the photo or a part of it.
 
-A small line is trained for real, measured, registered, promoted, used and reported. Each photo has a hue of its own,
-which crops, tiles, contact sheets and enlargements keep: that is how the test knows it again, by none of the product's
-code.
+A small pipeline is trained for real, measured, registered, promoted, used and reported. Each photo has a hue of its
+own, which crops, tiles, contact sheets and enlargements keep: that is how the test knows it again, by none of the
+product's code.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def small(folder: Path) -> Recipe:
 
 
 @dataclass(frozen=True)
-class Line:
+class Finished:
     recipe: Recipe
     refs: dict[str, Ref]
     home: Path
@@ -140,12 +140,12 @@ def context(home: Path) -> Context:
     store = f"file://{home}/store"
     told = Settings(home=home, store=store, mlflow=f"sqlite:///{home}/mlflow.db")
     run = Run(name="test", train=TrainRun(workers=0, every=Cadence(log=2, image=2, checkpoint=100_000)))
-    return Here(settings=told, store=open_store(store), run=run, line="takedown")
+    return Here(settings=told, store=open_store(store), run=run, pipeline="takedown")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Line:
-    """The whole line, once for the module, with a measurement as a study makes it."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The whole pipeline, once for the module, with a measurement as a study makes it."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("raw")
     for number in range(PHOTOS):
@@ -163,12 +163,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Line:
         inputs = {name: refs[name] for name in ("shard", "latents", "decoder", "joint")}
         asked = MeasureConfig(label="ours", evaluate=recipe.evaluate)
         launch(MEASURE.request(asked, inputs, ctx.run, name="study", task=recipe.task, seed=0), ctx)
-    return Line(recipe, refs, home)
+    return Finished(recipe, refs, home)
 
 
 @pytest.fixture
-def line(finished: Line, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Line]:
-    """The finished line as it was, at the same place, because MLflow keeps absolute paths; put back afterwards."""
+def pipeline(finished: Finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Finished]:
+    """The finished pipeline as it was, at the same place, because MLflow keeps absolute paths; put back afterwards."""
     shutil.copytree(finished.home, tmp_path / "kept")
     monkeypatch.setenv("LSR_HOME", str(finished.home))
     yield finished
@@ -176,10 +176,10 @@ def line(finished: Line, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     shutil.copytree(tmp_path / "kept", finished.home)
 
 
-def by_split(line: Line, split: str) -> list[tuple[str, int]]:
+def by_split(pipeline: Finished, split: str) -> list[tuple[str, int]]:
     """(key, number) of the photos of one side."""
-    store = open_store(f"file://{line.home}/store")
-    rows = index_rows(store, load_manifest(store, line.refs["shard"].path))
+    store = open_store(f"file://{pipeline.home}/store")
+    rows = index_rows(store, load_manifest(store, pipeline.refs["shard"].path))
     return [(row.key, int(row.source[1:3])) for row in rows if row.split == split]
 
 
@@ -191,28 +191,28 @@ def places(found: list[str]) -> set[str]:
     return {name for place in found for pattern, name in kinds.items() if re.search(pattern, place)}
 
 
-def test_after_a_takedown_nothing_decodes_to_a_held_out_photo(line: Line) -> None:
-    (key, number), *_ = by_split(line, "eval")
-    before = places(shown_in(line.home, number))
+def test_after_a_takedown_nothing_decodes_to_a_held_out_photo(pipeline: Finished) -> None:
+    (key, number), *_ = by_split(pipeline, "eval")
+    before = places(shown_in(pipeline.home, number))
     assert {"tar", "zip", "png", "mlflow page", "page"} <= before
     told = delete(load_settings(), [f"p{number:02}.png"])
-    assert shown_in(line.home, number) == []
+    assert shown_in(pipeline.home, number) == []
     assert [text for text in told["remains"] if "MLflow" in text] == []
     # Shards without it stay, and what is left of the others can still be seen.
-    assert any(shown_in(line.home, other) for other in range(PHOTOS) if other != number)
-    assert key in find(load_settings(), [key])["pictures"]
+    assert any(shown_in(pipeline.home, other) for other in range(PHOTOS) if other != number)
+    assert key in find(load_settings(), [key])["photos"]
 
 
-def test_after_a_takedown_nothing_decodes_to_a_photo_that_was_trained_on(line: Line) -> None:
-    seen = {number: places(shown_in(line.home, number)) for _, number in by_split(line, "train")}
+def test_after_a_takedown_nothing_decodes_to_a_photo_that_was_trained_on(pipeline: Finished) -> None:
+    seen = {number: places(shown_in(pipeline.home, number)) for _, number in by_split(pipeline, "train")}
     assert set().union(*seen.values()) >= {"tar", "mlflow png"}
     number = max(seen, key=lambda one: ("mlflow png" in seen[one], len(seen[one])))
     delete(load_settings(), [f"p{number:02}.png"])
-    assert shown_in(line.home, number) == []
+    assert shown_in(pipeline.home, number) == []
 
 
-def test_a_second_request_still_knows_lineage_and_versions(line: Line) -> None:
-    (key, number), *_ = by_split(line, "train")
+def test_a_second_request_still_knows_lineage_and_versions(pipeline: Finished) -> None:
+    (key, number), *_ = by_split(pipeline, "train")
     first = find(load_settings(), [key])
     assert first["versions"] == ["small/1"]
     assert len(first["lineage"]) >= 4
@@ -224,19 +224,19 @@ def test_a_second_request_still_knows_lineage_and_versions(line: Line) -> None:
         # The tiles and latents with it are gone; what was trained on them is still named.
         assert {path for path in first["lineage"] if path.startswith("models/")} <= set(again["lineage"])
         assert len(again["taken_down"]) == 1
-    record = next((line.home / "store" / "takedowns").iterdir()).read_text()
+    record = next((pipeline.home / "store" / "takedowns").iterdir()).read_text()
     assert f"p{number:02}" not in record
     delete(load_settings(), [key])
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 6, 9])
 def test_a_takedown_that_was_killed_is_finished_by_the_next(
-    line: Line, monkeypatch: pytest.MonkeyPatch, after: int
+    pipeline: Finished, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """Killed at the n-th deletion from the store; the next run finds what is left, though no manifest names it."""
     from lsr.store.local import LocalStore
 
-    (_, number), *_ = by_split(line, "eval")
+    (_, number), *_ = by_split(pipeline, "eval")
     whole, done = LocalStore.delete, []
 
     def dying(self: LocalStore, key: str) -> None:
@@ -250,4 +250,4 @@ def test_a_takedown_that_was_killed_is_finished_by_the_next(
         with pytest.raises(KeyboardInterrupt):
             delete(load_settings(), [f"p{number:02}.png"])
     delete(load_settings(), [f"p{number:02}.png"])
-    assert shown_in(line.home, number) == []
+    assert shown_in(pipeline.home, number) == []

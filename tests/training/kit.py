@@ -76,7 +76,7 @@ class Regression:
         error = (self.model(noisy) - batch["y"]).square().mean()
         return error, {"error": error}
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8]:
+    def preview(self, batch: Batch) -> NDArray[np.uint8]:
         return np.zeros((2, 2, 3), np.uint8)
 
 

@@ -43,14 +43,14 @@ KINDS = tuple(TINY)
 
 
 def tiles(first: int = 0, count: int = 2, side: int = 16) -> dict[str, Tensor]:
-    """Pictures of smooth waves, a function of the position."""
+    """Images of smooth waves, a function of the position."""
     at = torch.linspace(0, 2 * math.pi, side)
-    pictures = []
+    images = []
     for position in range(first, first + count):
         turns = torch.rand(3, 3, generator=torch.Generator().manual_seed(position % 8)) * 2
         waves = [torch.sin(a * at[:, None] + b * at + 3 * c) for a, b, c in turns.tolist()]
-        pictures.append(((torch.stack(waves) + 1) * 127.5).round().to(torch.uint8))
-    return {"position": torch.arange(first, first + count), "tile": torch.stack(pictures)}
+        images.append(((torch.stack(waves) + 1) * 127.5).round().to(torch.uint8))
+    return {"position": torch.arange(first, first + count), "tile": torch.stack(images)}
 
 
 class Tiles:
@@ -71,9 +71,9 @@ def made(kind: str, loss: BaselineLoss | None = None) -> Objective:
     return baseline_objective(model, TINY[kind], BY_TWO, loss or default)
 
 
-def pillow(picture: Tensor, size: tuple[int, int]) -> Tensor:
+def pillow(image: Tensor, size: tuple[int, int]) -> Tensor:
     """[3, H, W] float by Pillow's bicubic, within [-1, 1]."""
-    planes = [Image.fromarray(p.numpy()).resize((size[1], size[0]), Image.Resampling.BICUBIC) for p in picture]
+    planes = [Image.fromarray(p.numpy()).resize((size[1], size[0]), Image.Resampling.BICUBIC) for p in image]
     return torch.from_numpy(np.stack([np.asarray(p) for p in planes])).clamp(-1, 1)
 
 
@@ -231,7 +231,7 @@ def test_over_the_first_images_only_the_generator_moves_by_l1() -> None:
     assert objective.loss(tiles(), replace(DRAWS, seen=4))[1]["discriminator"].item() > 0
 
 
-def test_a_perceptual_distance_is_weighed_in_on_pictures_in_zero_to_one() -> None:
+def test_a_perceptual_distance_is_weighed_in_on_images_in_zero_to_one() -> None:
     torch.manual_seed(2)
     model, seen = build(TINY["esrgan"]), []
 
@@ -252,7 +252,7 @@ def test_a_perceptual_distance_is_weighed_in_on_pictures_in_zero_to_one() -> Non
 # All
 
 
-def test_a_loss_or_a_factor_that_does_not_fit_is_refused() -> None:
+def test_a_loss_or_a_factor_that_does_not_fit_is_rejected() -> None:
     with pytest.raises(ConfigError, match="The loss of edsr must be a RegressionLoss, found PixelDiffusionLoss"):
         made("edsr", PixelDiffusionLoss())
     with pytest.raises(ConfigError, match="edsr: factor must be the degradation's factor, found 4 and 2"):
@@ -279,7 +279,7 @@ def test_a_sampled_degradation_is_drawn_by_position(kind: str) -> None:
     assert torch.equal(objective.degrade(x, position, replace(DRAWS, first=0)), lr)  # type: ignore[attr-defined]
     assert not torch.equal(objective.degrade(x, position + 1, DRAWS), lr)  # type: ignore[attr-defined]
     assert objective.loss(tiles(), DRAWS)[0].isfinite()
-    assert objective.picture(tiles()) is not None
+    assert objective.preview(tiles()) is not None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -291,7 +291,7 @@ def test_every_weight_takes_part(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_resumes_bit_for_bit_and_draws_a_picture(fit: Fit, kind: str) -> None:
+def test_each_resumes_bit_for_bit_and_draws_an_image(fit: Fit, kind: str) -> None:
     how = {
         "source": Tiles(),
         "config": TrainConfig(images=16, batch=4),
@@ -303,9 +303,9 @@ def test_each_resumes_bit_for_bit_and_draws_a_picture(fit: Fit, kind: str) -> No
     with pytest.raises(ZeroDivisionError):
         fit(made(kind), key="cut", **how, stop_requested=lambda: 1 // (3 - next(calls)) > 9)
     assert digests(fit(made(kind), key="cut", fencing=2, **how)) == digests(whole)
-    for picture in tracker.images.values():
-        assert picture.dtype == np.uint8
-        assert picture.shape[0] == 2 * 16
+    for image in tracker.images.values():
+        assert image.dtype == np.uint8
+        assert image.shape[0] == 2 * 16
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""Checkpoints in the store: two are kept, damage is met by the one before, an older writer is refused."""
+"""Checkpoints in the store: two are kept, damage is met by the one before, an older writer is rejected."""
 
 from __future__ import annotations
 
@@ -130,10 +130,10 @@ def test_failing_to_delete_does_not_fail_the_run(
 ) -> None:
     checkpoints = Checkpoints(store, "k", 1)
 
-    def refuse(key: str) -> None:
+    def reject(key: str) -> None:
         raise StoreError("The store may not be deleted from.")
 
-    monkeypatch.setattr(type(store), "delete", lambda self, key: refuse(key))
+    monkeypatch.setattr(type(store), "delete", lambda self, key: reject(key))
     for step in (10, 20, 30):
         checkpoints.save(at(step), tensors(step))
     assert "were not deleted" in caplog.text
@@ -153,7 +153,7 @@ def test_a_result_does_not_share_files_with_checkpoints(store: Store) -> None:
     assert torch.equal(found["w"], torch.full((3,), 11.0))
 
 
-def test_a_finished_run_keeps_no_checkpoint_and_still_refuses_a_zombie(store: Store) -> None:
+def test_a_finished_run_keeps_no_checkpoint_and_still_rejects_a_zombie(store: Store) -> None:
     zombie, holder = Checkpoints(store, "k", 1), Checkpoints(store, "k", 2)
     holder.newest()
     holder.save(at(10), tensors(10))

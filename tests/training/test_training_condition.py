@@ -41,7 +41,7 @@ class Seen:
         self.batch = batch
         return torch.zeros(()), {}
 
-    def picture(self, batch: Batch) -> None:
+    def preview(self, batch: Batch) -> None:
         self.batch = batch
 
 
@@ -62,9 +62,9 @@ def test_the_condition_is_the_latent_of_the_degraded_tile_brought_back_to_size()
     found = seen(batch)
     x = batch["tile"].double() / 127.5 - 1
     seeds = [derive_seed(7, "denoise", "degradation", p) for p in (0, 1)]
-    picture = degrade(BLIND, x.float(), seeds)
-    expected = system.double().encoder(restore_size(BLIND, picture, (16, 16)).double()).mean
-    assert torch.equal(found["lr_picture"], picture)
+    image = degrade(BLIND, x.float(), seeds)
+    expected = system.double().encoder(restore_size(BLIND, image, (16, 16)).double()).mean
+    assert torch.equal(found["lr_image"], image)
     assert torch.allclose(found["lr"].double(), expected, atol=1e-5)
     assert not found["lr"].requires_grad
 
@@ -72,10 +72,10 @@ def test_the_condition_is_the_latent_of_the_degraded_tile_brought_back_to_size()
 def test_draws_follow_the_sample_and_neither_its_batch_nor_the_precision() -> None:
     whole = seen(without_condition(0, 4))
     alone = seen({name: value[2:] for name, value in without_condition(0, 4).items()})
-    assert torch.equal(whole["lr_picture"][2:], alone["lr_picture"])
+    assert torch.equal(whole["lr_image"][2:], alone["lr_image"])
     assert torch.allclose(whole["lr"][2:], alone["lr"], atol=1e-5)
     later = seen({**without_condition(0, 4), "position": torch.arange(4, 8)})
-    assert (whole["lr_picture"] - later["lr_picture"]).abs().mean() > 0.01
+    assert (whole["lr_image"] - later["lr_image"]).abs().mean() > 0.01
     half = seen(without_condition(0, 4), precision=torch.bfloat16)
     assert half["lr"].dtype == torch.float32
     assert torch.equal(half["lr"], whole["lr"])
@@ -120,7 +120,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(fit: Callable[..., TrainResult], make
     assert digests(fit(make(), key="cut", fencing=2, **how)) == digests(whole)
 
 
-def test_the_residual_is_added_to_the_very_picture_that_was_encoded() -> None:
+def test_the_residual_is_added_to_the_very_image_that_was_encoded() -> None:
     """With a decoder that renders nothing, the image error is that of the bicubic enlargement of the batch's LR."""
     system = tiny_system(residual=True)
     with torch.no_grad():
@@ -129,6 +129,6 @@ def test_the_residual_is_added_to_the_very_picture_that_was_encoded() -> None:
     objective = DecoderObjective(system.encoder, system.decoder, DecoderLoss(scales=(1.0, 1.0)), lambda x: x)
     loss, _ = ConditionInLoop(objective, BLIND).loss(without_condition(), DRAWS)
     batch = without_condition()
-    lr = seen(batch)["lr_picture"]
+    lr = seen(batch)["lr_image"]
     x = batch["tile"].float() / 127.5 - 1
     assert torch.allclose(loss, (resize(lr, (16, 16)) - x).abs().mean(), atol=1e-5)

@@ -1,4 +1,4 @@
-"""A training of another duration goes on from its sibling's checkpoint, with the bits of one that was never cut."""
+"""A training of another duration resumes from its sibling's checkpoint, with the bits of one that was never cut."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_going_on_with_other_micro_batches_is_not_bit_exact_and_says_so(
         raised = fit(key="long", config=longer(CONSTANT), siblings=["short"], micro_batch=4)
     assert raised.resumed_from[0].note == "not bit-exact: micro-batch was 2 and is 4"
     assert raised.metrics["bit_exact"] == 0.0
-    assert "Stage test goes on from 400 images of run short, not bit-exact" in caplog.text
+    assert "Stage test resumes from 400 images of run short, not bit-exact" in caplog.text
 
 
 def test_a_finished_run_keeps_one_checkpoint_or_none(fit: Fit, store: Store) -> None:

@@ -300,7 +300,7 @@ def test_bf16_autocast_trains_float32_weights(fit: Fit, store: Store) -> None:
     assert {value.dtype for value in found.values()} == {torch.float32}
 
 
-def test_an_older_writer_is_refused(fit: Fit) -> None:
+def test_an_older_writer_is_rejected(fit: Fit) -> None:
     fit(fencing=5)
     with pytest.raises(LeaseLostError):
         fit(fencing=4, config=CONFIG)
@@ -311,7 +311,7 @@ def test_more_processes_than_samples_are_rejected(fit: Fit) -> None:
         fit(world=World(rank=0, size=9, device=torch.device("cpu")))
 
 
-def test_nothing_to_train_is_refused(fit: Fit) -> None:
+def test_nothing_to_train_is_rejected(fit: Fit) -> None:
     objective = Regression()
     objective.model.requires_grad_(False)
     with pytest.raises(ConfigError, match="no parameter with requires_grad"):
@@ -321,12 +321,12 @@ def test_nothing_to_train_is_refused(fit: Fit) -> None:
 def test_torchs_switches_are_as_before(fit: Fit) -> None:
     seen: list[Any] = []
 
-    class Looking(Regression):
+    class Observing(Regression):
         def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
             seen.append(torch.are_deterministic_algorithms_enabled())
             return super().loss(batch, draws)
 
-    fit(Looking(), config=replace(CONFIG, images=8))
+    fit(Observing(), config=replace(CONFIG, images=8))
     assert seen
     assert all(seen)
     assert not torch.are_deterministic_algorithms_enabled()

@@ -20,7 +20,7 @@ from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.system import LatentSystem
 from lsr.nn.resize import resize
 from lsr.nn.units import from_levels, to_bytes
-from lsr.training.config import AutoencoderLoss, Cadence, DecoderLoss, DenoiseLoss, JointLoss, PictureTerms, TrainConfig
+from lsr.training.config import AutoencoderLoss, Cadence, DecoderLoss, DenoiseLoss, ImageTerms, JointLoss, TrainConfig
 from lsr.training.loop import TrainResult
 from lsr.training.objectives.autoencoder import AutoencoderObjective, kl_per_value
 from lsr.training.objectives.decoder import DecoderObjective
@@ -129,7 +129,7 @@ def nearest(lr: Tensor, size: tuple[int, int]) -> Tensor:
     return resize(lr, size, "nearest")
 
 
-def test_a_residual_decoder_is_compared_after_the_bicubic_picture_is_added() -> None:
+def test_a_residual_decoder_is_compared_after_the_bicubic_image_is_added() -> None:
     plain = first_stage(scales=(0.5, 0.5))
     residual = DecoderObjective(plain.model.encoder, plain.model.decoder, plain.config, small)
     batch = latent_batch(count=1)
@@ -143,7 +143,7 @@ def test_a_residual_decoder_is_compared_after_the_bicubic_picture_is_added() -> 
 
 
 def test_a_share_of_the_samples_is_rendered_from_the_condition() -> None:
-    """lr_share 1: the loss of rendering from the mode of the restored LR pictures; between, each sample is either."""
+    """lr_share 1: the loss of rendering from the mode of the restored LR images; between, each sample is either."""
     plain = first_stage(scales=(0.5, 0.5))
     batch = latent_batch(count=6)
     x = from_levels(batch["tile"])
@@ -206,8 +206,8 @@ def test_the_product_of_the_decoder_stage_is_named_as_in_the_system() -> None:
     assert names == {name for name in system if name.startswith(("encoder.", "decoder."))}
 
 
-def test_the_truth_is_a_picture() -> None:
-    """The bicubic kernel overshoots at an edge; a picture cannot."""
+def test_the_truth_is_an_image() -> None:
+    """The bicubic kernel overshoots at an edge; an image cannot."""
     edge = torch.ones(1, 3, 12, 12)
     edge[..., :6] = -1
     for side in (8, 12, 19):
@@ -334,17 +334,17 @@ def image_loss(system: LatentSystem, config: JointLoss, batch: dict[str, Tensor]
     image = system.decoder(z0_hat * system.latent_std + system.latent_mean, (side, side))
     tile = batch["tile"].to(dtype) / 127.5 - 1
     truth = nn.functional.interpolate(tile, (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
-    power = 1 if config.picture.l1 else 2
+    power = 1 if config.image.l1 else 2
     error = (image - truth).abs().pow(power).mean(dim=(1, 2, 3))
     weight = (abar / (1 - abar)).flatten()
     return ((weight if config.cap is None else weight.clamp(max=config.cap)) * error).mean()
 
 
-SQUARED = PictureTerms(l1=0.0, l2=1.0)
+SQUARED = ImageTerms(l1=0.0, l2=1.0)
 JOINT = [
     JointLoss(denoise_weight=0.0, scales=(0.4, 0.9)),
-    JointLoss(denoise_weight=0.0, picture=SQUARED, scales=(1.0, 1.0)),
-    JointLoss(denoise_weight=0.0, picture=SQUARED, scales=(1.0, 1.0), cap=None),
+    JointLoss(denoise_weight=0.0, image=SQUARED, scales=(1.0, 1.0)),
+    JointLoss(denoise_weight=0.0, image=SQUARED, scales=(1.0, 1.0), cap=None),
 ]
 
 
@@ -431,11 +431,11 @@ def test_without_alignment_the_weights_are_others_and_the_decoder_is_not_run(
 ) -> None:
     with_alignment = fit(joint(image_weight=1.0), key="on", source=LatentBatches(), config=TRAIN)
 
-    def refuse(*args: object, **kwargs: object) -> Tensor:
+    def reject(*args: object, **kwargs: object) -> Tensor:
         raise AssertionError("the decoder must not run")
 
-    monkeypatch.setattr(NeuralDecoder, "features", refuse)
-    monkeypatch.setattr(NeuralDecoder, "render", refuse)
+    monkeypatch.setattr(NeuralDecoder, "features", reject)
+    monkeypatch.setattr(NeuralDecoder, "render", reject)
     without = fit(joint(image_weight=0.0), key="off", source=LatentBatches(), config=TRAIN)
     assert with_alignment.ema.sha256 != without.ema.sha256
 
@@ -452,7 +452,7 @@ def test_the_drawn_scale_is_logged(fit: Fit) -> None:
 
 
 # The 16-pixel tiles, and their renders at a quarter, are large enough for a discriminator that halves once.
-PATCHES = PictureTerms(adversarial=0.5, start=4, discriminator=DiscriminatorConfig(channels=8, layers=1))
+PATCHES = ImageTerms(adversarial=0.5, start=4, discriminator=DiscriminatorConfig(channels=8, layers=1))
 
 
 def objectives() -> dict[str, Callable[[], Objective]]:
@@ -462,15 +462,15 @@ def objectives() -> dict[str, Callable[[], Objective]]:
         "denoise": lambda: DenoiseObjective(tiny_system(), DenoiseLoss()),
         "generation": lambda: DenoiseObjective(tiny_system(conditional=False), DenoiseLoss()),
         "joint": joint,
-        "adversarial autoencoder": lambda: AutoencoderObjective(autoencoder(), AutoencoderLoss(picture=PATCHES)),
-        "adversarial decoder": lambda: first_stage(scales=(0.5, 1.0), picture=PATCHES),
+        "adversarial autoencoder": lambda: AutoencoderObjective(autoencoder(), AutoencoderLoss(image=PATCHES)),
+        "adversarial decoder": lambda: first_stage(scales=(0.5, 1.0), image=PATCHES),
         "convolutional decoder": lambda: first_stage(renderer=RendererConfig(kind="conv", channels=8)),
-        "adversarial joint": lambda: JointObjective(tiny_system(), JointLoss(scales=(0.5, 1.0), picture=PATCHES)),
+        "adversarial joint": lambda: JointObjective(tiny_system(), JointLoss(scales=(0.5, 1.0), image=PATCHES)),
     }
 
 
 @pytest.mark.parametrize("stage", objectives())
-def test_each_stage_resumes_bit_for_bit_and_draws_a_picture(fit: Fit, stage: str) -> None:
+def test_each_stage_resumes_bit_for_bit_and_draws_an_image(fit: Fit, stage: str) -> None:
     make = objectives()[stage]
     tracker = RecordingTracker()
     how = {
@@ -483,28 +483,28 @@ def test_each_stage_resumes_bit_for_bit_and_draws_a_picture(fit: Fit, stage: str
     with pytest.raises(ZeroDivisionError):
         fit(make(), key="cut", **how, stop_requested=lambda: 1 // (3 - next(calls)) > 9)
     assert digests(fit(make(), key="cut", fencing=2, **how)) == digests(whole)
-    for picture in tracker.images.values():
-        assert picture.dtype == np.uint8
-        assert picture.shape[0] == 2 * 16
-        assert picture.shape[2] == 3
+    for image in tracker.images.values():
+        assert image.dtype == np.uint8
+        assert image.shape[0] == 2 * 16
+        assert image.shape[2] == 3
 
 
 @pytest.mark.parametrize("stage", objectives())
-def test_a_picture_leaves_modes_and_gradients_alone(stage: str) -> None:
+def test_an_image_leaves_modes_and_gradients_alone(stage: str) -> None:
     objective = objectives()[stage]()
     modes = [part.training for part in objective.model.modules()]
-    objective.picture(latent_batch(count=6))
+    objective.preview(latent_batch(count=6))
     assert [part.training for part in objective.model.modules()] == modes
     assert any(modes)
     assert all(parameter.grad is None for parameter in objective.model.parameters())
 
 
-def test_pictures_stand_side_by_side() -> None:
+def test_images_stand_side_by_side() -> None:
     white, black = torch.ones(2, 3, 4, 4), -torch.ones(2, 3, 2, 2)
-    picture = grid([white, black])
-    assert picture.shape == (8, 8, 3)
-    assert (picture[:, :4] == 255).all()
-    assert (picture[:, 4:] == 0).all()
+    image = grid([white, black])
+    assert image.shape == (8, 8, 3)
+    assert (image[:, :4] == 255).all()
+    assert (image[:, 4:] == 0).all()
 
 
 def test_bytes_survive_the_way_through_floats() -> None:

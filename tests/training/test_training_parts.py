@@ -62,7 +62,7 @@ def test_a_limit_of_zero_clips_nothing() -> None:
     assert flat.gradients.tolist() == [1e6, 1e6]
 
 
-def test_half_precision_parameters_are_refused() -> None:
+def test_half_precision_parameters_are_rejected() -> None:
     with pytest.raises(ConfigError, match=r"float32 parameters, found parameters of type torch\.float16"):
         FlatGradients([nn.Parameter(torch.zeros(2, dtype=torch.float16))], scalars=0, device=CPU)
 
@@ -149,7 +149,7 @@ def test_the_learning_rate_counts_images_and_not_steps(schedule: str) -> None:
     assert learning_rate(large, 9) == pytest.approx(1.0)
 
 
-def test_a_state_of_another_model_is_refused() -> None:
+def test_a_state_of_another_model_is_rejected() -> None:
     config = TrainConfig(images=16)
     small, large = TrainState(nn.Linear(2, 2), config), TrainState(nn.Linear(2, 3), config)
     with pytest.raises(IntegrityError, match=r"Here: its weights do not fit this model, they differ in bias, bias"):

@@ -20,11 +20,11 @@ from lsr.recipes import load_recipe
 from lsr.stages.trained import Trained, weights_of
 from lsr.store import open_store
 from lsr.store.content import put_blob
-from lsr.training.config import PictureTerms
-from lsr.training.terms import Compared, PictureLoss, perceptual_for
+from lsr.training.config import ImageTerms
+from lsr.training.terms import Compared, ImageLoss, perceptual_for
 
 SMALL = DiscriminatorConfig(channels=8, layers=1)
-GAME = PictureTerms(adversarial=0.75, discriminator=SMALL)
+GAME = ImageTerms(adversarial=0.75, discriminator=SMALL)
 
 
 def pair(side: int = 12, count: int = 3) -> tuple[Tensor, Tensor]:
@@ -34,14 +34,14 @@ def pair(side: int = 12, count: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def mean_square(a: Tensor, b: Tensor) -> Tensor:
-    """A stand-in for a perceptual distance, of pictures in [0, 1]."""
+    """A stand-in for a perceptual distance, of images in [0, 1]."""
     assert min(a.min(), b.min()) >= 0
     assert max(a.max(), b.max()) <= 1
     return (a - b).square().mean(dim=(1, 2, 3))
 
 
-def compare(config: PictureTerms, made: Tensor, truth: Tensor, **changes: Any) -> Compared:
-    loss = PictureLoss(config, mean_square)
+def compare(config: ImageTerms, made: Tensor, truth: Tensor, **changes: Any) -> Compared:
+    loss = ImageLoss(config, mean_square)
     return loss(made, truth, **{"seen": 0, "last": torch.zeros(1), **changes})
 
 
@@ -49,13 +49,13 @@ def compare(config: PictureTerms, made: Tensor, truth: Tensor, **changes: Any) -
 @pytest.mark.parametrize(
     "config",
     [
-        PictureTerms(),
-        PictureTerms(l1=0.0, l2=1.0),
-        PictureTerms(l1=0.3, l2=0.2, perceptual=0.7),
-        PictureTerms(l1=0.0, perceptual=1.0),
+        ImageTerms(),
+        ImageTerms(l1=0.0, l2=1.0),
+        ImageTerms(l1=0.3, l2=0.2, perceptual=0.7),
+        ImageTerms(l1=0.0, perceptual=1.0),
     ],
 )
-def test_the_point_terms_are_their_formulas(config: PictureTerms, weighted: bool) -> None:
+def test_the_point_terms_are_their_formulas(config: ImageTerms, weighted: bool) -> None:
     made, truth = pair()
     weight = torch.tensor([0.5, 4.0, 0.0], dtype=torch.float64) if weighted else None
     found = compare(config, made, truth, weight=weight)
@@ -71,17 +71,17 @@ def test_the_point_terms_are_their_formulas(config: PictureTerms, weighted: bool
 
 def test_the_default_is_the_published_l1_to_the_last_bit() -> None:
     made, truth = pair()
-    assert torch.equal(compare(PictureTerms(), made, truth).total, (made - truth).abs().mean())
+    assert torch.equal(compare(ImageTerms(), made, truth).total, (made - truth).abs().mean())
 
 
-def test_lpips_passes_gradients_to_the_picture_only() -> None:
+def test_lpips_passes_gradients_to_the_image_only() -> None:
     torch.manual_seed(0)
     lpips = Lpips("alex")
     for head in lpips.lin:
         nn.init.ones_(head.weight)  # type: ignore[arg-type]
     made, truth = pair(side=32, count=1)
     made.requires_grad_(True)
-    loss = PictureLoss(PictureTerms(l1=0.0, perceptual=2.0), lpips)
+    loss = ImageLoss(ImageTerms(l1=0.0, perceptual=2.0), lpips)
     found = loss(made, truth, seen=0, last=made)
     assert found.total.item() == pytest.approx(2 * lpips((made + 1) / 2, (truth + 1) / 2).item(), rel=1e-6)
     found.total.backward()
@@ -102,9 +102,9 @@ class Painter(nn.Module):
         return out
 
 
-def game(config: PictureTerms) -> tuple[Painter, PictureLoss]:
+def game(config: ImageTerms) -> tuple[Painter, ImageLoss]:
     torch.manual_seed(2)
-    painter, loss = Painter(), PictureLoss(config, mean_square)
+    painter, loss = Painter(), ImageLoss(config, mean_square)
     loss.join(painter)
     with torch.no_grad():
         for p in painter.parameters():
@@ -113,7 +113,7 @@ def game(config: PictureTerms) -> tuple[Painter, PictureLoss]:
 
 
 def exact_gradients(
-    painter: Painter, loss: PictureLoss, source: Tensor, truth: Tensor, weight: Tensor | None
+    painter: Painter, loss: ImageLoss, source: Tensor, truth: Tensor, weight: Tensor | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Gradients of the generator and of the discriminator in float64, each from a loss of its own on copies."""
     assert loss.discriminator is not None
@@ -195,11 +195,11 @@ def test_the_discriminator_learns_to_tell_and_the_generator_to_fool() -> None:
 
 
 def test_missing_perceptual_weights_are_named_with_the_way_out(tmp_path: Path) -> None:
-    assert perceptual_for(PictureTerms(), tmp_path) is None
+    assert perceptual_for(ImageTerms(), tmp_path) is None
     with pytest.raises(ConfigError, match=r"needs the weights of LPIPS-vgg, .*run `lsr data get lpips`"):
-        perceptual_for(PictureTerms(perceptual=1.0), tmp_path)
+        perceptual_for(ImageTerms(perceptual=1.0), tmp_path)
     with pytest.raises(ConfigError, match=r"weight of 0\.5 needs a perceptual distance, found none"):
-        PictureLoss(PictureTerms(perceptual=0.5))
+        ImageLoss(ImageTerms(perceptual=0.5))
 
 
 def test_perceptual_weights_come_from_the_cache(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_perceptual_weights_come_from_the_cache(tmp_path: Path) -> None:
     path = tmp_path / "sets" / "lpips" / "lpips-alex.safetensors"
     path.parent.mkdir(parents=True)
     safetensors.torch.save_file(made.state_dict(), path, metadata={"net": "alex"})
-    found = perceptual_for(PictureTerms(perceptual=1.0, network="alex"), tmp_path)
+    found = perceptual_for(ImageTerms(perceptual=1.0, network="alex"), tmp_path)
     assert found is not None
     assert torch.equal(found.conv[0].weight, made.conv[0].weight)  # type: ignore[arg-type]
 
@@ -219,16 +219,16 @@ def test_perceptual_weights_come_from_the_cache(tmp_path: Path) -> None:
         ({"l1": 0.0, "adversarial": 1.0}, "knows no truth"),
     ],
 )
-def test_impossible_terms_are_refused(changes: dict[str, float], named: str) -> None:
+def test_impossible_terms_are_rejected(changes: dict[str, float], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
-        check(PictureTerms(**changes))  # type: ignore[arg-type]
+        check(ImageTerms(**changes))  # type: ignore[arg-type]
 
 
-def test_a_recipe_with_pictures_too_small_for_its_terms_is_refused() -> None:
-    assert (PictureTerms().min_side, PictureTerms(perceptual=1.0).min_side, GAME.min_side) == (1, 32, 6)
-    load_recipe("demo", {"autoencoder.loss.picture.perceptual": "0.1"})
-    with pytest.raises(ConfigError, match=r"decoder\.loss\.picture compares pictures of at least 32 pixels, found 12"):
-        load_recipe("demo", {"decoder.loss.picture.perceptual": "0.1"})
+def test_a_recipe_with_images_too_small_for_its_terms_is_rejected() -> None:
+    assert (ImageTerms().min_side, ImageTerms(perceptual=1.0).min_side, GAME.min_side) == (1, 32, 6)
+    load_recipe("demo", {"autoencoder.loss.image.perceptual": "0.1"})
+    with pytest.raises(ConfigError, match=r"decoder\.loss\.image compares images of at least 32 pixels, found 12"):
+        load_recipe("demo", {"decoder.loss.image.perceptual": "0.1"})
 
 
 def test_the_next_stage_loads_the_product_without_the_discriminator(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ class ResidualConvs(nn.Module):
 
 
 class EdsrBody(nn.Module):
-    """Features at the picture's own size: [B, 3, h, w] -> [B, channels, h, w]."""
+    """Features at the image's own size: [B, 3, h, w] -> [B, channels, h, w]."""
 
     def __init__(self, channels: int, blocks: int, residual_scale: float = 1.0):
         super().__init__()

@@ -1,9 +1,9 @@
 """IDM (Gao et al. 2023): diffusion in pixels at the size of the output (method.md 4).
 
-An EDSR makes a condition picture at the output's size; a pyramid of its features is mixed into the U-Net's decoder by
+An EDSR makes a condition image at the output's size; a pyramid of its features is mixed into the U-Net's decoder by
 two vectors that follow from the scale, and the decoder enlarges by an implicit function. Any size and aspect ratio:
 every map follows the output's size. What does not change from step to step, the condition and its pyramid, is made
-once a picture (`guide`), where the published code makes the pyramid in every step.
+once an image (`guide`), where the published code makes the pyramid in every step.
 """
 
 from __future__ import annotations
@@ -142,17 +142,17 @@ class ImplicitUp(nn.Module):
 
 
 class Guide(NamedTuple):
-    """What steers every step of one batch. picture: the condition [B, 3, H, W]. features: of levels 1, 2, ... of the
+    """What steers every step of one batch. image: the condition [B, 3, H, W]. features: of levels 1, 2, ... of the
     U-Net, [B, C, h, w]. p: [B].
     """
 
-    picture: Tensor
+    image: Tensor
     features: list[Tensor]
     p: Tensor
 
 
 class Idm(nn.Module):
-    """Noise prediction at any size, steered by LR and by the scale. Pictures in [-1, 1]."""
+    """Noise prediction at any size, steered by LR and by the scale. Images in [-1, 1]."""
 
     def __init__(self, config: IdmConfig):
         super().__init__()
@@ -179,12 +179,12 @@ class Idm(nn.Module):
     def guide(self, lr: Tensor, size: tuple[int, int], p: float | None = None) -> Guide:
         """LR [B, 3, h, w] -> what steers the steps at `size`; p follows from both sizes unless it is given."""
         p = self.position_of((lr.shape[-2], lr.shape[-1]), size) if p is None else p
-        picture = self.encoder_out(resize(self.encoder(lr), size, "nearest"))
-        h, features = self.pyramid_in(picture), []
+        image = self.encoder_out(resize(self.encoder(lr), size, "nearest"))
+        h, features = self.pyramid_in(image), []
         for reduce, shift in zip(self.pyramid, self.shifts):
             h = reduce(h)
             features.append(shift(h))
-        return Guide(picture, features, lr.new_full((len(lr),), p))
+        return Guide(image, features, lr.new_full((len(lr),), p))
 
     def forward(self, x_t: Tensor, level: Tensor, guide: Guide) -> Tensor:
         """x_t [B, 3, H, W], level = sqrt(abar) [B] -> [B, 3, H, W]."""
@@ -193,5 +193,5 @@ class Idm(nn.Module):
             out: Tensor = self.up[number - 1](h, size, guide.p, guide.features[number - 1])
             return out
 
-        out: Tensor = self.unet(torch.cat([guide.picture, x_t], dim=1), level, lift)
+        out: Tensor = self.unet(torch.cat([guide.image, x_t], dim=1), level, lift)
         return out

@@ -2,7 +2,7 @@
 
 The generator is that of the public x4 weights (Real-ESRGAN's x4plus too), layer for layer. The discriminator is theirs
 in width and depth, with group norm in place of batch norm, whose statistics would tie the samples of a micro-batch
-together, and with 1 x 1 convolutions in place of the linear layers: one verdict a patch, any size of picture.
+together, and with 1 x 1 convolutions in place of the linear layers: one verdict a patch, any size of image.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Rrdb(nn.Module):
 class Generator(nn.Module):
     """LR [B, 3, h, w] in [-1, 1] -> [B, 3, factor h, factor w], nominally in [-1, 1], not clamped.
 
-    Inside, pictures are in [0, 1], as the public weights have them.
+    Inside, images are in [0, 1], as the public weights have them.
     """
 
     def __init__(self, config: EsrganConfig):
@@ -87,7 +87,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Picture [B, 3, H, W] in [-1, 1] -> one logit a patch, [B, 1, h, w]; h = ceil(H / 2^stages)."""
+    """Image [B, 3, H, W] in [-1, 1] -> one logit a patch, [B, 1, h, w]; h = ceil(H / 2^stages)."""
 
     def __init__(self, config: EsrganConfig):
         super().__init__()

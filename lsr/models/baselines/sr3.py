@@ -14,7 +14,7 @@ from lsr.nn.resize import resize
 
 
 class Sr3(nn.Module):
-    """Noise prediction from a noisy picture, its noise level and the bicubic enlargement of LR. Pictures in [-1, 1]."""
+    """Noise prediction from a noisy image, its noise level and the bicubic enlargement of LR. Images in [-1, 1]."""
 
     def __init__(self, config: Sr3Config):
         super().__init__()
@@ -26,7 +26,7 @@ class Sr3(nn.Module):
         orthogonal(self)
 
     def condition(self, lr: Tensor, size: tuple[int, int]) -> Tensor:
-        """LR [B, 3, h, w] as the picture [B, 3, *size] that every step sees: bicubic, within [-1, 1]."""
+        """LR [B, 3, h, w] as the image [B, 3, *size] that every step sees: bicubic, within [-1, 1]."""
         return resize(lr, size, "bicubic").clamp(-1, 1)
 
     def forward(self, x_t: Tensor, level: Tensor, condition: Tensor) -> Tensor:

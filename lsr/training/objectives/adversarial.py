@@ -1,7 +1,7 @@
 """ESRGAN: L1, perceptual and relativistic adversarial loss in one number (Wang et al. 2018, Sec 3.2 and 3.3).
 
 The loop has one loss and one optimiser, so both players move at once: the generator's part sees the discriminator with
-its weights detached, the discriminator's part sees the generator's picture detached. The gradient of the sum is then
+its weights detached, the discriminator's part sees the generator's image detached. The gradient of the sum is then
 each player's own. The published training alternates instead.
 """
 
@@ -21,17 +21,17 @@ from lsr.models.baselines.rrdb import Adversaries
 from lsr.nn.units import from_levels
 from lsr.training.baselines import EsrganLoss
 from lsr.training.objectives.pixels import SHOWN, as_shown, grid
-from lsr.training.objectives.regression import PICTURE, Degrade, distance
+from lsr.training.objectives.regression import PREVIEW, Degrade, distance
 from lsr.training.protocols import Batch, Draws
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
-"""Two pictures [B, 3, H, W] in [0, 1] -> their distance [B], with gradients; an nn.Module is moved to the device."""
+"""Two images [B, 3, H, W] in [0, 1] -> their distance [B], with gradients; an nn.Module is moved to the device."""
 
 
 def relativistic(more: Tensor, less: Tensor) -> Tensor:
     """How far `more` fails to look more real than `less`, and `less` less than `more` (half of Eq 1 and 2): a scalar.
 
-    more, less: logits of the pictures that should win and lose. Averages are over the micro-batch and its patches.
+    more, less: logits of the images that should win and lose. Averages are over the micro-batch and its patches.
     """
     win = F.softplus(-(more - less.mean())).mean()
     lose = F.softplus(less - more.mean()).mean()
@@ -65,7 +65,7 @@ class EsrganObjective:
             return pixel, terms
         total = self.config.pixel_weight * pixel
         if self.config.perceptual_weight > 0 and self.perceptual is not None:
-            shown = ((picture + 1) / 2 for picture in (fake, real))
+            shown = ((image + 1) / 2 for image in (fake, real))
             terms["perceptual"] = self.perceptual(*shown).mean()
             total = total + self.config.perceptual_weight * terms["perceptual"]
         terms["adversarial"] = self._generator_part(fake, real)
@@ -75,16 +75,16 @@ class EsrganObjective:
 
     def _generator_part(self, fake: Tensor, real: Tensor) -> Tensor:
         fixed = {name: value.detach() for name, value in self.model.discriminator.named_parameters()}
-        judged = [functional_call(self.model.discriminator, fixed, (picture,)).float() for picture in (fake, real)]
+        judged = [functional_call(self.model.discriminator, fixed, (image,)).float() for image in (fake, real)]
         return relativistic(*judged)
 
     def _discriminator_part(self, fake: Tensor, real: Tensor) -> Tensor:
-        judged = [self.model.discriminator(picture).float() for picture in (real, fake.detach())]
+        judged = [self.model.discriminator(image).float() for image in (real, fake.detach())]
         return relativistic(*judged)
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8]:
+    def preview(self, batch: Batch) -> NDArray[np.uint8]:
         """LR | output | tile."""
         x = from_levels(batch["tile"][:SHOWN])
         with as_shown(self.model):
-            lr = self.degrade(x, batch["position"][:SHOWN], PICTURE)
+            lr = self.degrade(x, batch["position"][:SHOWN], PREVIEW)
             return grid([lr, self.model.generator(lr), x])

@@ -12,7 +12,7 @@ from lsr.nn.units import from_levels
 from lsr.training.config import AutoencoderLoss
 from lsr.training.objectives.pixels import SHOWN, as_shown, grid
 from lsr.training.protocols import Batch, Draws
-from lsr.training.terms import Perceptual, PictureLoss
+from lsr.training.terms import ImageLoss, Perceptual
 
 
 def kl_per_value(moments: Moments) -> Tensor:
@@ -24,14 +24,14 @@ def kl_per_value(moments: Moments) -> Tensor:
 
 
 class AutoencoderObjective:
-    """The picture terms of x and D(z) + kl_weight * KL, z drawn from the posterior where the bottleneck is Gaussian.
+    """The image terms of x and D(z) + kl_weight * KL, z drawn from the posterior where the bottleneck is Gaussian.
 
     The product is the whole autoencoder. perceptual: needed where the terms ask for it.
     """
 
     def __init__(self, autoencoder: Autoencoder, config: AutoencoderLoss, perceptual: Perceptual | None = None):
         self.model = autoencoder.train().requires_grad_(True)
-        self.config, self.compare = config, PictureLoss(config.picture, perceptual)
+        self.config, self.compare = config, ImageLoss(config.image, perceptual)
         self.compare.join(self.model)
         self.terms = ("reconstruction", "kl", *self.compare.terms)
 
@@ -47,7 +47,7 @@ class AutoencoderObjective:
         kl = kl_per_value(moments)
         return found.total + self.config.kl_weight * kl, {"reconstruction": found.point, "kl": kl, **found.terms}
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8]:
+    def preview(self, batch: Batch) -> NDArray[np.uint8]:
         """Tile | reconstruction."""
         x = from_levels(batch["tile"][:SHOWN])
         with as_shown(self.model):

@@ -19,10 +19,10 @@ from lsr.training.protocols import Batch, Draws, Objective
 
 
 class ConditionInLoop(Extended):
-    """A stage's objective on batches to which "lr_picture" [b, 3, h, w] in [-1, 1] is added, made of "tile" by
+    """A stage's objective on batches to which "lr_image" [b, 3, h, w] in [-1, 1] is added, made of "tile" by
     `degradation` with draws by sample position; with a system also "lr", its latent, as the latents stage caches it.
 
-    system: whose frozen encoder encodes; None where a stage needs the picture alone.
+    system: whose frozen encoder encodes; None where a stage needs the image alone.
     """
 
     def __init__(self, standard: Objective, degradation: DegradationConfig, system: LatentSystem | None = None):
@@ -32,9 +32,9 @@ class ConditionInLoop(Extended):
     def loss(self, batch: Batch, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         return self.standard.loss(self.conditioned(batch, draws), draws)
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8] | None:
+    def preview(self, batch: Batch) -> NDArray[np.uint8] | None:
         shown = {name: value[:SHOWN] for name, value in batch.items()}
-        return self.standard.picture(self.conditioned(shown, Draws(seed=0, stage="picture", step=0, first=0)))
+        return self.standard.preview(self.conditioned(shown, Draws(seed=0, stage="preview", step=0, first=0)))
 
     @torch.no_grad()
     def conditioned(self, batch: Batch, draws: Draws) -> Batch:
@@ -44,6 +44,6 @@ class ConditionInLoop(Extended):
         with torch.autocast(x.device.type, enabled=False):
             lr = degrade(self.degradation, x, seeds)
             if self.system is None:
-                return {**batch, "lr_picture": lr}
+                return {**batch, "lr_image": lr}
             restored = restore_size(self.degradation, lr, (x.shape[-2], x.shape[-1]))
-            return {**batch, "lr_picture": lr, "lr": self.system.encoder(restored).mode()}
+            return {**batch, "lr_image": lr, "lr": self.system.encoder(restored).mode()}

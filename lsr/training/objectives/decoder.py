@@ -14,9 +14,9 @@ from lsr.models.neural_decoder import NeuralDecoder
 from lsr.nn.resize import resize
 from lsr.nn.units import from_levels
 from lsr.training.config import DecoderLoss
-from lsr.training.objectives.pixels import SHOWN, as_shown, grid, lr_picture, scaled_size, truth_at
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid, lr_image, scaled_size, truth_at
 from lsr.training.protocols import Batch, Draws
-from lsr.training.terms import Perceptual, PictureLoss
+from lsr.training.terms import ImageLoss, Perceptual
 
 
 class FirstStage(nn.Module):
@@ -45,10 +45,10 @@ class FirstStage(nn.Module):
 
 
 class DecoderObjective:
-    """The picture terms of resize(x, s) and ND(z, s) over the full output grid, at one random scale s a global batch.
+    """The image terms of resize(x, s) and ND(z, s) over the full output grid, at one random scale s a global batch.
 
-    degrade: makes the LR picture of a tile; given for a residual decoder, whose render is added to the bicubic
-    enlargement of LR before it is compared. perceptual: the distance that the terms need. restore: brings LR pictures
+    degrade: makes the LR image of a tile; given for a residual decoder, whose render is added to the bicubic
+    enlargement of LR before it is compared. perceptual: the distance that the terms need. restore: brings LR images
     [B, 3, h, w] to a size, as the condition is before it is encoded; config.lr_share needs it.
     """
 
@@ -64,7 +64,7 @@ class DecoderObjective:
         self.restore = restore
         self.model = FirstStage(encoder, decoder, freeze_encoder=config.freeze_encoder)
         self.config, self.degrade = config, degrade
-        self.compare = PictureLoss(config.picture, perceptual)
+        self.compare = ImageLoss(config.image, perceptual)
         self.compare.join(self.model)
         self.terms = ("scale", *self.compare.terms)
 
@@ -94,13 +94,13 @@ class DecoderObjective:
         return moments.sample(noise.masked_fill(given, 0.0))
 
     def _lr(self, batch: Batch, x: Tensor) -> Tensor | None:
-        return None if self.degrade is None else lr_picture(batch, x, self.degrade)
+        return None if self.degrade is None else lr_image(batch, x, self.degrade)
 
     def _render(self, features: Tensor, lr: Tensor | None, size: tuple[int, int]) -> Tensor:
         image = self.model.decoder.render(features, size).float()
         return image if lr is None else image + resize(lr, size)
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8]:
+    def preview(self, batch: Batch) -> NDArray[np.uint8]:
         """Tile | render at a quarter of its side | render at its side."""
         shown = {name: value[:SHOWN] for name, value in batch.items()}
         x = from_levels(shown["tile"])

@@ -11,7 +11,7 @@ from lsr.diffusion.prediction import target
 from lsr.diffusion.weighting import min_snr, uniform
 from lsr.models.system import LatentSystem
 from lsr.training.config import DenoiseLoss
-from lsr.training.objectives.latent import Noised, noised, one_step_picture, rectified, train_only_unet
+from lsr.training.objectives.latent import Noised, noised, one_step_preview, rectified, train_only_unet
 from lsr.training.protocols import Batch, Draws
 
 
@@ -51,5 +51,5 @@ class DenoiseObjective:
         output = self.system.predict(at.x_t, at.t, at.cond).float()
         return denoising_loss(self.system, self.config, at, output), {}
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8]:
-        return one_step_picture(self.system, batch)
+    def preview(self, batch: Batch) -> NDArray[np.uint8]:
+        return one_step_preview(self.system, batch)

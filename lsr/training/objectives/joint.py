@@ -18,19 +18,19 @@ from lsr.models.system import LatentSystem
 from lsr.nn.units import from_levels
 from lsr.training.config import DenoiseLoss, JointLoss
 from lsr.training.objectives.denoise import denoising_loss, to_denoise
-from lsr.training.objectives.latent import Noised, one_step_picture, train_only_unet
-from lsr.training.objectives.pixels import lr_picture, scaled_size, truth_at
+from lsr.training.objectives.latent import Noised, one_step_preview, train_only_unet
+from lsr.training.objectives.pixels import lr_image, scaled_size, truth_at
 from lsr.training.protocols import Batch, Draws
-from lsr.training.terms import Compared, Perceptual, PictureLoss
+from lsr.training.terms import Compared, ImageLoss, Perceptual
 
 
 class JointObjective:
     """denoise_weight * L_dm + image_weight * L_recon from one forward of the U-Net, which is the product.
 
-    L_recon = mean of min(abar / (1 - abar), cap) * (picture terms of x and ND(z0_hat)), z0_hat the one-step estimate at
+    L_recon = mean of min(abar / (1 - abar), cap) * (image terms of x and ND(z0_hat)), z0_hat the one-step estimate at
     the sampled t, rendered at one random scale a global batch. `scale` is logged, so that its histogram can be drawn.
     denoise: how L_dm is measured; its rectification is of both losses. image_weight 0 skips the decoder. degrade: makes
-    the LR picture of a tile, which a residual system's render is added to. perceptual: the distance that the terms
+    the LR image of a tile, which a residual system's render is added to. perceptual: the distance that the terms
     need.
     """
 
@@ -45,7 +45,7 @@ class JointObjective:
         train_only_unet(system)
         self.system, self.config, self.denoise = system, config, denoise or DenoiseLoss()
         self.degrade = degrade if system.config.residual else None
-        self.compare = PictureLoss(config.picture, perceptual)
+        self.compare = ImageLoss(config.image, perceptual)
         self.compare.join(system.unet)
         self.terms = ("denoise", "image", "scale", *self.compare.terms)
 
@@ -71,10 +71,10 @@ class JointObjective:
 
     def _image_loss(self, at: Noised, output: Tensor, batch: Batch, scale: float, seen: int) -> Compared:
         size, x = scaled_size(batch["tile"], scale), from_levels(batch["tile"])
-        lr = None if self.degrade is None else lr_picture(batch, x, self.degrade)
+        lr = None if self.degrade is None else lr_image(batch, x, self.degrade)
         image = self.system.decode(at.z0_hat(self.system, output), size, lr=lr)
         weight, last = align_weight(at.abar, self.config.cap), self.system.unet.conv_out.weight
         return self.compare(image, truth_at(x, size), seen=seen, last=last, weight=weight)
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8]:
-        return one_step_picture(self.system, batch, self.degrade)
+    def preview(self, batch: Batch) -> NDArray[np.uint8]:
+        return one_step_preview(self.system, batch, self.degrade)

@@ -15,7 +15,7 @@ from lsr.diffusion.prediction import to_eps, to_x0
 from lsr.diffusion.shift import add_noise_shifted
 from lsr.models.system import LatentSystem
 from lsr.nn.units import from_levels
-from lsr.training.objectives.pixels import SHOWN, as_shown, grid, lr_picture
+from lsr.training.objectives.pixels import SHOWN, as_shown, grid, lr_image
 from lsr.training.protocols import Batch, Draws
 
 
@@ -77,7 +77,7 @@ def rectified(system: LatentSystem, at: Noised, power: float) -> Noised:
     """
     with torch.no_grad():
         output = system.predict(at.x_t, at.t, at.cond).float()
-    # Older releases of torch go on under autocast with the weights rounded here, which have no gradient.
+    # Older releases of torch continue under autocast with the weights rounded here, which have no gradient.
     torch.clear_autocast_cache()
     error = at.noise - to_eps(system.config.diffusion.prediction, output, at.x_t, at.abar)
     share = (1 - at.abar).sqrt().pow(power).reshape(-1, 1, 1, 1).to(error.dtype)
@@ -91,17 +91,17 @@ def train_only_unet(system: LatentSystem) -> None:
     system.unet.requires_grad_(True).train()
 
 
-def one_step_picture(
+def one_step_preview(
     system: LatentSystem, batch: Batch, degrade: Callable[[Tensor], Tensor] | None = None
 ) -> NDArray[np.uint8]:
     """LR condition (where there is one) | one-step estimate from half of the timesteps | truth, all decoded.
 
-    A residual system's renders are added to the LR picture that `degrade` makes of the batch's tiles; to nothing
+    A residual system's renders are added to the LR image that `degrade` makes of the batch's tiles; to nothing
     where the batch has none.
     """
     shown = {name: value[:SHOWN] for name, value in batch.items()}
     z0 = system.whiten(shown["hr_mean"])
-    draws = Draws(seed=0, stage="picture", step=0, first=0)
+    draws = Draws(seed=0, stage="preview", step=0, first=0)
     t = torch.full((len(z0),), system.schedule.steps // 2, device=z0.device)
     noise = draws.noise(shown["position"], z0)
     f = system.config.autoencoder.factor
@@ -112,5 +112,5 @@ def one_step_picture(
         latents = [system.denoiser(cond)(x_t, t), z0]
         lr = z0.new_zeros(len(z0), 3, *size)
         if degrade is not None and "tile" in shown:
-            lr = lr_picture(shown, from_levels(shown["tile"]), degrade)
+            lr = lr_image(shown, from_levels(shown["tile"]), degrade)
         return grid([system.decode(z, size, lr=lr) for z in ([] if cond is None else [cond]) + latents])

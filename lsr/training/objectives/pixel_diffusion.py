@@ -18,11 +18,11 @@ from lsr.nn.random import uniform
 from lsr.nn.units import from_levels
 from lsr.training.baselines import PixelDiffusionLoss
 from lsr.training.objectives.pixels import SHOWN, as_shown, grid, truth_at
-from lsr.training.objectives.regression import PICTURE, Degrade, distance
+from lsr.training.objectives.regression import PREVIEW, Degrade, distance
 from lsr.training.protocols import Batch, Draws
 
 
-class NoisyPicture(NamedTuple):
+class NoisyImage(NamedTuple):
     """x_t = level x + sqrt(1 - level^2) noise. x, noise, x_t: [B, 3, H, W]. level = sqrt(abar): float64 [B]."""
 
     x: Tensor
@@ -44,12 +44,12 @@ def draw_levels(schedule: Schedule, position: Tensor, draws: Draws) -> Tensor:
     return levels[t] + between * (levels[t + 1] - levels[t])
 
 
-def noisy(schedule: Schedule, x: Tensor, position: Tensor, draws: Draws) -> NoisyPicture:
+def noisy(schedule: Schedule, x: Tensor, position: Tensor, draws: Draws) -> NoisyImage:
     """The forward process at drawn levels, with noise by sample position."""
     level = draw_levels(schedule, position, draws).to(x.device)
     noise = draws.noise(position, x)
     signal, rest = (part.to(x.dtype)[:, None, None, None] for part in (level, (1 - level**2).sqrt()))
-    return NoisyPicture(x, noise, signal * x + rest * noise, level)
+    return NoisyImage(x, noise, signal * x + rest * noise, level)
 
 
 class Sr3Objective:
@@ -72,11 +72,11 @@ class Sr3Objective:
     def _condition(self, x: Tensor, position: Tensor, draws: Draws) -> Tensor:
         return self.model.condition(self.degrade(x, position, draws), (x.shape[-2], x.shape[-1]))
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8]:
+    def preview(self, batch: Batch) -> NDArray[np.uint8]:
         """Bicubic LR | one-step estimate at a drawn noise level | tile."""
         x, position = from_levels(batch["tile"][:SHOWN]), batch["position"][:SHOWN]
         with as_shown(self.model):
-            at, condition = noisy(self.model.schedule, x, position, PICTURE), self._condition(x, position, PICTURE)
+            at, condition = noisy(self.model.schedule, x, position, PREVIEW), self._condition(x, position, PREVIEW)
             output = self.model(at.x_t, at.level, condition)
             estimate = to_x0(self.model.config.diffusion.prediction, output, at.x_t, at.level**2)
             return grid([condition, estimate, x])
@@ -105,19 +105,19 @@ class IdmObjective:
         loss = distance(self.config.norm, output, wanted)
         return loss, {"scale": loss.new_tensor(at.x.shape[-1] / lr.shape[-1])}
 
-    def _noisy(self, tile: Tensor, lr: Tensor, p: float, position: Tensor, draws: Draws) -> NoisyPicture:
+    def _noisy(self, tile: Tensor, lr: Tensor, p: float, position: Tensor, draws: Draws) -> NoisyImage:
         height, width = (
             round(small + p * (large - small)) for small, large in zip(lr.shape[-2:], tile.shape[-2:], strict=True)
         )
         return noisy(self.model.schedule, truth_at(tile, (height, width)), position, draws)
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8]:
-        """Condition picture | one-step estimate at a drawn noise level | tile, all at the tile's size."""
+    def preview(self, batch: Batch) -> NDArray[np.uint8]:
+        """Condition image | one-step estimate at a drawn noise level | tile, all at the tile's size."""
         tile, position = from_levels(batch["tile"][:SHOWN]), batch["position"][:SHOWN]
         with as_shown(self.model):
-            lr = self.degrade(tile, position, PICTURE)
-            at = self._noisy(tile, lr, 1.0, position, PICTURE)
+            lr = self.degrade(tile, position, PREVIEW)
+            at = self._noisy(tile, lr, 1.0, position, PREVIEW)
             guide = self.model.guide(lr, (tile.shape[-2], tile.shape[-1]), 1.0)
             output = self.model(at.x_t, at.level, guide)
             estimate = to_x0(self.model.config.diffusion.prediction, output, at.x_t, at.level**2)
-            return grid([guide.picture, estimate, tile])
+            return grid([guide.image, estimate, tile])

@@ -16,9 +16,9 @@ from lsr.nn.units import to_bytes
 SHOWN = 4
 
 
-def lr_picture(batch: Mapping[str, Tensor], x: Tensor, degrade: Callable[[Tensor], Tensor]) -> Tensor:
-    """The LR picture that came with the batch (of a sampled degradation), else what `degrade` makes of the tiles x."""
-    return batch["lr_picture"] if "lr_picture" in batch else degrade(x)
+def lr_image(batch: Mapping[str, Tensor], x: Tensor, degrade: Callable[[Tensor], Tensor]) -> Tensor:
+    """The LR image that came with the batch (of a sampled degradation), else what `degrade` makes of the tiles x."""
+    return batch["lr_image"] if "lr_image" in batch else degrade(x)
 
 
 def scaled_size(tile: Tensor, scale: float) -> tuple[int, int]:

@@ -20,10 +20,10 @@ from lsr.training.objectives.pixels import SHOWN, as_shown, grid, scaled_size, t
 from lsr.training.protocols import Batch, Draws
 
 Degrade = Callable[[Tensor, Tensor, Draws], Tensor]
-"""Tiles [B, 3, H, W], their positions [B], the micro-batch's draws -> their LR [B, 3, h, w]; pictures in [-1, 1]."""
+"""Tiles [B, 3, H, W], their positions [B], the micro-batch's draws -> their LR [B, 3, h, w]; images in [-1, 1]."""
 
-PICTURE = Draws(seed=0, stage="picture", step=0, first=0)
-"""What is drawn for a picture for people."""
+PREVIEW = Draws(seed=0, stage="preview", step=0, first=0)
+"""What is drawn for an image for people."""
 
 
 def distance(norm: str, a: Tensor, b: Tensor) -> Tensor:
@@ -47,11 +47,11 @@ class EdsrObjective:
         x = from_levels(batch["tile"])
         return distance(self.config.norm, self.model(self.degrade(x, batch["position"], draws)), x), {}
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8]:
+    def preview(self, batch: Batch) -> NDArray[np.uint8]:
         """LR | output | tile."""
         x = from_levels(batch["tile"][:SHOWN])
         with as_shown(self.model):
-            lr = self.degrade(x, batch["position"][:SHOWN], PICTURE)
+            lr = self.degrade(x, batch["position"][:SHOWN], PREVIEW)
             return grid([lr, self.model(lr), x])
 
 
@@ -87,11 +87,11 @@ class LiifObjective:
         start = int(draw * (size[0] - count + 1))
         return start, start + count
 
-    def picture(self, batch: Batch) -> NDArray[np.uint8]:
+    def preview(self, batch: Batch) -> NDArray[np.uint8]:
         """LR | render at half of the tile's side | render at its side | tile."""
         x = from_levels(batch["tile"][:SHOWN])
         with as_shown(self.model):
-            lr = self.degrade(x, batch["position"][:SHOWN], PICTURE)
+            lr = self.degrade(x, batch["position"][:SHOWN], PREVIEW)
             features = self.model.features(lr)
             renders = [self.model.render(features, scaled_size(x, s)) for s in (0.5, 1.0)]
             return grid([resize(lr, scaled_size(x, 1.0), "nearest"), *renders, x])

@@ -1,4 +1,4 @@
-"""Comparators as data: told apart by kind, in plain data and in keys; impossible ones refused; weights by product."""
+"""Comparators as data: told apart by kind, in plain data and in keys; impossible ones rejected; weights by product."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_fault_is_told_in_the_words_of_the_comparator_that_was_meant() -> None
         (Sr3Config(unet=PixelUNetConfig(channels=12)), "multiple of 8"),
     ],
 )
-def test_impossible_comparators_are_refused_before_they_are_built(config: BaselineConfig, named: str) -> None:
+def test_impossible_comparators_are_rejected_before_they_are_built(config: BaselineConfig, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         build(config)
 
@@ -92,7 +92,7 @@ def test_the_product_of_esrgan_is_its_generator() -> None:
     assert torch.equal(found.state_dict()["conv_in.weight"], both.generator.conv_in.weight)
 
 
-def test_weights_of_another_size_are_refused() -> None:
+def test_weights_of_another_size_are_rejected() -> None:
     config = TINY["edsr"]
     assert isinstance(config, EdsrConfig)
     weights = weights_to_bytes(build(config).state_dict())

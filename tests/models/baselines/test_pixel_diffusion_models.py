@@ -191,7 +191,7 @@ def test_the_condition_is_edsr_resized_to_the_nearest_pixel() -> None:
     model = idm()
     lr = torch.rand(1, 3, 3, 4)
     features = model.encoder(lr).repeat_interleave(2, dim=2).repeat_interleave(3, dim=3)
-    torch.testing.assert_close(model.guide(lr, (6, 12)).picture, model.encoder_out(features))
+    torch.testing.assert_close(model.guide(lr, (6, 12)).image, model.encoder_out(features))
 
 
 def test_the_condition_enters_the_network_before_the_noise() -> None:

@@ -76,7 +76,7 @@ def test_without_unfolding_the_renderer_takes_the_features_as_they_are() -> None
     assert torch.equal(model.features(lr), model.encoder(lr))
 
 
-def test_liif_renders_rows_of_the_whole_picture() -> None:
+def test_liif_renders_rows_of_the_whole_image() -> None:
     model = cast(Liif, build(TINY["liif"]))
     lr = torch.rand(2, 3, 4, 5)
     torch.testing.assert_close(model(lr, (9, 7), (3, 6)), model(lr, (9, 7))[:, :, 3:6])

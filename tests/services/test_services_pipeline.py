@@ -1,4 +1,4 @@
-"""The whole short line on real services: deployed, scheduled, killed, gone on with, run again, cancelled.
+"""The whole short pipeline on real services: deployed, scheduled, killed, resumed, run again, cancelled.
 
 S3 (Ceph's gateway), PostgreSQL, an MLflow server, a Prefect server with a process worker, and a Ray cluster that jobs
 are submitted to with a token. The tests of this file share one line and run in the order in which they stand.
@@ -62,7 +62,7 @@ def lsr(env: dict[str, str], *words: str) -> Any:
 
 
 def jobs(env: dict[str, str]) -> dict[str, str]:
-    """Status of every job of the line on the Ray cluster by submission id."""
+    """Status of every job of the pipeline on the Ray cluster by submission id."""
     listed = ray_client(env["LSR_RAY_JOBS_ADDRESS"]).list_jobs()
     found = {str(job.submission_id): str(getattr(job.status, "value", job.status)) for job in listed}
     return {name: status for name, status in found.items() if name.startswith(JOBS)}
@@ -114,7 +114,7 @@ def deployment(env: dict[str, str], api: PrefectApi) -> str:
 def test_the_schedule_fires_and_a_killed_flow_is_gone_on_with(
     deployment: str, api: PrefectApi, env: dict[str, str], ray_token: None, services: Services
 ) -> None:
-    """The worker's flow process is killed while a training job runs: the job goes on, the next run attaches to it."""
+    """The worker's flow process is killed while a training job runs: the job continues, the next run attaches to it."""
     first = until(lambda: [run for run in api.runs(deployment) if run["state"]["type"] == "RUNNING"], 150, "a run")[0]
     assert first["auto_scheduled"] is True
     # Runs of a paused deployment that are still to come are deleted; this one has begun.

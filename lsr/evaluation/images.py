@@ -1,4 +1,4 @@
-"""Pictures as evaluation handles them: their types, the one resize, and the metrics of two whole pictures."""
+"""Images as evaluation handles them: their types, the one resize, and the metrics of two whole images."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Image: TypeAlias = npt.NDArray[np.uint8]
 Exact: TypeAlias = npt.NDArray[np.float32]
 """[H, W, 3] in [0, 1]: an output that was not rounded to 8 bits."""
 
-Picture: TypeAlias = Image | Exact
+AnyImage: TypeAlias = Image | Exact
 Size = tuple[int, int]
-Upscaler = Callable[[Image, Sequence[Size]], Sequence[Picture]]
-"""From LR [h, w, 3] uint8 and output sizes (H, W): one picture a size, all from the same latent. uint8; float32 in
+Upscaler = Callable[[Image, Sequence[Size]], Sequence[AnyImage]]
+"""From LR [h, w, 3] uint8 and output sizes (H, W): one image a size, all from the same latent. uint8; float32 in
 [0, 1] too where the protocol does not round."""
 
 Perceptual = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -31,7 +31,7 @@ Perceptual = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exhibit:
-    """One picture for people: what went in, what should and what did come out. outputs: by system."""
+    """One image for people: what went in, what should and what did come out. outputs: by system."""
 
     photo: str
     crop: int
@@ -46,18 +46,18 @@ def resize(image: Image, size: Size) -> Image:
     return np.asarray(Pillow.fromarray(image).resize((size[1], size[0]), Pillow.Resampling.BICUBIC), dtype=np.uint8)
 
 
-def resized(picture: Picture, size: Size) -> Picture:
-    """`resize` for either type; a float picture stays one, by the same kernel, within [0, 1]."""
-    if picture.dtype == np.uint8:
-        return resize(picture.astype(np.uint8, copy=False), size)
-    return resize_float(as_batch(picture), size)[0].clamp(0, 1).permute(1, 2, 0).numpy()
+def resized(image: AnyImage, size: Size) -> AnyImage:
+    """`resize` for either type; a float image stays one, by the same kernel, within [0, 1]."""
+    if image.dtype == np.uint8:
+        return resize(image.astype(np.uint8, copy=False), size)
+    return resize_float(as_batch(image), size)[0].clamp(0, 1).permute(1, 2, 0).numpy()
 
 
-def rounded(picture: Picture) -> Image:
-    """The picture in 8 bits."""
-    if picture.dtype == np.uint8:
-        return picture.astype(np.uint8, copy=False)
-    return np.asarray(np.rint(picture.clip(0, 1) * 255), dtype=np.uint8)
+def rounded(image: AnyImage) -> Image:
+    """The image in 8 bits."""
+    if image.dtype == np.uint8:
+        return image.astype(np.uint8, copy=False)
+    return np.asarray(np.rint(image.clip(0, 1) * 255), dtype=np.uint8)
 
 
 def bicubic(lr: Image, sizes: Sequence[Size]) -> list[Image]:
@@ -65,39 +65,39 @@ def bicubic(lr: Image, sizes: Sequence[Size]) -> list[Image]:
     return [resize(lr, size) for size in sizes]
 
 
-def as_batch(picture: Picture) -> torch.Tensor:
+def as_batch(image: AnyImage) -> torch.Tensor:
     """[H, W, 3] uint8, or float32 in [0, 1], as [1, 3, H, W] float32 in [0, 1]."""
-    pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].to(torch.float32)
-    return pixels / 255 if picture.dtype == np.uint8 else pixels
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(torch.float32)
+    return pixels / 255 if image.dtype == np.uint8 else pixels
 
 
-def squared_error(a: Picture, b: Picture) -> float:
+def squared_error(a: AnyImage, b: AnyImage) -> float:
     """Mean squared error over pixels and colours, in float64, of values in [0, 1]."""
     return float((as_batch(a).double() - as_batch(b).double()).square().mean())
 
 
-def decibels(a: Picture, b: Picture) -> float:
-    """PSNR in dB of two pictures, at most CEILING_DB."""
+def decibels(a: AnyImage, b: AnyImage) -> float:
+    """PSNR in dB of two images, at most CEILING_DB."""
     return min(float(psnr(as_batch(a), as_batch(b))), CEILING_DB)
 
 
-def similarity(a: Picture, b: Picture) -> float:
-    """SSIM of two pictures."""
+def similarity(a: AnyImage, b: AnyImage) -> float:
+    """SSIM of two images."""
     return float(ssim(as_batch(a), as_batch(b)))
 
 
-def size_matrix(pictures: Sequence[Picture]) -> list[dict[str, float]]:
-    """SelfSSIM of one picture at several sizes: for each of them {`ssim_at_HxW`: similarity there}.
+def size_matrix(images: Sequence[AnyImage]) -> list[dict[str, float]]:
+    """SelfSSIM of one image at several sizes: for each of them {`ssim_at_HxW`: similarity there}.
 
-    Entry (picture j, size i) is the SSIM of picture j, resized (bicubic) to the size of picture i, with picture i: the
+    Entry (image j, size i) is the SSIM of image j, resized (bicubic) to the size of image i, with image i: the
     size compared to is the one in the name, and the matrix is not symmetric (method.md 3.1). 1 at its own size.
     """
     out = []
-    for picture in pictures:
+    for image in images:
         values = {}
-        for other in pictures:
+        for other in images:
             height, width = other.shape[:2]
-            same = picture.shape == other.shape
-            values[f"ssim_at_{height}x{width}"] = 1.0 if same else similarity(resized(picture, (height, width)), other)
+            same = image.shape == other.shape
+            values[f"ssim_at_{height}x{width}"] = 1.0 if same else similarity(resized(image, (height, width)), other)
         out.append(values)
     return out

@@ -1,6 +1,6 @@
-"""Data for the benchmarks: many different photographs out of the bundled ones, and sets made of them in a local store.
+"""Data for the benchmarks: many different photos out of the bundled ones, and sets made of them in a local store.
 
-Sharding removes duplicates by content, so copies must differ: every photograph is turned and mirrored in all eight ways
+Sharding removes duplicates by content, so copies must differ: every photo is turned and mirrored in all eight ways
 and encoded again, at one quality or several.
 """
 
@@ -43,7 +43,7 @@ class Sets:
 
 
 def turned(folder: Path, ways: int = 8, quality: int = QUALITY) -> int:
-    """Write the bundled photographs into `folder`, each in the first `ways` (1 to 8) of its eight symmetries as JPEG of
+    """Write the bundled photos into `folder`, each in the first `ways` (1 to 8) of its eight symmetries as JPEG of
     this quality; bytes.
     """
     folder.mkdir(parents=True)
@@ -51,9 +51,9 @@ def turned(folder: Path, ways: int = 8, quality: int = QUALITY) -> int:
     total = 0
     for path in sorted(root.glob("*.jpg")):
         with Image.open(path) as image:
-            for number, picture in enumerate(_symmetries(image.convert("RGB"), ways)):
+            for number, symmetry in enumerate(_symmetries(image.convert("RGB"), ways)):
                 out = io.BytesIO()
-                picture.save(out, "JPEG", quality=quality)
+                symmetry.save(out, "JPEG", quality=quality)
                 total += (folder / f"{path.stem}-{number}.jpg").write_bytes(out.getvalue())
     return total
 
@@ -65,7 +65,7 @@ def _symmetries(image: Image.Image, ways: int) -> Iterator[Image.Image]:
 
 
 def pixels_of(folder: Path) -> int:
-    """Pixels of all pictures below `folder`, by their headers."""
+    """Pixels of all images below `folder`, by their headers."""
     total = 0
     for path in folder.rglob("*.jpg"):
         with Image.open(path) as image:
@@ -74,14 +74,14 @@ def pixels_of(folder: Path) -> int:
 
 
 def make_sets(folder: Path, tile: TileConfig, latents: LatentsConfig, model: AutoencoderConfig, ways: int = 8) -> Sets:
-    """Tiles and latents of the turned photographs, made in this process below `folder`.
+    """Tiles and latents of the turned photos, made in this process below `folder`.
 
     The latents are random numbers of the shape that `model` gives: what reading costs does not depend on their values.
     """
-    turned(folder / "pictures", ways)
+    turned(folder / "images", ways)
     store_uri = f"file://{folder / 'store'}"
     store, shard = open_store(store_uri), ShardConfig(holdout=0.0)
-    source = SourceConfig(uri=str(folder / "pictures"), name="photos")
+    source = SourceConfig(uri=str(folder / "images"), name="photos")
     items, root = list_source(source, folder).items, source_root(source.uri, folder)
     planned = plan(inspect_items(store_uri, root, items, shard), shard)
     rows = [build_shard_to_store(store_uri, root, images, shard) for images in planned.shards]

@@ -1,4 +1,4 @@
-"""`lsr upscale` and `lsr generate`: one picture at a time, with a registered model."""
+"""`lsr upscale` and `lsr generate`: one image at a time, with a registered model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _sampler(name: SamplerName, steps: int, eta: float, seed: int) -> SamplerCon
 
 
 def upscale(
-    image: Annotated[Path, typer.Argument(help="A picture of any size and aspect ratio.")],
+    image: Annotated[Path, typer.Argument(help="An image of any size and aspect ratio.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the result (PNG, JPEG, WebP).")],
     scale: Annotated[float | None, typer.Option(help="Any real factor above 0, e.g. 3.7.")] = None,
     size: Annotated[str | None, typer.Option(help="Target size instead of a factor, WIDTHxHEIGHT.")] = None,
@@ -45,7 +45,7 @@ def upscale(
     seed: Seed = 0,
     json_: AsJson = False,
 ) -> None:
-    """Upscale one picture by any real factor or to any size."""
+    """Upscale one image by any real factor or to any size."""
     drawn = _sampler(sampler, steps, eta, seed)
     from lsr.core.settings import load_settings
     from lsr.inference.request import Target
@@ -60,9 +60,9 @@ def upscale(
 
 
 def generate(
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the pictures.")] = "128x128",
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the images.")] = "128x128",
     count: Annotated[int, typer.Option(help="How many.", min=1)] = 4,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("generated"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the images.")] = Path("generated"),
     model: ModelName = "lsr-demo-generate@champion",
     steps: Steps = 50,
     eta: Annotated[float, typer.Option(help="0 deterministic DDIM, 1 ancestral noise.", min=0, max=1)] = 0.0,
@@ -70,14 +70,14 @@ def generate(
     seed: Seed = 0,
     json_: AsJson = False,
 ) -> None:
-    """Generate pictures from noise, decoded at any size."""
+    """Generate images from noise, decoded at any size."""
     target, drawn = parse_size(size), _sampler(sampler, steps, eta, seed)
     from lsr.core.settings import load_settings
     from lsr.tools.images import generate_files
 
     paths = generate_files(load_settings(), model, output, target, count, drawn)
     if json_:
-        show({"pictures": [str(path) for path in paths]})
+        show({"images": [str(path) for path in paths]})
     else:
         typer.echo("\n".join(str(path) for path in paths))
 
@@ -85,4 +85,4 @@ def generate(
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the application."""
     for command in (upscale, generate):
-        app.command(rich_help_panel="Pictures")(command)
+        app.command(rich_help_panel="Images")(command)

@@ -1,4 +1,4 @@
-"""The short pipeline as the tutorial runs it on one's own photos: killed, gone on with, reused, partly redone, used."""
+"""The short pipeline as the tutorial runs it on one's own photos: killed, resumed, reused, partly redone, used."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODEL = "lsr-mine"
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where everything is made; `photos` and `small` beside it are what the tutorial starts from."""
-    folder = tmp_path_factory.mktemp("line")
+    folder = tmp_path_factory.mktemp("pipeline")
     shutil.copytree(ASSETS / "photos", folder / "photos")
     shutil.copytree(ASSETS / "thumbnails", folder / "small")
     return folder / "home"
@@ -70,7 +70,7 @@ def test_killed_and_started_again_it_ends(home: Path) -> None:
         )
     deadline = time.monotonic() + 600
     while not list((home / "store" / "runs").glob("*/checkpoint.json")) and time.monotonic() < deadline:
-        assert process.poll() is None, f"the line ended before its first checkpoint:\n{said.read_text()[-3000:]}"
+        assert process.poll() is None, f"the pipeline ended before its first checkpoint:\n{said.read_text()[-3000:]}"
         time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -82,7 +82,7 @@ def test_killed_and_started_again_it_ends(home: Path) -> None:
     assert {f"{folder.name}/" for folder in (home / "store").iterdir() if folder.name[0] != "."} <= FOLDERS.keys()
     assert {"shard", "tile"} <= set(stages(report, made=False))
     assert {row["system"] for row in report["metrics"]} == {"bicubic", "ours"}
-    assert all(Path(picture).is_file() for picture in report["pictures"])
+    assert all(Path(image).is_file() for image in report["images"])
     page = Path(report["page"]["path"]).read_bytes()
     assert page.startswith(b"<!doctype html>")
     kept = Path(report["page"]["link"].removeprefix("file://"))

@@ -1,7 +1,7 @@
-"""The gate with real weights: what was trained passes the committed floor, and what was spoilt does not.
+"""The gate with real weights: what was trained passes the committed floor, and what was corrupted does not.
 
-A small system is trained on the bundled photographs by the line's own stages, in this process and without Ray. Each
-spoilt system is a registered version of its own, measured and judged as any other.
+A small system is trained on the bundled photos by the pipeline's own stages, in this process and without Ray. Each
+corrupted system is a registered version of its own, measured and judged as any other.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Weights = dict[str, torch.Tensor]
 def small() -> Recipe:
     """`demo` with smaller networks and fewer steps; its floor is the committed one.
 
-    Scale 2 is not measured: there bicubic loses little of a smooth photograph, and a decoder of this size more. Two
+    Scale 2 is not measured: there bicubic loses little of a smooth photo, and a decoder of this size more. Two
     sampler steps: the errors of so short a training add up over more, by an amount that hangs on the sample order.
     """
     base = demo()
@@ -77,8 +77,8 @@ def small() -> Recipe:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A finished line: its recipe, its results by stage, and where they are."""
+class Finished:
+    """A finished pipeline: its recipe, its results by stage, and where they are."""
 
     recipe: Recipe
     refs: dict[str, Ref]
@@ -90,12 +90,12 @@ def context(home: Path) -> Context:
     settings = Settings(home=home, store=store, mlflow=f"sqlite:///{home}/mlflow.db")
     # No worker: training stages run in this process.
     run = Run(name="test", train=TrainRun(workers=0, every=Cadence(log=50, image=0, checkpoint=100_000)))
-    return Here(settings=settings, store=open_store(store), run=run, line="gate")
+    return Here(settings=settings, store=open_store(store), run=run, pipeline="gate")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Line:
-    """The line up to *evaluate*, trained once for the module."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The pipeline up to *evaluate*, trained once for the module."""
     torch.set_num_threads(1)
     recipe, home = small(), tmp_path_factory.mktemp("gate") / "home"
     ctx = context(home)
@@ -103,12 +103,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Line:
     with ctx._stack:
         for name, stage in PIPELINE.items():
             refs[name] = launch(request_of(stage, recipe, ctx.run, {i: refs[i] for i in stage.inputs}), ctx).ref
-    return Line(recipe, refs, home)
+    return Finished(recipe, refs, home)
 
 
 @pytest.fixture
-def line(trained: Line, tmp_path: Path) -> Iterator[tuple[Line, Context]]:
-    """A copy of the trained line with a registry and a promotion log of its own."""
+def pipeline(trained: Finished, tmp_path: Path) -> Iterator[tuple[Finished, Context]]:
+    """A copy of the trained pipeline with a registry and a promotion log of its own."""
     home = tmp_path / "home"
     shutil.copytree(trained.home, home)
     ctx = context(home)
@@ -116,74 +116,74 @@ def line(trained: Line, tmp_path: Path) -> Iterator[tuple[Line, Context]]:
         yield replace(trained, home=home), ctx
 
 
-def spoilt(line: Line, ctx: Context, spoil: Callable[[str, torch.Tensor], torch.Tensor]) -> dict[str, Ref]:
-    """The line's results with the U-Net's weights changed, measured anew."""
-    whole = read_trained(ctx.store, line.refs["joint"])
-    weights = {name: spoil(name, value) for name, value in sorted(weights_of(ctx.store, whole).items())}
+def corrupted(pipeline: Finished, ctx: Context, corrupt: Callable[[str, torch.Tensor], torch.Tensor]) -> dict[str, Ref]:
+    """The pipeline's results with the U-Net's weights changed, measured anew."""
+    whole = read_trained(ctx.store, pipeline.refs["joint"])
+    weights = {name: corrupt(name, value) for name, value in sorted(weights_of(ctx.store, whole).items())}
     blob = put_blob(ctx.store, save(weights), "safetensors")
     joint = commit(ctx.store, "5" * 64, replace(whole, weights={**whole.weights, "ema": blob}).record())
-    refs = {**line.refs, "joint": joint}
+    refs = {**pipeline.refs, "joint": joint}
     inputs = {name: refs[name] for name in EVALUATE.inputs}
-    return {**refs, "evaluate": launch(request_of(EVALUATE, line.recipe, ctx.run, inputs), ctx).ref}
+    return {**refs, "evaluate": launch(request_of(EVALUATE, pipeline.recipe, ctx.run, inputs), ctx).ref}
 
 
-def untrained(line: Line, ctx: Context) -> Callable[[str, torch.Tensor], torch.Tensor]:
+def untrained(pipeline: Finished, ctx: Context) -> Callable[[str, torch.Tensor], torch.Tensor]:
     """Every weight of the U-Net as it was before the first step."""
-    system = assemble(ctx.store, line.refs)
+    system = assemble(ctx.store, pipeline.refs)
     torch.manual_seed(1)
     fresh = dict(type(system)(system.config).unet.state_dict())
     return lambda name, value: fresh[name.removeprefix("unet.")].clone()
 
 
-def noisy(line: Line, ctx: Context) -> Callable[[str, torch.Tensor], torch.Tensor]:
+def noisy(pipeline: Finished, ctx: Context) -> Callable[[str, torch.Tensor], torch.Tensor]:
     """Every weight with Gaussian noise of the standard deviation of its tensor."""
     draw = torch.Generator().manual_seed(2)
 
-    def spoil(name: str, value: torch.Tensor) -> torch.Tensor:
+    def corrupt(name: str, value: torch.Tensor) -> torch.Tensor:
         spread = float(value.std()) if value.numel() > 1 else 0.0
         return value + spread * torch.randn(value.shape, generator=draw)
 
-    return spoil
+    return corrupt
 
 
-def judged(line: Line, ctx: Context, refs: dict[str, Ref]) -> Judged:
+def judged(pipeline: Finished, ctx: Context, refs: dict[str, Ref]) -> Judged:
     """What the stage *gate* says of these results, registered as a version."""
-    result = gate(line.recipe, refs, ctx)
+    result = gate(pipeline.recipe, refs, ctx)
     print(result.text)
     return result
 
 
-def test_the_trained_system_passes_the_committed_floor_and_is_promoted(line: tuple[Line, Context]) -> None:
-    trained, ctx = line
+def test_the_trained_system_passes_the_committed_floor_and_is_promoted(pipeline: tuple[Finished, Context]) -> None:
+    trained, ctx = pipeline
     assert trained.recipe.gate.floor == DEMO_FLOOR
-    result = judged(*line, trained.refs)
+    result = judged(*pipeline, trained.refs)
     assert (result.decision, result.alias) == ("PASS", "champion")
-    seat = champion(read_log(ctx.store, "lsr-small"))
-    assert seat is not None
-    assert seat.version == result.version
+    held = champion(read_log(ctx.store, "lsr-small"))
+    assert held is not None
+    assert held.version == result.version
 
 
 @pytest.mark.parametrize("way", [untrained, noisy])
-@pytest.mark.parametrize("seated", [False, True], ids=["no champion", "beside a champion"])
-def test_spoilt_weights_are_refused_and_nothing_is_promoted(
-    line: tuple[Line, Context], way: Callable[..., Any], seated: bool
+@pytest.mark.parametrize("beside_champion", [False, True], ids=["no champion", "beside a champion"])
+def test_corrupted_weights_are_rejected_and_nothing_is_promoted(
+    pipeline: tuple[Finished, Context], way: Callable[..., Any], beside_champion: bool
 ) -> None:
-    trained, ctx = line
-    if seated:
-        assert judged(*line, trained.refs).decision == "PASS"
+    trained, ctx = pipeline
+    if beside_champion:
+        assert judged(*pipeline, trained.refs).decision == "PASS"
     before = read_log(ctx.store, "lsr-small")
-    result = judged(*line, spoilt(trained, ctx, way(trained, ctx)))
-    assert result.version == 1 + seated
+    result = judged(*pipeline, corrupted(trained, ctx, way(trained, ctx)))
+    assert result.version == 1 + beside_champion
     assert result.decision in ("FAIL", "INCONCLUSIVE")
     assert read_log(ctx.store, "lsr-small") == before
     assert "champion" not in (result.alias or "")
 
 
-def test_a_system_that_is_given_another_pictures_condition_is_refused(line: tuple[Line, Context]) -> None:
-    """The same weights, each low-resolution picture answered with another one's: what a model that ignores its
+def test_a_system_that_is_given_another_images_condition_is_rejected(pipeline: tuple[Finished, Context]) -> None:
+    """The same weights, each low-resolution image answered with another one's: what a model that ignores its
     condition would score.
     """
-    trained, ctx = line
+    trained, ctx = pipeline
     config = trained.recipe.evaluate
     photos = list(held_out(ctx.store, trained.refs["shard"], ctx.settings.cache))
     ours = upscaler_of(Executor(assemble(ctx.store, trained.refs)), config)

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: where they are read to when the store is far, and when they go again."""
+"""The images of an evaluation: where they are read to when the store is far, and when they go again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lsr.core.settings import load_settings
 from lsr.data.manifest import Manifest
 from lsr.engine.context import Context
 from lsr.evaluation.config import EvaluateConfig
-from lsr.evaluation.pictures import bicubic
+from lsr.evaluation.images import bicubic
 from lsr.inference.executor import Executor
 from lsr.recipes.run import Run
 from lsr.stages import evaluate
@@ -43,7 +43,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
 
 def put(store: Store, kind: str) -> Ref:
-    """A set of the four pictures, of which the last two are held out."""
+    """A set of the four images, of which the last two are held out."""
     samples = [
         Sample(f"{n}", "p", "eval" if n > 1 else "train", 8, 8, {"png": png(p), "json": b"{}"})
         for n, p in enumerate(PIXELS)
@@ -72,8 +72,8 @@ def test_shards_come_into_the_cache_of_the_settings_and_nothing_into_the_working
     assert len(list((cache / "shards").glob("*.tar"))) == 1, "both sets are one shard"
 
 
-def test_photographs_go_when_they_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under a protocol whose truths are cut from the photograph, so that whoever keeps a truth keeps all of it."""
+def test_photos_go_when_they_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a protocol whose truths are cut from the photo, so that whoever keeps a truth keeps all of it."""
     alive: list[weakref.ref[Any]] = []
 
     def photos() -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
-"""Which lever moves our system: `study-2core`'s, one thing changed in each row, the budget of tiles seen kept.
+"""Which change moves our system: `study-2core`'s, one thing changed in each row, the budget of tiles seen kept.
 
-Exploratory: rows are held against ours on the photographs of the study itself, so the best of them is flattered by
-having been picked; a claim for it needs photographs that were not looked at. Records of `study-2core` are reused.
+Exploratory: rows are held against ours on the photos of the study itself, so the best of them is flattered by
+having been picked; a claim for it needs photos that no choice was made on. Records of `study-2core` are reused.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from typing import Literal
 
 from lsr.models.config import DiscriminatorConfig, RendererConfig
 from lsr.recipes.schema import Recipe
-from lsr.recipes.study import LatentParts, Lever, StudyConfig
+from lsr.recipes.study import LatentParts, StudyConfig, Variant
 from lsr.recipes.study_2core import study as base
-from lsr.training.config import PictureTerms
+from lsr.training.config import ImageTerms
 
 MOVED = 100
 CRITIC = DiscriminatorConfig(channels=16, layers=2)
 
 
 def study() -> StudyConfig:
-    """Our system, nine levers, EDSR and ESRGAN beside them; the first seed of `study-2core`."""
+    """Our system, nine variants, EDSR and ESRGAN beside them; the first seed of `study-2core`."""
     whole = base()
     return replace(
         whole,
-        name="study-levers",
+        name="study-ablation",
         liif=None,
         sr3=None,
         idm=None,
         realesrgan=False,
         seeds=whole.seeds[:1],
-        levers=tuple(Lever(name=name, parts=parts) for name, parts in _levers(whole.ours).items()),
+        variants=tuple(Variant(name=name, parts=parts) for name, parts in _variants(whole.ours).items()),
     )
 
 
@@ -45,9 +45,9 @@ def parts_of(recipe: Recipe) -> LatentParts:
     )
 
 
-def _levers(ours: Recipe) -> dict[str, LatentParts]:
+def _variants(ours: Recipe) -> dict[str, LatentParts]:
     parts = parts_of(ours)
-    terms = ours.joint.loss.picture
+    terms = ours.joint.loss.image
     strong = replace(terms, perceptual=1.0)
     long = moved(parts, "joint")
     return {
@@ -61,7 +61,7 @@ def _levers(ours: Recipe) -> dict[str, LatentParts]:
         "perceptual-decoder": replace(
             parts,
             decoder=replace(
-                parts.decoder, loss=replace(parts.decoder.loss, scales=ours.joint.loss.scales, picture=terms)
+                parts.decoder, loss=replace(parts.decoder.loss, scales=ours.joint.loss.scales, image=terms)
             ),
         ),
         "no-residual": replace(parts, decoder=replace(parts.decoder, residual=None)),
@@ -80,5 +80,5 @@ def moved(parts: LatentParts, stage: Literal["decoder", "joint"]) -> LatentParts
     return replace(parts, **{"denoise": fewer, stage: replace(getattr(parts, stage), train=more)})
 
 
-def _joint_terms(parts: LatentParts, terms: PictureTerms) -> LatentParts:
-    return replace(parts, joint=replace(parts.joint, loss=replace(parts.joint.loss, picture=terms)))
+def _joint_terms(parts: LatentParts, terms: ImageTerms) -> LatentParts:
+    return replace(parts, joint=replace(parts.joint, loss=replace(parts.joint.loss, image=terms)))

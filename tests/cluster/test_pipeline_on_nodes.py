@@ -1,4 +1,4 @@
-"""Every stage of the line on nodes with GPUs, as the runs `one-gpu` and `cluster` ask for them.
+"""Every stage of the pipeline on nodes with GPUs, as the runs `one-gpu` and `cluster` ask for them.
 
 Ray is told of GPUs that are not there. What the runs reserve, who waits for what and where each process runs is real;
 a worker trains on the CPU, over gloo.
@@ -92,7 +92,7 @@ def tiny() -> Recipe:
     return load_recipe("short", {f"{stage}.train.images": "32" for stage in stages})
 
 
-def whole_line(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
+def whole_pipeline(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
     """Every stage, then *register*, *gate* and *infer*."""
     refs = {"snapshot": snapshot(recipe.source, ctx)}
     for name, stage in PIPELINE.items():
@@ -166,7 +166,7 @@ def test_the_run_cluster_on_a_node_with_eight_gpus(
     monkeypatch.setattr(worker, "worker_device", lambda gpus: torch.device("cpu"))
     GROUPS.clear()
     with ray_session(tmp_path, cpus=40, gpus=8), open_context(settings(tmp_path), load_run("cluster")) as ctx:
-        whole_line(tiny(), ctx)
+        whole_pipeline(tiny(), ctx)
     assert [(8, Resources(cpus=4, gpus=1))] * 4 == GROUPS
     assert not nodes_home.exists(), "workers on this machine share its cache"
 
@@ -175,7 +175,7 @@ def test_the_run_one_gpu_through_jobs_on_a_cluster_whose_head_has_no_cpu(nodes_h
     """*evaluate*'s job takes the GPU itself; the jobs of the others leave it to their workers."""
     with head_without_cpus() as (address, node):
         with open_context(settings(tmp_path, ray_jobs=address), load_run("one-gpu")) as ctx:
-            whole_line(tiny(), ctx)
+            whole_pipeline(tiny(), ctx)
         jobs = ray_client(address).list_jobs()
     assert sorted(job.submission_id.split("-")[0] for job in jobs) == sorted([*PIPELINE, "shard", "infer"])
     assert {job.driver_node_id for job in jobs} == {node}, "no job's own process ran on the head"

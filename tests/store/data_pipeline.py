@@ -1,4 +1,4 @@
-"""Raw pictures in a bucket to read tiles, as the stages spell it but without Ray."""
+"""Raw images in a bucket to read tiles, as the stages spell it but without Ray."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Result:
 
 
 def fill(uri: str, count: int) -> None:
-    """Put `count` pictures below the prefix `uri`."""
+    """Put `count` images below the prefix `uri`."""
     store = open_store(uri)
     for number in range(count):
         pixels = np.random.default_rng(number).integers(0, 256, (48, 70, 3), dtype=np.uint8)
