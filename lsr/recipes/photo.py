@@ -13,7 +13,7 @@ from lsr.diffusion.config import SamplerConfig
 from lsr.evaluation.config import EvaluateConfig, GateConfig, Rule
 from lsr.models.config import AutoencoderConfig, BodyConfig, DiffusionConfig, RendererConfig, UNetConfig
 from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, InferConfig, JointStage, Recipe
-from lsr.training.config import DecoderLoss, JointLoss, ImageTerms, TrainConfig
+from lsr.training.config import DecoderLoss, ImageTerms, JointLoss, TrainConfig
 
 FLOOR = (
     Rule(metric="psnr", reference="bicubic", above=0.5, scope="in-range"),

@@ -15,7 +15,7 @@ from lsr.inference.executor import Executor
 from lsr.inference.request import Target
 from lsr.inference.upscale import sampled
 from lsr.models.system import LatentSystem
-from tests.inference.kit import noise_image, upscale
+from tests.inference.kit import make_image, upscale
 from tests.models.test_body import SYSTEM, system
 
 
@@ -44,13 +44,13 @@ def test_only_full_fidelity_calls_no_denoiser(
     counted: tuple[LatentSystem, Counting], fidelity: float, calls: int
 ) -> None:
     made, unet = counted
-    upscale(made, noise_image(7, 9), scale=3.7, steps=1, fidelity=fidelity)
+    upscale(made, make_image(7, 9), scale=3.7, steps=1, fidelity=fidelity)
     assert unet.calls == calls
 
 
 @torch.no_grad()
 def test_full_fidelity_decodes_the_condition() -> None:
-    made, image = system(), noise_image(7, 9)
+    made, image = system(), make_image(7, 9)
     lr = torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1
     wanted = made.decode(made.condition(lr), (26, 33), extent=made.extent((28, 36)), lr=lr)
     levels = ((wanted.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)[0].permute(1, 2, 0).numpy()
@@ -60,7 +60,7 @@ def test_full_fidelity_decodes_the_condition() -> None:
 
 @torch.no_grad()
 def test_between_the_ends_the_latent_is_their_mixture() -> None:
-    made, images = system(), noise_image(8, 8)[None]
+    made, images = system(), make_image(8, 8)[None]
     made.decoder.trunk = nn.Identity()
     made.decoder.body = None
     ends = [sampled(made, images, SamplerConfig(steps=1, fidelity=f)).features for f in (0.0, 1.0)]
@@ -79,7 +79,7 @@ def test_between_the_ends_the_latent_is_their_mixture() -> None:
 )
 def test_samplers_that_a_shifted_system_has_not(sampler: SamplerConfig, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        Executor(system()).upscale(noise_image(4, 4), Target(scale=2), sampler)
+        Executor(system()).upscale(make_image(4, 4), Target(scale=2), sampler)
 
 
 def test_generation_knows_no_fidelity() -> None:
