@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,8 +13,23 @@ from lsr.core.errors import InputError
 from lsr.diffusion.config import SamplerConfig, SamplerName
 
 ModelName = Annotated[str, typer.Option("--model", "-m", help="name@alias or name/version.")]
-SamplerOption = Annotated[SamplerName, typer.Option(help="dpm++ needs fewer steps; only ddim takes an eta.")]
-Steps = Annotated[int, typer.Option(help="Sampler steps.", min=1)]
+SamplerOption = Annotated[
+    SamplerName | None,
+    typer.Option(help="dpm++ needs fewer steps; only ddim takes an eta. [default: as the version was evaluated]"),
+]
+Steps = Annotated[int | None, typer.Option(help="Sampler steps. [default: as the version was evaluated]", min=1)]
+Eta = Annotated[
+    float | None,
+    typer.Option(help="0 deterministic, 1 ancestral noise. [default: as the version was evaluated]", min=0, max=1),
+]
+Fidelity = Annotated[
+    float | None,
+    typer.Option(
+        help="1 adds no detail that is not certain, 0 draws all of it. [default: as the version was evaluated]",
+        min=0,
+        max=1,
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of every draw.")]
 
 
@@ -26,11 +41,11 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _sampler(name: SamplerName, steps: int, eta: float, seed: int) -> SamplerConfig:
-    """The four options as one config. Raises ConfigError with every broken rule."""
-    sampler = SamplerConfig(name=name, steps=steps, eta=eta, seed=seed)
-    check(sampler)
-    return sampler
+def _fields(**given: Any) -> dict[str, Any]:
+    """The sampler's fields that were given. Raises ConfigError with every broken rule among them."""
+    fields = {name: value for name, value in given.items() if value is not None}
+    check(SamplerConfig(**fields))
+    return fields
 
 
 def upscale(
@@ -39,20 +54,21 @@ def upscale(
     scale: Annotated[float | None, typer.Option(help="Any real factor above 0, e.g. 3.7.")] = None,
     size: Annotated[str | None, typer.Option(help="Target size instead of a factor, WIDTHxHEIGHT.")] = None,
     model: ModelName = "lsr-demo@champion",
-    steps: Steps = 10,
-    eta: Annotated[float, typer.Option(help="0 deterministic DDIM, 1 ancestral noise.", min=0, max=1)] = 0.0,
-    sampler: SamplerOption = "ddim",
+    steps: Steps = None,
+    eta: Eta = None,
+    sampler: SamplerOption = None,
+    fidelity: Fidelity = None,
     seed: Seed = 0,
     json_: AsJson = False,
 ) -> None:
     """Upscale one image by any real factor or to any size."""
-    drawn = _sampler(sampler, steps, eta, seed)
+    how = _fields(name=sampler, steps=steps, eta=eta, fidelity=fidelity, seed=seed)
     from lsr.core.settings import load_settings
     from lsr.inference.request import Target
     from lsr.tools.images import upscale_file
 
     target = Target(scale, parse_size(size) if size else None)
-    report = upscale_file(load_settings(), model, image, output, target, drawn)
+    report = upscale_file(load_settings(), model, image, output, target, how)
     show(report) if json_ else typer.echo(
         f"{report['input']} -> {report['output']} {report['path']} ({report['model']})"
         + (f", input converted: {', '.join(report['converted'])}" if report["converted"] else "")
@@ -64,18 +80,18 @@ def generate(
     count: Annotated[int, typer.Option(help="How many.", min=1)] = 4,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the images.")] = Path("generated"),
     model: ModelName = "lsr-demo-generate@champion",
-    steps: Steps = 50,
-    eta: Annotated[float, typer.Option(help="0 deterministic DDIM, 1 ancestral noise.", min=0, max=1)] = 0.0,
-    sampler: SamplerOption = "ddim",
+    steps: Steps = None,
+    eta: Eta = None,
+    sampler: SamplerOption = None,
     seed: Seed = 0,
     json_: AsJson = False,
 ) -> None:
     """Generate images from noise, decoded at any size."""
-    target, drawn = parse_size(size), _sampler(sampler, steps, eta, seed)
+    target, how = parse_size(size), _fields(name=sampler, steps=steps, eta=eta, seed=seed)
     from lsr.core.settings import load_settings
     from lsr.tools.images import generate_files
 
-    paths = generate_files(load_settings(), model, output, target, count, drawn)
+    paths = generate_files(load_settings(), model, output, target, count, how)
     if json_:
         show({"images": [str(path) for path in paths]})
     else:

@@ -82,6 +82,11 @@ class Executor:
             # The stubs of torch know no `to` with a memory format alone.
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @property
+    def sampler(self) -> SamplerConfig:
+        """How images are drawn where a request does not say it."""
+        return self.model.config.sampler if isinstance(self.model, LatentSystem) else SamplerConfig()
+
     def check(self, sampler: SamplerConfig) -> None:
         """Raises InputError unless this system can upscale by this sampler."""
         if isinstance(self.model, LatentSystem) and not self.model.config.conditional:
@@ -108,14 +113,15 @@ class Executor:
                 f"fidelity needs an LR image, which generation has not; set it to 0, not {sampler.fidelity:g}."
             )
 
-    def upscale(self, image: Image, target: Target, sampler: SamplerConfig = SamplerConfig()) -> Image:
-        """uint8 [H, W, 3], 1 x 1 and up -> uint8 [H', W', 3]."""
+    def upscale(self, image: Image, target: Target, sampler: SamplerConfig | None = None) -> Image:
+        """uint8 [H, W, 3], 1 x 1 and up -> uint8 [H', W', 3]. sampler: the system's own by default."""
         return self.upscale_all([image], [target], sampler)[0][0]
 
     def upscale_all(
-        self, images: Sequence[Image], targets: Sequence[Target], sampler: SamplerConfig = SamplerConfig()
+        self, images: Sequence[Image], targets: Sequence[Target], sampler: SamplerConfig | None = None
     ) -> list[list[Image]]:
         """Every image at every target, from one latent per image; images of one size share calls of the network."""
+        sampler = sampler or self.sampler
         sizes = self._sizes(images, targets, sampler)
         if isinstance(self.model, Comparator):
             with _arithmetic(self.device, self.precision):
@@ -140,9 +146,10 @@ class Executor:
 
         return ask
 
-    def generate(self, size: Size, count: int = 1, sampler: SamplerConfig = SamplerConfig()) -> Image:
+    def generate(self, size: Size, count: int = 1, sampler: SamplerConfig | None = None) -> Image:
         """`count` images from noise, uint8 [count, H, W, 3]. Image i depends on sampler.seed and i alone."""
         check_size(size)
+        sampler = sampler or self.sampler
         if count < 1:
             raise InputError(f"count must be at least 1, found {count}.")
         if isinstance(self.model, Comparator):

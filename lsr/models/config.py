@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen, MultipleOf
 
 from lsr.core.config import BelowOne, Config, Positive
+from lsr.diffusion.config import SamplerConfig
 
 DISCRIMINATOR = "discriminator"
 """Under this name a discriminator trains inside a stage's model; weights below it belong to no system."""
@@ -182,6 +183,8 @@ class SystemConfig(Config):
     """Side in latent pixels that the U-Net was trained on."""
     residual: bool = False
     """The decoder renders what is to be added to the bicubic enlargement of the LR image, not the image itself."""
+    sampler: SamplerConfig = SamplerConfig()
+    """How images are drawn where a request does not say it: as the version was evaluated."""
     body: BodyConfig | None = None
     """The decoder sees the LR image's own pixels through this body; null decodes the latent alone, as published."""
 

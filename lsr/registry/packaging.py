@@ -20,8 +20,10 @@ from typing import Any
 
 import lsr
 from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.core.config import from_plain
 from lsr.core.errors import IntegrityError, NotFoundError, VersionMismatchError
 from lsr.core.files import file_sha256
+from lsr.diffusion.config import SamplerConfig
 from lsr.registry.connect import ENVIRONMENT
 from lsr.registry.lineage import Lineage
 
@@ -72,7 +74,9 @@ def build_package(path: Path, *, config: bytes, weights: bytes, card: str, linea
         (staging / "config.json").write_bytes(config)
         (staging / "weights.safetensors").write_bytes(weights)
         _copy_code(staging / "lsr")
-        _save_pyfunc(path, staging, conditional=bool(json.loads(config)["config"]["conditional"]))
+        system = json.loads(config)["config"]
+        sampler = from_plain(SamplerConfig, system.get("sampler", {}))
+        _save_pyfunc(path, staging, _signature(bool(system["conditional"]), sampler))
     _strip_volatile(path)
     (path / CARD).write_text(card)
     (path / LINEAGE).write_bytes(lineage.to_bytes())
@@ -131,7 +135,7 @@ def _copy_code(target: Path) -> None:
         shutil.copytree(root / room, target / room, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
 
 
-def _save_pyfunc(path: Path, staging: Path, *, conditional: bool) -> None:
+def _save_pyfunc(path: Path, staging: Path, signature: Any) -> None:
     os.environ.update(ENVIRONMENT)
     import mlflow.pyfunc
 
@@ -143,19 +147,23 @@ def _save_pyfunc(path: Path, staging: Path, *, conditional: bool) -> None:
             python_model=str(Path(__file__).with_name(SCRIPT)),
             artifacts={"config": str(staging / "config.json"), "weights": str(staging / "weights.safetensors")},
             code_paths=[str(staging / "lsr")],
-            signature=_signature(conditional),
+            signature=signature,
             pip_requirements=requirements(),
         )
 
 
-def _signature(conditional: bool) -> Any:
+def _signature(conditional: bool, sampler: SamplerConfig) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     inputs = [("binary", "image"), ("double", "scale")] if conditional else [("long", "side"), ("long", "seed")]
-    settings = [ParamSpec("steps", "long", 10), ParamSpec("eta", "double", 0.0), ParamSpec("sampler", "string", "ddim")]
+    settings = [
+        ParamSpec("steps", "long", sampler.steps),
+        ParamSpec("eta", "double", sampler.eta),
+        ParamSpec("sampler", "string", sampler.name),
+    ]
     if conditional:
-        settings.append(ParamSpec("seed", "long", 0))
+        settings += [ParamSpec("seed", "long", sampler.seed), ParamSpec("fidelity", "double", sampler.fidelity)]
     return ModelSignature(
         inputs=Schema([ColSpec(*column) for column in inputs]),
         outputs=Schema([ColSpec("binary", "png")]),

@@ -32,11 +32,12 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self._executor, self._upscales = Executor(system), system.config.conditional
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> list[bytes]:
-        """model_input: the signature's columns. params: steps, eta, sampler and (upscaling) seed.
+        """model_input: the signature's columns. params: steps, eta, sampler and (upscaling) seed and
+        fidelity; by default as the version was evaluated.
 
         Raises InputError or ConfigError, in one sentence, for what is no image, no scale or no sampler.
         """
-        sampler = _sampler(params or {})
+        sampler = _sampler(params or {}, self._executor.sampler)
         rows = model_input.to_dict("records")
         if self._upscales:
             return [self._upscale(row, sampler) for row in rows]
@@ -56,15 +57,15 @@ class LsrModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         return png(self._executor.generate((side, side), 1, replace(sampler, seed=int(row["seed"])))[0])
 
 
-def _sampler(params: dict[str, Any]) -> SamplerConfig:
+def _sampler(params: dict[str, Any], default: SamplerConfig) -> SamplerConfig:
     """The request's sampler: `sampler` names it, the other params are its fields. Raises ConfigError."""
-    from lsr.core.config import from_plain
+    from lsr.core.config import as_plain, from_plain
     from lsr.diffusion.config import SamplerConfig
 
     # The signature's types arrive as numpy's own.
-    kinds = {"steps": int, "eta": float, "sampler": str, "seed": int}
+    kinds = {"steps": int, "eta": float, "sampler": str, "seed": int, "fidelity": float}
     plain = {"name" if name == "sampler" else name: kinds[name](value) for name, value in params.items()}
-    return from_plain(SamplerConfig, plain)
+    return from_plain(SamplerConfig, {**as_plain(default), **plain})
 
 
 mlflow.models.set_model(LsrModel())

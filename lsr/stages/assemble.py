@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from data_prep.config import LatentsConfig
@@ -12,6 +12,7 @@ from lsr.core.errors import IntegrityError
 from lsr.core.refs import Ref
 from lsr.data.config import DegradationConfig
 from lsr.data.manifest import Manifest, load_manifest
+from lsr.diffusion.config import SamplerConfig
 from lsr.models.config import AutoencoderConfig, BodyConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
 from lsr.stages.trained import Trained, read_trained, weights_of
 from lsr.store import Store
@@ -86,9 +87,10 @@ def assemble(store: Store, refs: dict[str, Ref]) -> LatentSystem:
     return system.eval()
 
 
-def pack(system: LatentSystem) -> Packed:
-    """The system as bytes."""
+def pack(system: LatentSystem, sampler: SamplerConfig | None = None) -> Packed:
+    """The system as bytes. sampler: how it draws images where a request does not say it; None leaves the system's."""
     from lsr.models.system import save_system
 
-    config, weights = save_system(system.state_dict(), system.config)
+    architecture = system.config if sampler is None else replace(system.config, sampler=sampler)
+    config, weights = save_system(system.state_dict(), architecture)
     return Packed(config=config, weights=weights)

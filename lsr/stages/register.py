@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.core.canonical import canonical_json, sha256_hex
+from lsr.core.config import as_plain
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
+from lsr.diffusion.config import SamplerConfig
 from lsr.engine.context import Context
 from lsr.recipes.schema import Recipe
 from lsr.stages.evaluate import read_evaluation
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 SYSTEM = "lsr.system"
 REFS = "lsr.refs"
-PACKAGE_VERSION = 4
+PACKAGE_VERSION = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,12 +47,18 @@ def model_name(recipe: Recipe, settings: Settings) -> str:
     return f"{settings.prefix}{recipe.model}"
 
 
-def _system_identity(store: Store, refs: dict[str, Ref], task: str) -> str:
-    """Digest over the weights and architecture that a version of these results holds."""
+def _system_identity(store: Store, refs: dict[str, Ref], recipe: Recipe) -> str:
+    """Digest over the weights, architecture and default sampler that a version of these results holds."""
     decoder, unet = read_trained(store, refs["decoder"]), read_trained(store, refs["joint"])
     weights = [trained.weights["ema"].path for trained in (decoder, unet)]
-    parts = [PACKAGE_VERSION, task, *weights, unet.system, refs["latents"].digest]
+    sampler = as_plain(_default_sampler(recipe))
+    parts = [PACKAGE_VERSION, recipe.task, *weights, unet.system, refs["latents"].digest, sampler]
     return sha256_hex(canonical_json(parts))
+
+
+def _default_sampler(recipe: Recipe) -> SamplerConfig:
+    """How a version draws images unless a request says otherwise: as the gate judges it, from the usual seed."""
+    return replace(recipe.evaluate.sampler, seed=SamplerConfig().seed)
 
 
 def register(recipe: Recipe, refs: dict[str, Ref], ctx: Context) -> Registered:
@@ -58,7 +66,7 @@ def register(recipe: Recipe, refs: dict[str, Ref], ctx: Context) -> Registered:
     found = registered_version(recipe, refs, ctx)
     if found is not None:
         return Registered(name=found.name, number=found.number, digest=found.digest, made=False)
-    identity = _system_identity(ctx.store, refs, recipe.task)
+    identity = _system_identity(ctx.store, refs, recipe)
     return _register_new(recipe, refs, ctx, model_name(recipe, ctx.settings), identity)
 
 
@@ -66,7 +74,7 @@ def registered_version(recipe: Recipe, refs: dict[str, Ref], ctx: Context) -> Ve
     """The version that holds these trained weights, None before they are registered."""
     from lsr.registry.versions import list_versions
 
-    identity = _system_identity(ctx.store, refs, recipe.task)
+    identity = _system_identity(ctx.store, refs, recipe)
     versions = list_versions(ctx.settings.mlflow, model_name(recipe, ctx.settings))
     return next((version for version in versions if version.tags.get(SYSTEM) == identity), None)
 
@@ -77,7 +85,7 @@ def _register_new(recipe: Recipe, refs: dict[str, Ref], ctx: Context, name: str,
     from lsr.stages.assemble import assemble, pack
 
     evaluation, _ = read_evaluation(ctx.store, refs["evaluate"])
-    packed = pack(assemble(ctx.store, refs))
+    packed = pack(assemble(ctx.store, refs), _default_sampler(recipe))
     with ctx.tracked("register", identity) as run, tempfile.TemporaryDirectory() as folder:
         package = build_package(
             Path(folder) / "version",

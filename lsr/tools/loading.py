@@ -41,20 +41,21 @@ class LoadedModel:
         *,
         scale: float | None = None,
         size: Size | None = None,
-        sampler: SamplerConfig = SamplerConfig(),
+        sampler: SamplerConfig | None = None,
     ) -> Image:
         """Upscale one image by a factor or to a size.
 
         image: uint8 [H, W, 3], RGB, sides of 1 pixel and up.
         scale: any finite factor above 0; the output has round(H * scale) x round(W * scale) pixels.
         size: (height, width) of the output, instead of a scale.
-        sampler: name, steps, eta and seed; the same ones give the same bytes on one machine.
+        sampler: name, steps, eta, seed and fidelity; the same ones give the same bytes on one machine. By default as
+        the version was evaluated, `model.executor.sampler`.
         Returns uint8 [H', W', 3].
         Raises InputError for another array, and unless exactly one of scale and size is given.
         """
         return self.executor.upscale(image, Target(scale=scale, size=size), sampler)
 
-    def generate(self, size: Size, count: int = 1, *, sampler: SamplerConfig = SamplerConfig(steps=50)) -> Image:
+    def generate(self, size: Size, count: int = 1, *, sampler: SamplerConfig | None = None) -> Image:
         """Generate `count` images of `size` (height, width) from noise: uint8 [count, H, W, 3].
 
         Raises InputError for a super-resolution model.

@@ -17,7 +17,6 @@ from data_prep.config import ShardConfig
 from data_prep.soundness import Sound, inspect
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
-from lsr.diffusion.config import SamplerConfig
 from lsr.inference.request import Target
 from lsr.registry.packaging import SCRIPT, _copy_code
 from lsr.stages.evaluate import held_out
@@ -103,7 +102,7 @@ def test_the_command_line_loads_the_same_pixels(
     settings = load_settings({"LSR_HOME": str(tmp_path / "home")})
     for path in folder.iterdir():
         out = tmp_path / f"{path.stem}.png"
-        report = images.upscale_file(settings, "m@champion", path, out, Target(scale=1.0), SamplerConfig())
+        report = images.upscale_file(settings, "m@champion", path, out, Target(scale=1.0), {})
         assert np.array_equal(pixels(out.read_bytes()), pixels(validated[path.stem].data)), path.stem
         assert report["converted"] == list(validated[path.stem].changes)
 
