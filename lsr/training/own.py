@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from lsr.core.errors import ConfigError
 from lsr.training.protocols import Batch, Draws, Objective
 
-_NEEDED = ("model", "terms", "to", "loss", "image")
+_NEEDED = ("model", "terms", "to", "loss", "preview")
 
 
 class Extended:

@@ -61,7 +61,7 @@ def test_an_added_term_trains_and_is_logged(losses: str, fit: Callable[..., Trai
     [
         ("no_such_module:Decay", "cannot be imported here: No module named 'no_such_module'.*PYTHONPATH"),
         ("their_losses:Absent", "cannot be imported here: .*Absent"),
-        ("their_losses:nothing", "returned a object without model, terms, to, loss, image"),
+        ("their_losses:nothing", "returned a object without model, terms, to, loss, preview"),
     ],
 )
 def test_what_is_no_objective_is_named(losses: str, name: str, says: str) -> None:
