@@ -49,7 +49,7 @@ class LoadedModel:
         scale: any finite factor above 0; the output has round(H * scale) x round(W * scale) pixels.
         size: (height, width) of the output, instead of a scale.
         sampler: name, steps, eta, seed and fidelity; the same ones give the same bytes on one machine. By default as
-        the version was evaluated, `model.executor.sampler`.
+        the version was evaluated.
         Returns uint8 [H', W', 3].
         Raises InputError for another array, and unless exactly one of scale and size is given.
         """

@@ -176,7 +176,7 @@ def test_no_forward_is_larger_than_a_window(
         monkeypatch.setattr(owner, name, watched)
 
     watch(LatentSystem, "predict", lambda x, *_: max(x.shape[-2:]))
-    watch(NeuralDecoder, "features", lambda x: max(x.shape[-2:]))
+    watch(NeuralDecoder, "features", lambda x, lr: max(x.shape[-2:]))
     watch(Renderer, "_band", lambda x, size, extent, start, stop: (stop - start) * size[1])
     monkeypatch.setattr(render_room, "PIXELS_AT_ONCE", 1000)
     encoder, forward = system.encoder, type(system.encoder).forward

@@ -39,10 +39,11 @@ import lsr
 assert Path(lsr.__file__).is_relative_to(code), lsr.__file__
 
 import pandas as pd
+from lsr.diffusion.config import SamplerConfig
 exec(compile((Path(code) / "pyfunc_model.py").read_text(), "pyfunc_model.py", "exec"))
 model = LsrModel()
 model._upscales = True
-model._executor = SimpleNamespace(upscale=lambda image, target, sampler: image)
+model._executor = SimpleNamespace(upscale=lambda image, target, sampler: image, sampler=SamplerConfig())
 files = sorted(Path(folder).iterdir())
 rows = pd.DataFrame({"image": [file.read_bytes() for file in files], "scale": 1.0})
 for file, answer in zip(files, model.predict(None, rows)):
@@ -97,7 +98,7 @@ def test_the_command_line_loads_the_same_pixels(
     folder: Path, tmp_path: Path, validated: dict[str, Sound], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = type("Version", (), {"digest": "0" * 64, "__str__": lambda self: "m/1"})()
-    executor = SimpleNamespace(upscale=lambda image, target, sampler: image)
+    executor = SimpleNamespace(upscale=lambda image, target, sampler: image, sampler=SamplerConfig())
     monkeypatch.setattr(images, "load_named", lambda *_: (executor, version))
     settings = load_settings({"LSR_HOME": str(tmp_path / "home")})
     for path in folder.iterdir():
