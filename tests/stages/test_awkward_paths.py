@@ -17,6 +17,7 @@ from data_prep.config import ShardConfig
 from data_prep.soundness import Sound, inspect
 from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
+from lsr.diffusion.config import SamplerConfig
 from lsr.inference.request import Target
 from lsr.registry.packaging import SCRIPT, _copy_code
 from lsr.stages.evaluate import held_out
