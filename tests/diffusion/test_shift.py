@@ -61,6 +61,6 @@ def test_with_a_denoiser_that_knows_the_image_every_x_t_is_the_forward_process_s
     torch.testing.assert_close(sample_shifted(denoise, schedule(), noise, cond, steps), x0)
 
 
-def test_more_steps_than_levels_are_refused() -> None:
+def test_more_steps_than_levels_are_rejected() -> None:
     with pytest.raises(InputError, match="between 1 and"):
         sample_shifted(lambda x, t: x, schedule(), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), 9)
