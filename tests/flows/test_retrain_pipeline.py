@@ -145,8 +145,8 @@ def test_a_loss_from_outside_the_repository_trains_in_the_workers(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     report = run(home, "joint", *options(home), "--set", "joint.train.objective=their_losses:Louder")
     assert report["made"] is True
-    manifest = json.loads((home / "store" / report["path"]).read_text())
-    assert manifest["metrics"]["louder"] == pytest.approx(manifest["metrics"]["loss"])
+    metrics = json.loads((home / "store" / report["path"]).read_text())["extra"]["metrics"]
+    assert metrics["louder"] == pytest.approx(metrics["loss"])
 
 
 def test_a_deleted_tracking_database_recomputes_no_weight(home: Path) -> None:
