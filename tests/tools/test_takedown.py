@@ -28,6 +28,7 @@ from lsr.core.refs import Ref
 from lsr.core.settings import Settings, load_settings
 from lsr.data.manifest import load_manifest
 from lsr.data.shards import index_rows
+from lsr.diffusion.config import SamplerConfig
 from lsr.engine.context import Context
 from lsr.engine.launch import launch
 from lsr.engine.source import snapshot
@@ -44,8 +45,7 @@ from lsr.tools.page import publish
 from lsr.training.config import Cadence, TrainConfig
 from tests.stages.kit import Here
 
-# By hand: its fixture trains the whole pipeline, and not all of it has run to the end yet.
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PHOTOS, SIDE = 12, 112
 
@@ -125,7 +125,9 @@ def small(folder: Path) -> Recipe:
         denoise=replace(base.denoise, unet=unet, train=cut(base.denoise.train)),
         joint=replace(base.joint, train=cut(base.joint.train)),
         evaluate=replace(base.evaluate, scales=(2.0, 4.0), photos=64),
-        infer=replace(base.infer or InferConfig(source=source), source=source, scale=1.5),
+        infer=replace(
+            base.infer or InferConfig(source=source), source=source, scale=1.5, sampler=SamplerConfig(steps=1)
+        ),
     )
 
 
