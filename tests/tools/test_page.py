@@ -120,7 +120,7 @@ def line(settings: Settings, tmp_path: Path) -> tuple[Recipe, dict[str, Ref], Co
     refs["evaluate"], rows = evaluated(store, recipe)
     run = open_run(settings.mlflow, experiment="lsr", key="k" * 64, stage="register")
     tags = {
-        SYSTEM: _system_identity(store, refs, recipe.task),
+        SYSTEM: _system_identity(store, refs, recipe),
         REFS: json.dumps({name: ref.as_dict() for name, ref in refs.items()}),
     }
     version = register(settings.mlflow, MODEL, package(tmp_path / "package"), run_id=run, tags=tags)
