@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lsr.models.baselines.edsr import ResidualConvs
 from lsr.models.config import BodyConfig
-from lsr.nn.blocks import conv3
+from lsr.nn.blocks import ResidualConvs, conv3
 
 
 class Body(nn.Module):

@@ -1,4 +1,4 @@
-"""Convolutional blocks shared by the autoencoder and the U-Net (LDM shapes)."""
+"""Convolutional blocks that several networks share; those of the autoencoder and the U-Net have LDM's shapes."""
 
 from __future__ import annotations
 
@@ -51,6 +51,19 @@ class ResBlock(nn.Module):
         h = self.conv_out(self.dropout(F.silu(self.norm_out(h))))
         skip: Tensor = self.skip(x)
         return skip + h
+
+
+class ResidualConvs(nn.Module):
+    """EDSR's block (Lim et al. 2017): conv-ReLU-conv around a residual, the branch multiplied by `scale`."""
+
+    def __init__(self, channels: int, scale: float = 1.0):
+        super().__init__()
+        self.body = nn.Sequential(conv3(channels, channels), nn.ReLU(), conv3(channels, channels))
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.scale * self.body(x)
+        return out
 
 
 class Attention(nn.Module):

@@ -9,23 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lsr.models.baselines.config import EdsrConfig
-from lsr.nn.blocks import conv3
+from lsr.nn.blocks import ResidualConvs, conv3
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean colour of DIV2K in [0, 1], which EDSR subtracts before and adds after (its MeanShift)."""
-
-
-class ResidualConvs(nn.Module):
-    """conv-ReLU-conv around a residual, the branch multiplied by `scale`."""
-
-    def __init__(self, channels: int, scale: float = 1.0):
-        super().__init__()
-        self.body = nn.Sequential(conv3(channels, channels), nn.ReLU(), conv3(channels, channels))
-        self.scale = scale
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.scale * self.body(x)
-        return out
 
 
 class EdsrBody(nn.Module):
