@@ -211,8 +211,15 @@ class Recipe(Config):
             )
         if self.denoise.diffusion.shift and self.task != "super-resolution":
             out.append("denoise.diffusion.shift starts from the LR image, which generation has not; set it to false.")
-        if self.denoise.diffusion.shift and (self.evaluate.sampler.name != "ddim" or self.evaluate.sampler.eta):
-            out.append("denoise.diffusion.shift is sampled by evaluate.sampler ddim with eta 0 alone.")
+        samplers = {"evaluate": self.evaluate.sampler} | ({"infer": self.infer.sampler} if self.infer else {})
+        for name, sampler in samplers.items():
+            if self.denoise.diffusion.shift and (sampler.name != "ddim" or sampler.eta):
+                out.append(
+                    f"{name}.sampler must be ddim with eta 0 under denoise.diffusion.shift, found {sampler.name} "
+                    f"with {sampler.eta:g}."
+                )
+            if sampler.fidelity and self.task != "super-resolution":
+                out.append(f"{name}.sampler.fidelity needs an LR image, which generation has not; set it to 0.")
         return out
 
     def _too_many_steps(self) -> list[str]:

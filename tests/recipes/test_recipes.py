@@ -139,3 +139,19 @@ def test_only_a_residual_decoder_knows_a_condition_to_render_from() -> None:
         load_recipe("demo", {"decoder.loss.lr_share": "0.5", "decoder.residual": "null"})
     with pytest.raises(ConfigError, match=r"lr_share must be less than or equal to 1, found 1.5"):
         load_recipe("demo", {"decoder.loss.lr_share": "1.5"})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "said"),
+    [
+        ("demo", {"denoise.diffusion.shift": "true", "infer.sampler.name": "heun"}, r"infer\.sampler must be ddim"),
+        ("demo", {"denoise.diffusion.shift": "true", "evaluate.sampler.eta": "1"}, r"evaluate\.sampler must be ddim"),
+        ("demo", {"denoise.diffusion.shift": "true", "denoise.diffusion.prediction": "eps"}, "needs prediction x0"),
+        ("photo", {"autoencoder.model.patch": "2"}, r"autoencoder's factor 2, found factor 4"),
+        ("photo", {"decoder.residual": "null", "decoder.loss.lr_share": "0"}, "found null"),
+        ("demo-generate", {"evaluate.sampler.fidelity": "0.5"}, r"evaluate\.sampler\.fidelity needs an LR image"),
+    ],
+)
+def test_options_that_need_the_lr_image_say_so(recipe: str, changes: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_recipe(recipe, changes)
