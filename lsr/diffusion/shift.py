@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from lsr.diffusion.prediction import to_eps
 from lsr.diffusion.samplers import Denoiser, steps_for
 from lsr.diffusion.schedule import Schedule
 
@@ -22,10 +23,15 @@ def share_of_condition(schedule: Schedule, t: Tensor) -> Tensor:
     return (1 - schedule.abar(t)) / (1 - schedule.abar(last))
 
 
+def shifted_mean(schedule: Schedule, x0: Tensor, cond: Tensor, t: Tensor) -> Tensor:
+    """x0 + share_t (c - x0): what the shifted process adds its noise to; x0 and cond [B, ...], t int64 [B]."""
+    share = share_of_condition(schedule, t).reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype)
+    return x0 + share * (cond - x0)
+
+
 def add_noise_shifted(schedule: Schedule, x0: Tensor, cond: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """x_t of the shifted forward process; x0, cond and noise [B, ...], t int64 [B]."""
-    share = share_of_condition(schedule, t).reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype)
-    return schedule.add_noise(x0 + share * (cond - x0), noise, t)
+    return schedule.add_noise(shifted_mean(schedule, x0, cond, t), noise, t)
 
 
 def sample_shifted(denoise: Denoiser, schedule: Schedule, noise: Tensor, cond: Tensor, steps: int) -> Tensor:
@@ -35,10 +41,9 @@ def sample_shifted(denoise: Denoiser, schedule: Schedule, noise: Tensor, cond: T
     InputError for steps outside 1..T.
     """
     times = [torch.full((len(noise),), t, device=noise.device) for t in steps_for(schedule.steps, steps)]
-    x = add_noise_shifted(schedule, torch.zeros_like(cond), cond, noise, times[0])
+    x = schedule.add_noise(cond, noise, times[0])
     for t, after in pairwise(times):
         x0 = denoise(x, t)
-        without = add_noise_shifted(schedule, x0, cond, torch.zeros_like(noise), t)
-        deviation = (1 - schedule.abar(t)).sqrt().reshape(-1, *[1] * (x.ndim - 1)).to(x.dtype)
-        x = add_noise_shifted(schedule, x0, cond, (x - without) / deviation, after)
+        held = to_eps("x0", shifted_mean(schedule, x0, cond, t), x, schedule.abar(t))
+        x = add_noise_shifted(schedule, x0, cond, held, after)
     return denoise(x, times[-1])

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lsr.inference.request import Image, Size
 from lsr.inference.windows import Window, blend
-from lsr.models.neural_decoder import edge_repeated
 from lsr.models.system import LatentSystem
+from lsr.nn.pad import pad_to_size
 from lsr.nn.units import from_levels, to_levels
 
 PIXELS_AT_ONCE = 1 << 18
@@ -44,7 +44,7 @@ def features_of(system: LatentSystem, z: Tensor, window: Window, lr: Tensor | No
     """
     latent = system.unwhiten(z)
     height, width = latent.shape[-2:]
-    seen = None if lr is None or system.decoder.body is None else edge_repeated(lr, (height, width))
+    seen = None if lr is None or system.decoder.body is None else pad_to_size(lr, (height, width))
 
     def part(rows: slice, columns: slice) -> Tensor:
         pixels = None if seen is None else seen[..., rows, columns]

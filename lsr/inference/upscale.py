@@ -17,7 +17,8 @@ from lsr.diffusion.samplers import Denoiser, sample
 from lsr.diffusion.shift import sample_shifted
 from lsr.inference.render import Sampled, features_of, to_float
 from lsr.inference.windows import Window, blend
-from lsr.models.system import LatentSystem, pad_to_multiple
+from lsr.models.system import LatentSystem
+from lsr.nn.pad import pad_to_multiple
 from lsr.nn.random import normal
 from lsr.nn.resize import resize
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsr.models.config import RendererConfig
-from lsr.models.renderer import Neighbour, bands_of, neighbours
+from lsr.models.renderer import Neighbour, bands_of, neighbours, rows_of
 from lsr.nn.blocks import conv3, zeroed
 from lsr.nn.coords import feature_positions
 from lsr.nn.select import select
@@ -72,10 +72,11 @@ class ConvRenderer(nn.Module):
     ) -> Tensor:
         """As `Renderer.forward`. A band is rendered with HALO rows of the image around it, which are cut off again."""
         extent = extent or (features.shape[-2], features.shape[-1])
-        bands = bands_of(features, size, rows, extent, least=HALO)
         if torch.is_grad_enabled():
             # Recorded activations are kept for all bands anyway, so that the halos would only cost.
-            bands = [(bands[0][0], bands[-1][1])]
+            bands = [rows_of(features, size, rows, extent)]
+        else:
+            bands = bands_of(features, size, rows, extent, least=HALO)
         return torch.cat([self._band(features, size, extent, *one) for one in bands], dim=2)
 
     def _band(

@@ -6,7 +6,6 @@ the config names. With a body the decoder is f_theta(B(LR, D_phi(z)), c): it see
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsr.core.errors import InputError
@@ -16,6 +15,7 @@ from lsr.models.config import AutoencoderConfig, BodyConfig, RendererConfig
 from lsr.models.conv_renderer import ConvRenderer
 from lsr.models.renderer import Renderer
 from lsr.models.shuffle_renderer import ShuffleRenderer
+from lsr.nn.pad import pad_to_size
 
 RENDERERS: dict[str, type[Renderer | ConvRenderer | ShuffleRenderer]] = {
     "liif": Renderer,
@@ -23,14 +23,6 @@ RENDERERS: dict[str, type[Renderer | ConvRenderer | ShuffleRenderer]] = {
     "shuffle": ShuffleRenderer,
 }
 """By `RendererConfig.kind`."""
-
-
-def edge_repeated(lr: Tensor, size: tuple[int, int]) -> Tensor:
-    """lr [B, 3, h, w] with its last row and column repeated up to `size`. Raises InputError for a larger one."""
-    bottom, right = size[0] - lr.shape[-2], size[1] - lr.shape[-1]
-    if min(bottom, right) < 0:
-        raise InputError(f"The LR image must have at most {size} pixels, as the latent has, found {tuple(lr.shape)}.")
-    return F.pad(lr, (0, right, 0, bottom), mode="replicate")
 
 
 class NeuralDecoder(nn.Module):
@@ -58,7 +50,7 @@ class NeuralDecoder(nn.Module):
             return out
         if lr is None:
             raise InputError("This decoder sees the LR image's pixels; give it the LR image too.")
-        joined: Tensor = self.body(edge_repeated(lr, (z.shape[-2], z.shape[-1])), out)
+        joined: Tensor = self.body(pad_to_size(lr, (z.shape[-2], z.shape[-1])), out)
         return joined
 
     def render(

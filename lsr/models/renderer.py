@@ -58,10 +58,10 @@ def neighbours(positions: Tensor, features: int, *, ensemble: bool, like: Tensor
     ]
 
 
-def bands_of(
-    features: Tensor, size: tuple[int, int], rows: tuple[int, int] | None, extent: tuple[float, float], least: int = 1
-) -> list[tuple[int, int]]:
-    """The rows to render, in bands of about QUERIES_AT_ONCE pixels and at least `least` rows: [(start, stop), ...].
+def rows_of(
+    features: Tensor, size: tuple[int, int], rows: tuple[int, int] | None, extent: tuple[float, float]
+) -> tuple[int, int]:
+    """The rows to render, (start, stop): all where `rows` is None.
 
     Raises InputError for empty sizes, rows outside the image or an extent outside the map.
     """
@@ -71,6 +71,14 @@ def bands_of(
         raise InputError(f"Rows must satisfy 0 <= start < stop <= height, found {(start, stop)} of an image {size}.")
     if not (0 < extent[0] <= height and 0 < extent[1] <= width):
         raise InputError(f"The extent must lie within the feature map {height} x {width}, found {extent}.")
+    return start, stop
+
+
+def bands_of(
+    features: Tensor, size: tuple[int, int], rows: tuple[int, int] | None, extent: tuple[float, float], least: int = 1
+) -> list[tuple[int, int]]:
+    """`rows_of` in bands of about QUERIES_AT_ONCE pixels and at least `least` rows: [(start, stop), ...]."""
+    start, stop = rows_of(features, size, rows, extent)
     queries = QUERIES_AT_ONCE.get(features.device.type, QUERIES_AT_ONCE["cpu"])
     band = max(least, queries // (len(features) * size[1]))
     return [(i, min(i + band, stop)) for i in range(start, stop, band)]

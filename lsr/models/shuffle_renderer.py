@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lsr.models.config import RendererConfig
-from lsr.models.renderer import bands_of
+from lsr.models.renderer import rows_of
 from lsr.nn.blocks import conv3, zeroed
 from lsr.nn.resize import resize, source_rows
 
@@ -36,8 +36,7 @@ class ShuffleRenderer(nn.Module):
         Rows are made of the part of the features that they depend on.
         """
         extent = extent or (features.shape[-2], features.shape[-1])
-        bands = bands_of(features, size, rows, extent)
-        start, stop = bands[0][0], bands[-1][1]
+        start, stop = rows_of(features, size, rows, extent)
         r = self.config.factor
         height, width = (max(1, round(r * side)) for side in extent)
         low, high = source_rows(height, size[0], "bicubic", (start, stop))

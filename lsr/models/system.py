@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsr.core.canonical import canonical_json
@@ -25,15 +24,10 @@ from lsr.models.config import SystemConfig
 from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.unet import UNet
 from lsr.models.weights import load_weights, weights_to_bytes
+from lsr.nn.pad import pad_to_multiple
 from lsr.nn.resize import resize
 
 FORMAT = 1
-
-
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """x [B, C, H, W] with its last row and column repeated until `multiple` divides both sides."""
-    right, bottom = -x.shape[-1] % multiple, -x.shape[-2] % multiple
-    return F.pad(x, (0, right, 0, bottom), mode="replicate") if right or bottom else x
 
 
 class LatentSystem(nn.Module):

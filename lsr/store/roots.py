@@ -15,6 +15,7 @@ from lsr.core.canonical import canonical_json, sha256_hex
 from lsr.core.errors import IntegrityError, NotFoundError, VersionMismatchError
 from lsr.store.base import Store
 from lsr.store.content import Blob, blob_named, sizes_of
+from lsr.store.layout import FOLDERS
 from lsr.store.records import WAY_OUT, json_object
 
 FORMAT = 2
@@ -28,7 +29,7 @@ PLACES = {
 }
 """Top folder by kind; every other kind is a trained model's and lies in MODELS."""
 
-ROOTS = tuple(f"{place}/" for place in sorted({*PLACES.values(), MODELS}))
+ROOTS = tuple(name for name, folder in FOLDERS.items() if folder.roots)
 """Every prefix of a store below which there are root records, and nothing else."""
 
 PHOTOS = "photos"

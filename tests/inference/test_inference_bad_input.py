@@ -10,7 +10,8 @@ from lsr.core.errors import InputError, IntegrityError
 from lsr.diffusion.config import SamplerConfig
 from lsr.inference.executor import Executor
 from lsr.inference.request import Target
-from lsr.models.system import LatentSystem, load_system, pad_to_multiple, save_system
+from lsr.models.system import LatentSystem, load_system, save_system
+from lsr.nn.pad import pad_to_multiple
 from tests.inference.kit import upscale
 from tests.training.kit import tiny_system
 

@@ -18,7 +18,8 @@ from lsr.diffusion.config import SamplerConfig, SamplerName
 from lsr.diffusion.prediction import to_x0
 from lsr.diffusion.samplers import ddim, sample
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
-from lsr.models.system import LatentSystem, load_system, pad_to_multiple, save_system
+from lsr.models.system import LatentSystem, load_system, save_system
+from lsr.nn.pad import pad_to_multiple
 from lsr.nn.random import normal
 from lsr.nn.resize import resize
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lsr.core.errors import InputError
-from lsr.nn.resize import Kind, resize, resize_matrix
+from lsr.nn.resize import Kind, resize, resize_matrix, source_rows
 
 PILLOW = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -109,3 +109,6 @@ def test_some_rows_are_those_rows_of_the_whole(kind: Kind, source: int, target: 
     image = torch.from_numpy(np.random.default_rng(source).uniform(-1, 1, (2, source, 5)))
     whole = resize(image, (target, 7), kind)
     torch.testing.assert_close(resize(image, (target, 7), kind, rows=(start, stop)), whole[:, start:stop])
+    low, high = source_rows(source, target, kind, (start, stop))
+    part = resize(image[:, low:high], (target, 7), kind, rows=(start, stop), part=(low, source))
+    torch.testing.assert_close(part, whole[:, start:stop])

@@ -16,7 +16,7 @@ from lsr.core.resources import Resources
 from lsr.engine.table import PIPELINE, stage_named
 from lsr.recipes.run import load_run
 from lsr.store.layout import FOLDERS
-from lsr.store.roots import ROOTS
+from lsr.store.roots import MODELS, PLACES
 
 from .conftest import require
 
@@ -196,7 +196,7 @@ def test_a_policy_allows_writes_and_deletes_in_the_folders_of_the_layout(role: s
 
 
 def test_root_records_lie_in_the_folders_of_the_layout_that_say_so() -> None:
-    assert set(ROOTS) == {name for name, folder in FOLDERS.items() if folder.roots}
+    assert {f"{place}/" for place in (*PLACES.values(), MODELS)} == {n for n, folder in FOLDERS.items() if folder.roots}
 
 
 @pytest.mark.parametrize("path", sorted(INFRA.rglob("*.sh")), ids=lambda path: path.name)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from lsr.diffusion.schedule import Schedule
 from lsr.models.baselines.config import Sr3Config
 from lsr.models.baselines.pixel_unet import PixelUNet, orthogonal
-from lsr.models.system import pad_to_multiple
 from lsr.nn.blocks import Up
+from lsr.nn.pad import pad_to_multiple
 from lsr.nn.resize import resize
 
 
