@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lsr.core.randomness import derive_seed
+from lsr.models.autoencoder import Autoencoder
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, SystemConfig, UNetConfig
+from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.system import LatentSystem
 from lsr.nn.random import normal
+from lsr.training.config import DecoderLoss, JointLoss
 from lsr.training.loop import TrainResult
+from lsr.training.objectives.decoder import DecoderObjective
+from lsr.training.objectives.joint import JointObjective
 from lsr.training.protocols import Batch, Draws
 from lsr.training.world import World
 
@@ -134,3 +140,23 @@ class LatentBatches:
     def verify(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def gaussian() -> AutoencoderConfig:
+    return replace(AUTOENCODER, bottleneck="kl")
+
+
+def autoencoder(config: AutoencoderConfig = AUTOENCODER) -> Autoencoder:
+    torch.manual_seed(1)
+    return Autoencoder(config)
+
+
+def first_stage(renderer: RendererConfig = RENDERER, **loss: Any) -> DecoderObjective:
+    made = autoencoder()
+    decoder = NeuralDecoder(AUTOENCODER, renderer)
+    decoder.init_from(made)
+    return DecoderObjective(made.encoder, decoder, DecoderLoss(**loss))
+
+
+def joint(**loss: float) -> JointObjective:
+    return JointObjective(tiny_system(), JointLoss(**loss))  # type: ignore[arg-type]

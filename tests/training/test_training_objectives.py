@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lsr.core.errors import ConfigError
-from lsr.models.autoencoder import Autoencoder, Moments
-from lsr.models.config import AutoencoderConfig, DiffusionConfig, DiscriminatorConfig, RendererConfig
+from lsr.models.autoencoder import Moments
+from lsr.models.config import DiffusionConfig
 from lsr.models.neural_decoder import NeuralDecoder
 from lsr.models.system import LatentSystem
 from lsr.nn.resize import resize
@@ -28,35 +28,21 @@ from lsr.training.objectives.denoise import DenoiseObjective
 from lsr.training.objectives.joint import JointObjective
 from lsr.training.objectives.latent import noised
 from lsr.training.objectives.pixels import grid, scaled_size, truth_at
-from lsr.training.protocols import Draws, Objective
+from lsr.training.protocols import Draws
 from tests.training.kit import (
-    AUTOENCODER,
     RENDERER,
     LatentBatches,
     RecordingTracker,
-    digests,
+    autoencoder,
+    first_stage,
+    gaussian,
+    joint,
     latent_batch,
     tiny_system,
 )
 
 Fit = Callable[..., TrainResult]
 DRAWS = Draws(seed=5, stage="test", step=3, first=2)
-
-
-def gaussian() -> AutoencoderConfig:
-    return replace(AUTOENCODER, bottleneck="kl")
-
-
-def autoencoder(config: AutoencoderConfig = AUTOENCODER) -> Autoencoder:
-    torch.manual_seed(1)
-    return Autoencoder(config)
-
-
-def first_stage(renderer: RendererConfig = RENDERER, **loss: Any) -> DecoderObjective:
-    made = autoencoder()
-    decoder = NeuralDecoder(AUTOENCODER, renderer)
-    decoder.init_from(made)
-    return DecoderObjective(made.encoder, decoder, DecoderLoss(**loss))
 
 
 def in_float64(system: LatentSystem) -> LatentSystem:
@@ -411,10 +397,6 @@ TRAIN = TrainConfig(images=16, batch=4, lr=1e-3)
 EVERY_STEP = Cadence(log=1, checkpoint=2)
 
 
-def joint(**loss: float) -> JointObjective:
-    return JointObjective(tiny_system(), JointLoss(**loss))  # type: ignore[arg-type]
-
-
 def test_joint_training_changes_the_unet_and_not_one_byte_of_the_rest(fit: Fit) -> None:
     objective = joint()
     before = state_bytes(objective.system)
@@ -452,53 +434,6 @@ def test_the_drawn_scale_is_logged(fit: Fit) -> None:
 
 
 # The 16-pixel tiles, and their renders at a quarter, are large enough for a discriminator that halves once.
-PATCHES = ImageTerms(adversarial=0.5, start=4, discriminator=DiscriminatorConfig(channels=8, layers=1))
-
-
-def objectives() -> dict[str, Callable[[], Objective]]:
-    return {
-        "autoencoder": lambda: AutoencoderObjective(autoencoder(gaussian()), AutoencoderLoss()),
-        "decoder": first_stage,
-        "denoise": lambda: DenoiseObjective(tiny_system(), DenoiseLoss()),
-        "generation": lambda: DenoiseObjective(tiny_system(conditional=False), DenoiseLoss()),
-        "joint": joint,
-        "adversarial autoencoder": lambda: AutoencoderObjective(autoencoder(), AutoencoderLoss(image=PATCHES)),
-        "adversarial decoder": lambda: first_stage(scales=(0.5, 1.0), image=PATCHES),
-        "convolutional decoder": lambda: first_stage(renderer=RendererConfig(kind="conv", channels=8)),
-        "adversarial joint": lambda: JointObjective(tiny_system(), JointLoss(scales=(0.5, 1.0), image=PATCHES)),
-    }
-
-
-@pytest.mark.parametrize("stage", objectives())
-def test_each_stage_resumes_bit_for_bit_and_draws_an_image(fit: Fit, stage: str) -> None:
-    make = objectives()[stage]
-    tracker = RecordingTracker()
-    how = {
-        "source": LatentBatches(),
-        "config": TrainConfig(images=16, batch=4),
-        "cadence": Cadence(log=20, image=2, checkpoint=2),
-    }
-    whole = fit(make(), key="whole", tracker=tracker, **how)
-    calls = iter(range(99))
-    with pytest.raises(ZeroDivisionError):
-        fit(make(), key="cut", **how, stop_requested=lambda: 1 // (3 - next(calls)) > 9)
-    assert digests(fit(make(), key="cut", fencing=2, **how)) == digests(whole)
-    for image in tracker.images.values():
-        assert image.dtype == np.uint8
-        assert image.shape[0] == 2 * 16
-        assert image.shape[2] == 3
-
-
-@pytest.mark.parametrize("stage", objectives())
-def test_an_image_leaves_modes_and_gradients_alone(stage: str) -> None:
-    objective = objectives()[stage]()
-    modes = [part.training for part in objective.model.modules()]
-    objective.preview(latent_batch(count=6))
-    assert [part.training for part in objective.model.modules()] == modes
-    assert any(modes)
-    assert all(parameter.grad is None for parameter in objective.model.parameters())
-
-
 def test_images_stand_side_by_side() -> None:
     white, black = torch.ones(2, 3, 4, 4), -torch.ones(2, 3, 2, 2)
     image = grid([white, black])
