@@ -26,9 +26,7 @@ from lsr.core.refs import Ref
 from lsr.core.resources import Resources
 from lsr.core.settings import Settings
 from lsr.engine.context import Context, open_context
-from lsr.engine.launch import launch
-from lsr.engine.source import snapshot
-from lsr.engine.table import PIPELINE, request_of
+from lsr.engine.table import PIPELINE
 from lsr.recipes import load_recipe
 from lsr.recipes.run import load_run
 from lsr.recipes.schema import Recipe
@@ -36,6 +34,7 @@ from lsr.stages import training, worker
 from lsr.stages.gate import gate
 from lsr.stages.infer import infer
 from lsr.stages.register import register
+from tests.stages.kit import made_by_every_stage
 
 # By hand: both take minutes on an idle machine, and the second has not passed yet.
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1500)]
@@ -94,11 +93,7 @@ def tiny() -> Recipe:
 
 def whole_pipeline(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
     """Every stage, then *register*, *gate* and *infer*."""
-    refs = {"snapshot": snapshot(recipe.source, ctx)}
-    for name, stage in PIPELINE.items():
-        outcome = launch(request_of(stage, recipe, ctx.run, {key: refs[key] for key in stage.inputs}), ctx)
-        assert outcome.made
-        refs[name] = outcome.ref
+    refs = made_by_every_stage(recipe, ctx)
     version = register(recipe, refs, ctx)
     judged = gate(recipe, refs, ctx, version=version.number)
     assert judged.decision == "PASS", judged.text

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from lsr.core.refs import Ref
+from lsr.core.settings import Settings
 from lsr.engine.context import Context
-from lsr.recipes.run import MapRun
+from lsr.engine.launch import launch
+from lsr.engine.source import snapshot
+from lsr.engine.table import PIPELINE, request_of
+from lsr.recipes.run import MapRun, Run, TrainRun
+from lsr.recipes.schema import Recipe
+from lsr.store import open_store
+from lsr.training.config import Cadence
 
 
 class Here(Context):
@@ -25,3 +35,30 @@ class Here(Context):
         setup = options.get("setup")
         first = (setup(),) if setup else ()
         return ((place, function(*first, item)) for place, item in enumerate(items))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished pipeline: its recipe, its results by stage, and where they are."""
+
+    recipe: Recipe
+    refs: dict[str, Ref]
+    home: Path
+
+
+def context_at(home: Path, name: str, every: Cadence) -> Here:
+    """A context whose store and registry lie below `home`; training stages run in this process, without a worker."""
+    store = f"file://{home}/store"
+    settings = Settings(home=home, store=store, mlflow=f"sqlite:///{home}/mlflow.db")
+    run = Run(name="test", train=TrainRun(workers=0, every=every))
+    return Here(settings=settings, store=open_store(store), run=run, pipeline=name)
+
+
+def made_by_every_stage(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
+    """The pipeline's results up to *evaluate*, each made now, by stage and with the source's snapshot."""
+    refs = {"snapshot": snapshot(recipe.source, ctx)}
+    for name, stage in PIPELINE.items():
+        outcome = launch(request_of(stage, recipe, ctx.run, {key: refs[key] for key in stage.inputs}), ctx)
+        assert outcome.made
+        refs[name] = outcome.ref
+    return refs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,9 @@ import torch
 from safetensors.torch import save
 
 from lsr.core.refs import Ref
-from lsr.core.settings import Settings
 from lsr.engine.context import Context
 from lsr.engine.launch import launch
-from lsr.engine.source import snapshot
-from lsr.engine.table import EVALUATE, PIPELINE, request_of
+from lsr.engine.table import EVALUATE, request_of
 from lsr.evaluation.controls import shuffled
 from lsr.evaluation.gate import judge
 from lsr.evaluation.protocol import evaluate
@@ -30,18 +28,16 @@ from lsr.evaluation.verdict import Candidate
 from lsr.inference.executor import Executor
 from lsr.models.config import AutoencoderConfig, RendererConfig, UNetConfig
 from lsr.recipes.demo import DEMO_FLOOR, demo
-from lsr.recipes.run import Run, TrainRun
 from lsr.recipes.schema import Recipe
 from lsr.registry.promotion import champion, read_log
 from lsr.stages.assemble import assemble
 from lsr.stages.evaluate import held_out, upscaler_of
 from lsr.stages.gate import Judged, gate
 from lsr.stages.trained import read_trained, weights_of
-from lsr.store import open_store
 from lsr.store.actions import commit
 from lsr.store.content import put_blob
 from lsr.training.config import Cadence, TrainConfig
-from tests.stages.kit import Here
+from tests.stages.kit import Finished, context_at, made_by_every_stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -76,21 +72,8 @@ def small() -> Recipe:
     )
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A finished pipeline: its recipe, its results by stage, and where they are."""
-
-    recipe: Recipe
-    refs: dict[str, Ref]
-    home: Path
-
-
 def context(home: Path) -> Context:
-    store = f"file://{home}/store"
-    settings = Settings(home=home, store=store, mlflow=f"sqlite:///{home}/mlflow.db")
-    # No worker: training stages run in this process.
-    run = Run(name="test", train=TrainRun(workers=0, every=Cadence(log=50, image=0, checkpoint=100_000)))
-    return Here(settings=settings, store=open_store(store), run=run, pipeline="gate")
+    return context_at(home, "gate", Cadence(log=50, image=0, checkpoint=100_000))
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +82,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     torch.set_num_threads(1)
     recipe, home = small(), tmp_path_factory.mktemp("gate") / "home"
     ctx = context(home)
-    refs = {"snapshot": snapshot(recipe.source, ctx)}
     with ctx._stack:
-        for name, stage in PIPELINE.items():
-            refs[name] = launch(request_of(stage, recipe, ctx.run, {i: refs[i] for i in stage.inputs}), ctx).ref
+        refs = made_by_every_stage(recipe, ctx)
     return Finished(recipe, refs, home)
 
 

@@ -15,7 +15,7 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +24,15 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from data_prep.config import SourceConfig
-from lsr.core.refs import Ref
-from lsr.core.settings import Settings, load_settings
+from lsr.core.settings import load_settings
 from lsr.data.manifest import load_manifest
 from lsr.data.shards import index_rows
 from lsr.diffusion.config import SamplerConfig
 from lsr.engine.context import Context
 from lsr.engine.launch import launch
-from lsr.engine.source import snapshot
-from lsr.engine.table import MEASURE, PIPELINE, MeasureConfig, request_of
+from lsr.engine.table import MEASURE, MeasureConfig
 from lsr.models.config import AutoencoderConfig, RendererConfig, UNetConfig
 from lsr.recipes.demo import short
-from lsr.recipes.run import Run, TrainRun
 from lsr.recipes.schema import InferConfig, Recipe
 from lsr.stages.gate import gate
 from lsr.stages.infer import infer
@@ -43,7 +40,7 @@ from lsr.store import open_store
 from lsr.tools.forget import delete, find
 from lsr.tools.page import publish
 from lsr.training.config import Cadence, TrainConfig
-from tests.stages.kit import Here
+from tests.stages.kit import Finished, context_at, made_by_every_stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -131,18 +128,8 @@ def small(folder: Path) -> Recipe:
     )
 
 
-@dataclass(frozen=True)
-class Finished:
-    recipe: Recipe
-    refs: dict[str, Ref]
-    home: Path
-
-
 def context(home: Path) -> Context:
-    store = f"file://{home}/store"
-    told = Settings(home=home, store=store, mlflow=f"sqlite:///{home}/mlflow.db")
-    run = Run(name="test", train=TrainRun(workers=0, every=Cadence(log=2, image=2, checkpoint=100_000)))
-    return Here(settings=told, store=open_store(store), run=run, pipeline="takedown")
+    return context_at(home, "takedown", Cadence(log=2, image=2, checkpoint=100_000))
 
 
 @pytest.fixture(scope="module")
@@ -154,10 +141,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         draw(folder / f"p{number:02}.png", number)
     home, recipe = tmp_path_factory.mktemp("takedown") / "home", small(folder)
     ctx = context(home)
-    refs = {"snapshot": snapshot(recipe.source, ctx)}
     with ctx._stack:
-        for name, stage in PIPELINE.items():
-            refs[name] = launch(request_of(stage, recipe, ctx.run, {i: refs[i] for i in stage.inputs}), ctx).ref
+        refs = made_by_every_stage(recipe, ctx)
         judged = gate(recipe, refs, ctx)
         assert judged.decision == "PASS", judged.text
         infer(recipe, ctx)
