@@ -22,8 +22,8 @@ from lsr.core.refs import Ref
 from lsr.core.settings import load_settings
 from lsr.engine.context import Context, open_context
 from lsr.engine.launch import Outcome, launch
-from lsr.engine.source import snapshot
-from lsr.engine.table import PIPELINE, request_of
+from lsr.engine.source import begin
+from lsr.engine.table import PIPELINE, inputs_of, request_of
 from lsr.recipes import load_recipe
 from lsr.recipes.run import load_run
 from lsr.recipes.schema import Recipe
@@ -104,9 +104,9 @@ def retrain(
     progress = Quiet() if quiet else RichProgress()
     report = Report(chosen, settings)
     with open_context(settings, how, pipeline=chosen.name, progress=progress, provenance=provenance) as ctx:
-        refs: dict[str, Ref] = {"snapshot": snapshot(chosen.source, ctx)}
+        refs = begin(chosen, ctx)
         for name, step in PIPELINE.items():
-            outcome = run_stage(name, chosen, {key: refs[key] for key in step.inputs}, ctx)
+            outcome = run_stage(name, chosen, inputs_of(step, chosen, refs), ctx)
             refs[name] = outcome.ref
             report.stage(outcome)
         report.evaluated(refs["evaluate"], ctx)

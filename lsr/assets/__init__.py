@@ -4,6 +4,14 @@
 keeps the listed files and writes them to `cache/sets/NAME`.
 """
 
+from pathlib import Path
+
 from lsr.assets.folders import SetInfo, available, get, resolve
 
-__all__ = ["SetInfo", "available", "get", "resolve"]
+MODELS = Path(__file__).parent / "models"
+"""Folder of the models that ship with the project: `NAME.safetensors`, read by lsr.models.file."""
+
+SHIPPED = ("photo",)
+"""Their names."""
+
+__all__ = ["MODELS", "SHIPPED", "SetInfo", "available", "get", "resolve"]

@@ -1,4 +1,4 @@
-"""`lsr upscale` and `lsr generate`: one image at a time, with a registered model."""
+"""`lsr upscale` and `lsr generate`: one image at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from lsr.core.config import check
 from lsr.core.errors import InputError
 from lsr.diffusion.config import SamplerConfig, SamplerName
 
-ModelName = Annotated[str, typer.Option("--model", "-m", help="name@alias or name/version.")]
+ModelName = Annotated[
+    str,
+    typer.Option("--model", "-m", help="name@alias, name/version, a file of `lsr models export`, or a shipped model."),
+]
 SamplerOption = Annotated[
     SamplerName | None,
     typer.Option(help="dpm++ needs fewer steps; only ddim takes an eta. [default: as the version was evaluated]"),
@@ -53,7 +56,7 @@ def upscale(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the result (PNG, JPEG, WebP).")],
     scale: Annotated[float | None, typer.Option(help="Any real factor above 0, e.g. 3.7.")] = None,
     size: Annotated[str | None, typer.Option(help="Target size instead of a factor, WIDTHxHEIGHT.")] = None,
-    model: ModelName = "lsr-demo@champion",
+    model: ModelName = "photo",
     steps: Steps = None,
     eta: Eta = None,
     sampler: SamplerOption = None,

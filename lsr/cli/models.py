@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -90,6 +91,35 @@ def reconcile(name: Name, json_: AsJson = False) -> None:
 
     changes = repair_aliases(load_settings(), name)
     show(changes) if json_ else typer.echo("\n".join(changes) or f"{name}: the aliases agree with the log")
+
+
+@models.command("export")
+def export_model(
+    model: Annotated[str, typer.Argument(help="name@alias or name/version.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, NAME.safetensors.")],
+    half: Annotated[bool, typer.Option("--half", help="Store the weights as float16, half the size.")] = False,
+    json_: AsJson = False,
+) -> None:
+    """Write a version as one file: weights, config, model card and lineage."""
+    from lsr.core.settings import load_settings
+    from lsr.tools.models import export_version
+
+    report = export_version(load_settings(), model, output, half=half)
+    show(report) if json_ else typer.echo(f"{report['model']} -> {report['path']} ({report['bytes']} bytes)")
+
+
+@models.command("import")
+def import_model(
+    file: Annotated[str, typer.Argument(help="A file of `lsr models export`, or `photo`, which ships with LSR.")],
+    name: Annotated[str, typer.Option(help="Registered model to add the version to.")],
+    json_: AsJson = False,
+) -> None:
+    """Register a model file as a version. It becomes champion only through the gate."""
+    from lsr.core.settings import load_settings
+    from lsr.tools.models import import_version
+
+    report = import_version(load_settings(), file, name)
+    show(report) if json_ else typer.echo(f"{report['name']}: version {report['version']} ({report['digest'][:12]})")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,8 +7,8 @@ from lsr.core.refs import Ref
 from lsr.engine.context import Context
 from lsr.engine.launch import Outcome, launch
 from lsr.engine.reuse import reusable
-from lsr.engine.source import snapshot
-from lsr.engine.table import PIPELINE, key_of, request_of, stage_named
+from lsr.engine.source import begin
+from lsr.engine.table import PIPELINE, inputs_of, key_of, request_of, stage_named
 from lsr.recipes.schema import Recipe
 
 
@@ -24,14 +24,10 @@ def _needed(stage: str) -> list[str]:
     return [name for name in PIPELINE if name in wanted]
 
 
-def _inputs(stage: str, refs: dict[str, Ref]) -> dict[str, Ref]:
-    return {name: refs[name] for name in stage_named(stage).inputs}
-
-
 def _upstream(stage: str, recipe: Recipe, ctx: Context, *, make: bool) -> dict[str, Ref]:
-    refs = {"snapshot": snapshot(recipe.source, ctx)}
+    refs = begin(recipe, ctx)
     for name in _needed(stage):
-        inputs = _inputs(name, refs)
+        inputs = inputs_of(PIPELINE[name], recipe, refs)
         found = reusable(ctx.store, key_of(PIPELINE[name], recipe, inputs))
         if found is None and not make:
             raise NotFoundError(
@@ -45,13 +41,14 @@ def _upstream(stage: str, recipe: Recipe, ctx: Context, *, make: bool) -> dict[s
 def run_stage(stage: str, recipe: Recipe, ctx: Context, *, upstream: bool = False) -> Outcome:
     """Run `stage` alone. Raises NotFoundError for a missing input unless `upstream` asks to make it."""
     refs = _upstream(stage, recipe, ctx, make=upstream)
-    return launch(request_of(stage_named(stage), recipe, ctx.run, _inputs(stage, refs)), ctx)
+    chosen = stage_named(stage)
+    return launch(request_of(chosen, recipe, ctx.run, inputs_of(chosen, recipe, refs)), ctx)
 
 
 def finished_inputs(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
     """Every result up to *evaluate*. Raises NotFoundError naming the first that is missing."""
     refs = _upstream("evaluate", recipe, ctx, make=False)
-    found = reusable(ctx.store, key_of(PIPELINE["evaluate"], recipe, _inputs("evaluate", refs)))
+    found = reusable(ctx.store, key_of(PIPELINE["evaluate"], recipe, inputs_of(PIPELINE["evaluate"], recipe, refs)))
     if found is None:
         raise NotFoundError(f"Recipe {recipe.name} is not evaluated yet; run `lsr evaluate --recipe {recipe.name}`.")
     return {**refs, "evaluate": found}

@@ -34,6 +34,8 @@ from lsr.recipes.schema import (
 from lsr.store.attempts import Lease
 
 C = TypeVar("C", bound=Config)
+START = "start"
+"""Name of the input that is the model which a recipe starts from."""
 Make = Callable[[Request, C, Context, Lease], Ref]
 """What every stage's function is: from a request, its config, the surroundings and the lease to the recorded result.
 
@@ -44,7 +46,8 @@ Raises LsrError; under the lease it may be run again after a kill at any line.
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage(Generic[C]):
     """One stage. inputs: names of the stages whose results it takes. config: class of the part of the recipe it depends
-    on, which `part` picks. seeded: whether the recipe's seed and task enter its key. resources: of its driver.
+    on, which `part` picks. seeded: whether the recipe's seed and task enter its key. resources: of its driver. warm:
+    whether it takes the model that the recipe starts from, where there is one.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Stage(Generic[C]):
     function: str
     resources: Callable[[Run], Resources]
     seeded: bool = False
+    warm: bool = False
 
     def make(self, request: Request, ctx: Context, lease: Lease) -> Ref:
         """Run the stage's function; imports its module."""
@@ -102,6 +106,8 @@ def _training(name: str, inputs: tuple[str, ...], config: type[C], part: Callabl
         function=f"lsr.stages.{name}:make",
         resources=lambda run: run.train.driver,
         seeded=True,
+        # *joint* goes on from *denoise*, which has started from that model already.
+        warm=name in ("autoencoder", "decoder", "denoise"),
     )
 
 
@@ -239,6 +245,12 @@ def stage_named(name: str) -> Stage[Any]:
     if name not in _STAGES:
         raise ConfigError(f"There is no stage {name!r}; the stages are {', '.join(PIPELINE)}.")
     return _STAGES[name]
+
+
+def inputs_of(stage: Stage[Any], recipe: Recipe, refs: Mapping[str, Ref]) -> dict[str, Ref]:
+    """What `stage` takes of the results so far, by name."""
+    names = (*stage.inputs, START) if stage.warm and recipe.start else stage.inputs
+    return {name: refs[name] for name in names}
 
 
 def key_of(stage: Stage[Any], recipe: Recipe, inputs: Mapping[str, Ref]) -> str:

@@ -12,9 +12,9 @@ from lsr.recipes.schema import Recipe
 
 BUILT_IN = {
     "demo": "lsr.recipes.demo:demo",
-    "demo-generate": "lsr.recipes.demo:demo_generate",
+    "demo-generate": "lsr.recipes.generation:demo_generate",
     "short": "lsr.recipes.demo:short",
-    "short-generate": "lsr.recipes.demo:short_generate",
+    "short-generate": "lsr.recipes.generation:short_generate",
     "photo": "lsr.recipes.photo:photo",
     "div2k-x4": "lsr.recipes.published:div2k_x4",
     "faces-x8": "lsr.recipes.published:faces_x8",

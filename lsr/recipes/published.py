@@ -14,7 +14,7 @@ from lsr.data.config import DegradationConfig
 from lsr.diffusion.config import SamplerConfig
 from lsr.evaluation.config import EvaluateConfig, GateConfig, Rule
 from lsr.models.config import AutoencoderConfig, DiffusionConfig, RendererConfig, UNetConfig
-from lsr.recipes.demo import GENERATION_AGAINST_CHAMPION, GENERATION_FLOOR
+from lsr.recipes.generation import GENERATION_AGAINST_CHAMPION, GENERATION_FLOOR
 from lsr.recipes.schema import AutoencoderStage, DecoderStage, DenoiseStage, JointStage, Recipe
 from lsr.training.config import AutoencoderLoss, DecoderLoss, ImageTerms, JointLoss, TrainConfig
 

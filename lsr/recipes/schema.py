@@ -130,6 +130,10 @@ class Recipe(Config):
     """Of every draw in every stage."""
     source: SourceConfig
     """Raw images."""
+    start: str = ""
+    """Warm start: the model whose weights the networks start from instead of random ones: a shipped model (`photo`),
+    `name@alias` or `name/version` of the registry, or a file of `lsr models export`. The networks must be its own. Its
+    encoder stays as it is in stage *autoencoder*, which then trains the decoder half for it. Empty for none."""
     shard: ShardConfig
     """Stage *shard*."""
     tile: TileConfig

@@ -25,7 +25,6 @@ from lsr.core.errors import IntegrityError, NotFoundError, VersionMismatchError
 from lsr.core.files import file_sha256
 from lsr.diffusion.config import SamplerConfig
 from lsr.registry.connect import ENVIRONMENT
-from lsr.registry.lineage import Lineage
 
 FORMAT = 1
 FILES, LINEAGE, CARD = "files.json", "lineage.json", "README.md"
@@ -66,9 +65,20 @@ class Package:
     def weights(self) -> bytes:
         return (self.path / WEIGHTS).read_bytes()
 
+    @property
+    def card(self) -> str:
+        return (self.path / CARD).read_text()
 
-def build_package(path: Path, *, config: bytes, weights: bytes, card: str, lineage: Lineage) -> Package:
-    """Make the version folder at `path`, which must not exist. config, weights: from lsr.models' save_system."""
+    @property
+    def lineage(self) -> bytes:
+        return (self.path / LINEAGE).read_bytes()
+
+
+def build_package(path: Path, *, config: bytes, weights: bytes, card: str, lineage: bytes) -> Package:
+    """Make the version folder at `path`, which must not exist.
+
+    config, weights: from lsr.models' save_system. lineage: of `Lineage.to_bytes`.
+    """
     with tempfile.TemporaryDirectory() as temp:
         staging = Path(temp)
         (staging / "config.json").write_bytes(config)
@@ -79,7 +89,7 @@ def build_package(path: Path, *, config: bytes, weights: bytes, card: str, linea
         _save_pyfunc(path, staging, _signature(bool(system["conditional"]), sampler))
     _strip_volatile(path)
     (path / CARD).write_text(card)
-    (path / LINEAGE).write_bytes(lineage.to_bytes())
+    (path / LINEAGE).write_bytes(lineage)
     listing = {name: file_sha256(file) for name, file in _walk(path)}
     (path / FILES).write_bytes(canonical_json({"format": FORMAT, "sha256": listing}))
     return Package(path=path, digest=_identity(listing), files=file_sha256(path / FILES))
@@ -131,8 +141,8 @@ def _copy_code(target: Path) -> None:
     root = Path(lsr.__file__).parent
     target.mkdir()
     shutil.copy(root / "__init__.py", target)
-    for room in CODE:
-        shutil.copytree(root / room, target / room, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    for package in CODE:
+        shutil.copytree(root / package, target / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
 
 
 def _save_pyfunc(path: Path, staging: Path, signature: Any) -> None:

@@ -8,7 +8,7 @@ from lsr.core.config import as_plain
 from lsr.core.refs import Ref
 from lsr.engine.context import Context
 from lsr.engine.request import Request
-from lsr.models.autoencoder import Autoencoder
+from lsr.models.autoencoder import Autoencoder, SymmetricDecoder
 from lsr.recipes.schema import AutoencoderStage
 from lsr.stages.setup import Setup, Training
 from lsr.stages.training import train_stage
@@ -21,9 +21,15 @@ from lsr.training.terms import perceptual_for
 def build(setup: Setup, config: AutoencoderStage) -> Training:
     """What one worker trains."""
     setup.seed_weights()
+    autoencoder = Autoencoder(config.model)
+    started = setup.start(autoencoder.encoder, "encoder.")
+    if started:
+        trunk = SymmetricDecoder(config.model, upsample=False)
+        setup.start(trunk, "decoder.trunk.")
+        autoencoder.decoder.load_state_dict(trunk.state_dict(), strict=False)
     perceptual = perceptual_for(config.loss.image, setup.cache)
     return Training(
-        objective=AutoencoderObjective(Autoencoder(config.model), config.loss, perceptual),
+        objective=AutoencoderObjective(autoencoder, config.loss, perceptual, freeze_encoder=started),
         source=setup.tiles(config.train),
         system={"autoencoder": as_plain(config.model)},
     )

@@ -32,7 +32,8 @@ def build(setup: Setup, config: DecoderStage) -> Training:
     autoencoder.load_state_dict(setup.weights(trained))
     setup.seed_weights()
     decoder = NeuralDecoder(architecture, config.renderer, config.body)
-    decoder.init_from(autoencoder)
+    if not setup.start(decoder, "decoder."):
+        decoder.init_from(autoencoder)
     system: dict[str, Any] = {"autoencoder": trained.system["autoencoder"], "renderer": as_plain(config.renderer)}
     if config.residual is not None:
         system["residual"] = True

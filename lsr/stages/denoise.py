@@ -24,6 +24,7 @@ def build(setup: Setup, config: DenoiseStage) -> Training:
         setup.trained("decoder"), unet, setup.manifest("latents"), setup.manifest("tile"), setup.request.task
     )
     system = setup.system(architecture)
+    setup.start(system.unet, "unet.")
     return Training(
         objective=setup.conditioned(DenoiseObjective(system, config.loss), system),
         source=setup.latents(config.train, architecture, pixels=False),

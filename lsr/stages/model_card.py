@@ -55,9 +55,10 @@ def _domain(recipe: Recipe) -> list[str]:
             f"Draws images from noise that resemble tiles of the source {recipe.source.name}; it takes no prompt.",
             f"Trained output sides: {sides} px.",
         ]
+    span = f"x{low * condition.factor:g}" + (f" to x{high * condition.factor:g}" if high > low else "")
     return [
         f"Trained on {_seen(condition)}.",
-        f"Trained output scales: x{low * condition.factor:g} to x{high * condition.factor:g} of the LR image's side.",
+        f"Trained output scale{'s' if high > low else ''}: {span} of the LR image's side.",
     ]
 
 

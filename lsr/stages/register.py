@@ -94,7 +94,7 @@ def _register_new(recipe: Recipe, refs: dict[str, Ref], ctx: Context, name: str,
             card=model_card(name, recipe, evaluation, licence_of(recipe.source.uri)),
             lineage=lineage_of(
                 ctx.store, recipe, refs, ids={**ctx.provenance, "mlflow_run": run}, weights=packed.weights
-            ),
+            ).to_bytes(),
         )
         tags = {SYSTEM: identity, REFS: json.dumps({n: r.as_dict() for n, r in refs.items()}, sort_keys=True)}
         version = register_package(ctx.settings.mlflow, name, package, run_id=run, tags=tags)

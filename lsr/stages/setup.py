@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load
 
 from data_prep.config import LatentsConfig
 from lsr.core.config import from_plain
-from lsr.core.errors import IntegrityError
+from lsr.core.errors import ConfigError, IntegrityError
 from lsr.core.randomness import derive_seed
 from lsr.data.batches import LatentSource, TileSource
 from lsr.data.cache import shards_in
@@ -20,10 +21,13 @@ from lsr.data.order import SampleOrder
 from lsr.data.shards import SampleReader
 from lsr.data.whitening import Whitening
 from lsr.engine.request import Request
+from lsr.engine.table import START
 from lsr.models.config import SystemConfig
 from lsr.models.system import LatentSystem
 from lsr.stages.trained import Trained, read_trained, weights_of
 from lsr.store import Store
+from lsr.store.content import get_blob
+from lsr.store.roots import read_root
 from lsr.training.config import TrainConfig
 from lsr.training.objectives.condition import ConditionInLoop
 from lsr.training.protocols import Objective, Source
@@ -55,6 +59,27 @@ class Setup:
     def weights(self, trained: Trained) -> dict[str, torch.Tensor]:
         """Its averaged weights, by name."""
         return weights_of(self.store, trained)
+
+    def start(self, module: torch.nn.Module, prefix: str) -> bool:
+        """Give `module` the weights under `prefix` of the model that the recipe starts from; False if it has none.
+
+        Raises ConfigError naming the first weight that is not as in that model.
+        """
+        if START not in self.request.inputs:
+            return False
+        record = read_root(self.store, self.request.inputs[START].path, "system")
+        found = load(get_blob(self.store, record.blobs["weights"].path))
+        mine = module.state_dict()
+        for name, value in mine.items():
+            theirs = found.get(prefix + name)
+            if theirs is None or theirs.shape != value.shape:
+                shape = "nothing" if theirs is None else list(theirs.shape)
+                raise ConfigError(
+                    f"The model that the recipe starts from has {shape} for {prefix}{name}, stage "
+                    f"{self.request.stage} has {list(value.shape)}: take the networks of that model's recipe."
+                )
+        module.load_state_dict({name: found[prefix + name] for name in mine})
+        return True
 
     def seed_weights(self) -> None:
         """Initial weights are a function of the recipe's seed and the stage."""

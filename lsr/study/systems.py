@@ -15,7 +15,7 @@ from lsr.engine.context import Context
 from lsr.engine.launch import launch
 from lsr.engine.request import Request
 from lsr.engine.source import snapshot
-from lsr.engine.table import BASELINE, MEASURE, PIPELINE, SHARD, TILE, MeasureConfig, request_of
+from lsr.engine.table import BASELINE, MEASURE, PIPELINE, SHARD, TILE, MeasureConfig, inputs_of, request_of
 from lsr.evaluation.config import EvaluateConfig
 from lsr.recipes.run import Run
 from lsr.recipes.schema import BaselineStage, Recipe
@@ -63,7 +63,7 @@ def _latent(label: str, recipe: Recipe, data: dict[str, Ref], ctx: Context, *, u
 
     def made(name: str, chosen: Recipe) -> Ref:
         stage = PIPELINE[name]
-        return launch(request_of(stage, chosen, ctx.run, {n: refs[n] for n in stage.inputs}), ctx).ref
+        return launch(request_of(stage, chosen, ctx.run, inputs_of(stage, chosen, refs)), ctx).ref
 
     for name in ("autoencoder", "decoder", "latents", "denoise"):
         refs[name] = made(name, recipe)

@@ -1,4 +1,4 @@
-"""A registered version in Python: resolved and checked once, then asked for as many images as wanted."""
+"""A model in Python: resolved and checked once, then asked for as many images as wanted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lsr.core.settings import Settings, load_settings
 from lsr.diffusion.config import SamplerConfig
 from lsr.inference.config import ExecutorConfig
 from lsr.inference.request import Image, Size, Target
-from lsr.registry.load import load_named
+from lsr.registry.load import FileModel, load_named
 from lsr.registry.versions import Version
 
 if TYPE_CHECKING:
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A registered version, ready on its device."""
+    """A registered version or a model file, ready on its device."""
 
-    version: Version
-    """Name, number and digest in the registry."""
+    version: Version | FileModel
+    """Name, number and digest in the registry; of a file its name and digest."""
     executor: Executor
     """What it is asked through; it also takes several images and sizes at once."""
 
     @property
     def name(self) -> str:
-        """`name/number`, as `lsr models list` prints it."""
+        """`name/number`, as `lsr models list` prints it; of a file what `load` was given."""
         return str(self.version)
 
     @property
     def digest(self) -> str:
-        """sha256 that names the version's code, config and weights."""
+        """sha256 that names the version's code, config and weights, or that of the file."""
         return self.version.digest
 
     def upscale(
@@ -64,10 +64,10 @@ class LoadedModel:
 
 
 def load(model: str, *, settings: Settings | None = None, config: ExecutorConfig = ExecutorConfig()) -> LoadedModel:
-    """Load a registered version.
+    """Load a registered version, a model file or a model that ships with LSR.
 
-    model: `name@alias` or `name/number`. An alias is resolved once, here: a later promotion does not change what was
-    loaded.
+    model: `name@alias`, `name/number`, the path of a file made by `lsr models export`, or `photo`, which ships with
+    LSR. An alias is resolved once, here: a later promotion does not change what was loaded.
     settings: where the store and MLflow are; by default what the environment says (`LSR_HOME`, `LSR_STORE`,
     `MLFLOW_TRACKING_URI`).
     config: device, by default the GPU where there is one, and images per call of the network.

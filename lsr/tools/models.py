@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import getpass
+import tempfile
+from pathlib import Path
 from typing import Any
 
+from lsr.core.canonical import sha256_hex
+from lsr.core.errors import InputError
+from lsr.core.files import write_whole
 from lsr.core.settings import Settings
+from lsr.engine.context import EXPERIMENT
 from lsr.store import open_store
 
 
@@ -74,3 +80,54 @@ def repair_aliases(settings: Settings, name: str) -> list[str]:
     from lsr.registry.aliases import reconcile
 
     return [str(change) for change in reconcile(open_store(settings.store), settings.mlflow, name)]
+
+
+def export_version(settings: Settings, name: str, output: Path, *, half: bool) -> dict[str, Any]:
+    """Write the version that `name@alias` or `name/number` stands for as one file; what was written, as plain data.
+
+    half: weights as float16. Raises NotFoundError for a missing version, InputError for an output of another suffix.
+    """
+    from lsr.models.file import SUFFIX, ModelFile
+    from lsr.registry.load import resolve_named, versions_in
+    from lsr.registry.versions import fetch_version
+
+    if output.suffix != SUFFIX:
+        raise InputError(f"A model file ends with {SUFFIX}, found {output.name}.")
+    version = resolve_named(settings, name)
+    package = fetch_version(settings.mlflow, version, versions_in(settings.cache))
+    file = ModelFile(
+        config=package.config, weights=package.weights, card=package.card, lineage=package.lineage
+    ).to_bytes(half=half)
+    write_whole(output, file)
+    return {"model": str(version), "path": str(output), "bytes": len(file), "sha256": sha256_hex(file)}
+
+
+def import_version(settings: Settings, file: str, name: str) -> dict[str, Any]:
+    """Register a model file, or one that ships with LSR, as a version of `name`; one that is there already is kept.
+
+    It has no champion's rights: only the gate promotes. Raises what `load_named` raises for a file, and InputError for
+    a name of the registry.
+    """
+    from lsr.registry.load import model_file
+    from lsr.registry.packaging import build_package
+    from lsr.registry.runs import owned_run
+    from lsr.registry.versions import register
+
+    found = model_file(file)
+    if found is None:
+        raise InputError(f"Give a model file or the name of a shipped model, found {file!r}.")
+    found.load(file)
+    uri, model = settings.mlflow, f"{settings.prefix}{name}"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        owned_run(uri, experiment=EXPERIMENT, key=found.digest, stage="import") as run,
+    ):
+        package = build_package(
+            Path(folder) / "version",
+            config=found.config,
+            weights=found.weights,
+            card=found.card,
+            lineage=found.lineage,
+        )
+        version = register(uri, model, package, run_id=run, tags={"lsr.imported": found.digest})
+    return {"name": model, "version": version.number, "digest": version.digest}

@@ -110,7 +110,7 @@ def test_one_image_is_rejected_or_taken_before_a_model_is_looked_for(
     """What can be read gets as far as the registry, which here cannot be opened."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "./no-database")
     path = filled(tmp_path / "raw", {name: hostile()[name]}) / name
-    ended = lsr("upscale", str(path), "--scale=2", "-o", str(tmp_path / "o.png"))
+    ended = lsr("upscale", str(path), "--model=m@champion", "--scale=2", "-o", str(tmp_path / "o.png"))
     readable = name in CHANGED or name == "small.png"
     assert ended.code == (2 if readable else 3)
     assert ("MLFLOW_TRACKING_URI" if readable else str(path)) in ended.sentence

@@ -145,7 +145,7 @@ def test_all_faults_of_a_recipe_are_told_at_once(lsr: Lsr) -> None:
 
 def test_an_alias_that_nobody_has_is_named_and_nothing_is_made(lsr: Lsr, store: Path, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    image = ("upscale", str(tmp_path / "a.png"), "--scale=2", "-o", str(tmp_path / "o.png"))
+    image = ("upscale", str(tmp_path / "a.png"), "--scale=2", "-o", str(tmp_path / "o.png"), "-m=lsr-demo@champion")
     for words in (("infer", "--set", "infer.alias=production"), image, ("generate", "-o", str(tmp_path / "drawn"))):
         ended = lsr(*words)
         assert ended.code == 4

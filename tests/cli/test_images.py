@@ -61,7 +61,7 @@ def test_an_image_is_upscaled_as_asked(
     expected = Executor(tiny_system()).upscale(make_image(6, 5), target, ODD)
     np.testing.assert_array_equal(np.asarray(Image.open(output)), expected)
     assert said["output"] == f"{expected.shape[1]}x{expected.shape[0]}"
-    assert asked == ["lsr-demo@champion"]
+    assert asked == ["photo"]
 
 
 def test_images_are_generated_as_asked(lsr: Lsr, tmp_path: Path, asked: list[str]) -> None:

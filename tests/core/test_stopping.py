@@ -86,7 +86,7 @@ def request_and_config(folder: Path, tag: str) -> dict[str, Any]:
     path = f"{manifest.directory}/{manifest.digest}.json"
     store.write(path, manifest.to_bytes())
     tile = Ref(kind="tiles", key=tag, digest=manifest.digest, path=path)
-    request = request_of(stage_named("autoencoder"), load_recipe("short", SMALL), RUN, {"tile": tile})
+    request = request_of(stage_named("autoencoder"), load_recipe("short-generate", SMALL), RUN, {"tile": tile})
     return {
         "request": {**asdict(request), "key": tag * 64},
         "store": store.uri,

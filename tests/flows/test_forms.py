@@ -69,10 +69,10 @@ def test_what_is_filled_in_changes_exactly_that() -> None:
 
 def test_the_command_lines_overrides_arrive_as_the_form_fills_them_in() -> None:
     """A text that looks like a number stays a text on the way through the flow's parameters."""
-    overrides = {"source.name": "2024", "joint.train.images": "80", "tile.max_per_image": "null"}
+    overrides = {"source.name": "2024", "joint.train.images": "480", "tile.max_per_image": "null"}
     recipe = load_recipe("demo", overrides)
     changes = changes_of(recipe, overrides)
-    assert changes == {"source": {"name": "2024"}, "joint": {"train": {"images": 80}}, "tile": {"max_per_image": None}}
+    assert changes == {"source": {"name": "2024"}, "joint": {"train": {"images": 480}}, "tile": {"max_per_image": None}}
     assert load_recipe("demo", assignments_of(load_recipe("demo"), given(changes))) == recipe
 
 

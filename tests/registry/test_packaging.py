@@ -75,7 +75,7 @@ def build(path: Path, config_json: bytes, tensors: bytes, run: str = "one run") 
         registration=Registration(commit=None, packages="q" * 64, ids={"mlflow_run": run}),
         weights={"weights.safetensors": "0" * 64},
     )
-    return build_package(path, config=config_json, weights=tensors, card=card(), lineage=stated)
+    return build_package(path, config=config_json, weights=tensors, card=card(), lineage=stated.to_bytes())
 
 
 @pytest.fixture(scope="module")

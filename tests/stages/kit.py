@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from data_prep.config import SourceConfig
 from lsr.core.refs import Ref
 from lsr.core.settings import Settings
+from lsr.diffusion.config import SamplerConfig
 from lsr.engine.context import Context
 from lsr.engine.launch import launch
-from lsr.engine.source import snapshot
-from lsr.engine.table import PIPELINE, request_of
+from lsr.engine.source import begin
+from lsr.engine.table import PIPELINE, inputs_of, request_of
+from lsr.recipes.demo import short
 from lsr.recipes.run import MapRun, Run, TrainRun
-from lsr.recipes.schema import Recipe
+from lsr.recipes.schema import InferConfig, Recipe
 from lsr.store import open_store
-from lsr.training.config import Cadence
+from lsr.training.config import Cadence, JointLoss, TrainConfig
 
 
 class Here(Context):
@@ -56,9 +59,33 @@ def context_at(home: Path, name: str, every: Cadence) -> Here:
 
 def made_by_every_stage(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
     """The pipeline's results up to *evaluate*, each made now, by stage and with the source's snapshot."""
-    refs = {"snapshot": snapshot(recipe.source, ctx)}
+    refs = begin(recipe, ctx)
     for name, stage in PIPELINE.items():
-        outcome = launch(request_of(stage, recipe, ctx.run, {key: refs[key] for key in stage.inputs}), ctx)
+        outcome = launch(request_of(stage, recipe, ctx.run, inputs_of(stage, recipe, refs)), ctx)
         assert outcome.made
         refs[name] = outcome.ref
     return refs
+
+
+def few_images(source: SourceConfig) -> Recipe:
+    """`short` with four steps per stage on tiles of 32 pixels of any source, every kind of result included."""
+    base = short()
+
+    def cut(train: TrainConfig) -> TrainConfig:
+        return replace(train, images=32, batch=8)
+
+    infer = base.infer or InferConfig(source=source)
+    return replace(
+        base,
+        name="small",
+        model="small",
+        source=source,
+        shard=replace(base.shard, holdout=0.4, min_side=16, max_shard_bytes=1 << 15),
+        tile=replace(base.tile, size=32, stride=32, shrink=1),
+        autoencoder=replace(base.autoencoder, train=cut(base.autoencoder.train)),
+        decoder=replace(base.decoder, train=cut(base.decoder.train)),
+        denoise=replace(base.denoise, train=cut(base.denoise.train)),
+        joint=replace(base.joint, train=cut(base.joint.train), loss=JointLoss(scales=(1.0, 1.0))),
+        evaluate=replace(base.evaluate, scales=(2.0, 4.0), photos=64),
+        infer=replace(infer, source=source, scale=1.5, sampler=SamplerConfig(steps=1)),
+    )

@@ -41,7 +41,7 @@ def test_a_clean_model_says_what_it_never_saw_and_where_bicubic_is_ahead() -> No
     card = model_card("m", load_recipe("demo"), rows(30.0, 31.0), "CC0-1.0")
     assert section(card, "Domain") == [
         "- Trained on clean LR images: antialiased bicubic reduction by 4 of photos, with nothing added.",
-        "- Trained output scales: x1 to x4 of the LR image's side.",
+        "- Trained output scale: x4 of the LR image's side.",
     ]
     assert section(card, "Limits") == [
         "- Never seen in training, so out of its domain: LR images with blur, noise and JPEG artefacts.",
@@ -50,7 +50,7 @@ def test_a_clean_model_says_what_it_never_saw_and_where_bicubic_is_ahead() -> No
         "- Measured, but out of the trained range: x5.5.",
         "- Bicubic has the better psnr at x5.5.",
     ]
-    assert "- training tiles: 48 x 48 px of photos reduced by 2" in card
+    assert "- training tiles: 96 x 96 px of photos reduced by 2" in card
     assert "- decoder renders: what is added to the bicubic enlargement" in card
     assert "| photos | CC0-1.0 | set:photos |" in card
 

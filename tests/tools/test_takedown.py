@@ -15,7 +15,6 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,20 +26,17 @@ from data_prep.config import SourceConfig
 from lsr.core.settings import load_settings
 from lsr.data.manifest import load_manifest
 from lsr.data.shards import index_rows
-from lsr.diffusion.config import SamplerConfig
 from lsr.engine.context import Context
 from lsr.engine.launch import launch
 from lsr.engine.table import MEASURE, MeasureConfig
-from lsr.models.config import AutoencoderConfig, RendererConfig, UNetConfig
-from lsr.recipes.demo import short
-from lsr.recipes.schema import InferConfig, Recipe
+from lsr.recipes.schema import Recipe
 from lsr.stages.gate import gate
 from lsr.stages.infer import infer
 from lsr.store import open_store
 from lsr.tools.forget import delete, find
 from lsr.tools.page import publish
-from lsr.training.config import Cadence, TrainConfig
-from tests.stages.kit import Finished, context_at, made_by_every_stage
+from lsr.training.config import Cadence
+from tests.stages.kit import Finished, context_at, few_images, made_by_every_stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -102,30 +98,7 @@ def shown_in(home: Path, number: int) -> list[str]:
 
 
 def small(folder: Path) -> Recipe:
-    base = short()
-    architecture = AutoencoderConfig(channels=16, multipliers=(1, 2), blocks=1, latent_channels=8, mid_attention=False)
-    unet = UNetConfig(channels=32, multipliers=(1, 2), blocks=1, attention_factors=())
-    source = SourceConfig(uri=str(folder), name="mine")
-
-    def cut(train: TrainConfig) -> TrainConfig:
-        return replace(train, images=32, batch=8)
-
-    return replace(
-        base,
-        name="small",
-        model="small",
-        source=source,
-        shard=replace(base.shard, holdout=0.4, min_side=16, max_shard_bytes=1 << 15),
-        tile=replace(base.tile, size=32, stride=32, shrink=1),
-        autoencoder=replace(base.autoencoder, model=architecture, train=cut(base.autoencoder.train)),
-        decoder=replace(base.decoder, renderer=RendererConfig(hidden=(16,)), train=cut(base.decoder.train)),
-        denoise=replace(base.denoise, unet=unet, train=cut(base.denoise.train)),
-        joint=replace(base.joint, train=cut(base.joint.train)),
-        evaluate=replace(base.evaluate, scales=(2.0, 4.0), photos=64),
-        infer=replace(
-            base.infer or InferConfig(source=source), source=source, scale=1.5, sampler=SamplerConfig(steps=1)
-        ),
-    )
+    return few_images(SourceConfig(uri=str(folder), name="mine"))
 
 
 def context(home: Path) -> Context:

@@ -13,6 +13,7 @@ from lsr.data.config import DegradationConfig
 from lsr.data.degrade import degrade, restore_size
 from lsr.models.config import BodyConfig, DiscriminatorConfig, RendererConfig
 from lsr.models.neural_decoder import NeuralDecoder
+from lsr.models.system import LatentSystem
 from lsr.training.config import AutoencoderLoss, Cadence, DecoderLoss, DenoiseLoss, ImageTerms, JointLoss, TrainConfig
 from lsr.training.loop import TrainResult
 from lsr.training.objectives.autoencoder import AutoencoderObjective
@@ -45,6 +46,13 @@ def seeing_the_lr_image() -> DecoderObjective:
     return DecoderObjective(made.encoder, decoder, loss, partial(degrade, lr), restore=partial(restore_size, lr))
 
 
+def system_that_sees_the_lr_image() -> LatentSystem:
+    """A residual system with a body, whose LR image is as large as its latent."""
+    factor = AUTOENCODER.factor
+    shuffle = RendererConfig(kind="shuffle", factor=factor)
+    return tiny_system(renderer=shuffle, body=BodyConfig(channels=8, blocks=1), residual=True, base_scale=factor)
+
+
 PATCHES = ImageTerms(adversarial=0.5, start=4, discriminator=DiscriminatorConfig(channels=8, layers=1))
 
 
@@ -53,6 +61,7 @@ def objectives() -> dict[str, Callable[[], Objective]]:
         "autoencoder": lambda: AutoencoderObjective(autoencoder(gaussian()), AutoencoderLoss()),
         "decoder": first_stage,
         "denoise": lambda: DenoiseObjective(tiny_system(), DenoiseLoss()),
+        "denoise beside a body": lambda: DenoiseObjective(system_that_sees_the_lr_image(), DenoiseLoss()),
         "generation": lambda: DenoiseObjective(tiny_system(conditional=False), DenoiseLoss()),
         "joint": joint,
         "adversarial autoencoder": lambda: AutoencoderObjective(autoencoder(), AutoencoderLoss(image=PATCHES)),

@@ -26,11 +26,20 @@ def kl_per_value(moments: Moments) -> Tensor:
 class AutoencoderObjective:
     """The image terms of x and D(z) + kl_weight * KL, z drawn from the posterior where the bottleneck is Gaussian.
 
-    The product is the whole autoencoder. perceptual: needed where the terms ask for it.
+    The product is the whole autoencoder. perceptual: needed where the terms ask for it. freeze_encoder: train the
+    decoder alone, for an encoder that others depend on.
     """
 
-    def __init__(self, autoencoder: Autoencoder, config: AutoencoderLoss, perceptual: Perceptual | None = None):
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        config: AutoencoderLoss,
+        perceptual: Perceptual | None = None,
+        *,
+        freeze_encoder: bool = False,
+    ):
         self.model = autoencoder.train().requires_grad_(True)
+        self.model.encoder.requires_grad_(not freeze_encoder)
         self.config, self.compare = config, ImageLoss(config.image, perceptual)
         self.compare.join(self.model)
         self.terms = ("reconstruction", "kl", *self.compare.terms)

@@ -96,8 +96,8 @@ def one_step_preview(
 ) -> NDArray[np.uint8]:
     """LR condition (where there is one) | one-step estimate from half of the timesteps | truth, all decoded.
 
-    A residual system's renders are added to the LR image that `degrade` makes of the batch's tiles; to nothing
-    where the batch has none.
+    A residual system's renders are added to the LR image that `degrade` makes of the batch's tiles, which a body sees
+    too; to mid-grey where the batch has none.
     """
     shown = {name: value[:SHOWN] for name, value in batch.items()}
     z0 = system.whiten(shown["hr_mean"])
@@ -110,7 +110,7 @@ def one_step_preview(
         cond = condition_of(system, shown)
         x_t = forward_process(system, z0, cond, noise, t)
         latents = [system.denoiser(cond)(x_t, t), z0]
-        lr = z0.new_zeros(len(z0), 3, *size)
+        lr = z0.new_zeros(len(z0), 3, *(max(1, side // system.config.base_scale) for side in size))
         if degrade is not None and "tile" in shown:
             lr = lr_image(shown, from_levels(shown["tile"]), degrade)
         return grid([system.decode(z, size, lr=lr) for z in ([] if cond is None else [cond]) + latents])
