@@ -10,6 +10,7 @@ from typing import Any
 
 from lsr.cluster.capacity import Patience, holds, reject_unless_held
 from lsr.cluster.faults import WorkerError, fault_of, rebuild
+from lsr.cluster.interrupts import sigterm_heard
 from lsr.cluster.session import current
 from lsr.core.errors import ConfigError, LsrError, RunFailedError
 from lsr.core.resources import Resources
@@ -147,7 +148,8 @@ class _Pool:
         if self.busy or self.idle:
             self._patience.begin()
         waited_for = [*self.busy, *(self._starting if more else ())]
-        found, _ = ray.wait(waited_for, num_returns=1, timeout=_SLICE_SECONDS)
+        with sigterm_heard():
+            found, _ = ray.wait(waited_for, num_returns=1, timeout=_SLICE_SECONDS)
         if not found:
             self._patience.check()
             return None

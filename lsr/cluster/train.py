@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lsr.cluster.capacity import wait_for_room
 from lsr.cluster.faults import WorkerError, fault_of, is_final, rebuild
+from lsr.cluster.interrupts import sigterm_heard
 from lsr.cluster.session import ray_session
 from lsr.core.errors import ConfigError, RunFailedError
 from lsr.core.resources import Resources
@@ -270,27 +270,17 @@ def _interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    on_interrupt, on_terminate = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    terminated = False
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        nonlocal terminated
-        terminated = True
-        if callable(on_terminate):
-            on_terminate(number, frame)
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as interrupt:
-        if signal.getsignal(signal.SIGINT) is not on_interrupt:
-            # Ray's handler ends the group; a second call, after it has run already, does nothing.
-            with suppress(SystemExit):
-                signal.raise_signal(signal.SIGINT)
-        if terminated:
-            raise
-        raise KeyboardInterrupt from interrupt
-    finally:
-        signal.signal(signal.SIGINT, on_interrupt)
-        signal.signal(signal.SIGTERM, on_terminate)
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    with sigterm_heard() as terminated:
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            if signal.getsignal(signal.SIGINT) is not on_interrupt:
+                # Ray's handler ends the group; a second call, after it has run already, does nothing.
+                with suppress(SystemExit):
+                    signal.raise_signal(signal.SIGINT)
+            if terminated():
+                raise
+            raise KeyboardInterrupt from interrupt
+        finally:
+            signal.signal(signal.SIGINT, on_interrupt)
