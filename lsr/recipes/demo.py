@@ -1,7 +1,7 @@
 """Recipes for two CPU cores: the bundled photos, the whole pipeline, minutes.
 
-Small models with the shape of the published ones. `short` is the same line with a handful of steps a stage: it
-proves that every part works, not that the model is good, so its gate's floor only asks for finite images.
+Every network works at the LR image's own resolution, as in recipe `photo`, and the U-Net is called once. `short` is the
+same pipeline with a handful of steps per stage: it proves that every part works, not that the model is good.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from lsr.recipes.schema import (
 from lsr.recipes.small import few_steps, train
 from lsr.training.config import DecoderLoss, ImageTerms, JointLoss
 
-# A residual system starts at bicubic, so the floor asks for more than not being far below it: a version must stay
-# within one decibel of bicubic inside the trained range and agree with the LR image better than bicubic does.
+# A residual system starts at bicubic, so the floor asks for more: a version must be better than bicubic inside the
+# trained range, and agree with the LR image far better.
 DEMO_FLOOR = (
-    Rule(metric="psnr", reference="bicubic", above=-1.0, scope="in-range"),
-    Rule(metric="lr_psnr", reference="bicubic", above=1.0, scope="in-range"),
+    Rule(metric="psnr", reference="bicubic", above=0.2, scope="in-range"),
+    Rule(metric="lr_psnr", reference="bicubic", above=3.0, scope="in-range"),
 )
 AGAINST_CHAMPION = (
     Rule(metric="psnr", reference="champion", above=-0.2),
@@ -42,7 +42,7 @@ LR = DegradationConfig(factor=4)
 
 def demo() -> Recipe:
     """Super-resolution on the bundled photos, sized for 2 cores without a GPU."""
-    one_call = SamplerConfig(steps=1, seed=1234)
+    one_call = SamplerConfig(steps=1, fidelity=0.5, seed=1234)
     return Recipe(
         name="demo",
         task="super-resolution",
@@ -55,13 +55,13 @@ def demo() -> Recipe:
             model=AutoencoderConfig(
                 patch=4, channels=24, multipliers=(1,), blocks=1, latent_channels=8, mid_attention=False
             ),
-            train=train(images=8_000, batch=16, lr=2e-3),
+            train=train(images=4_000, batch=16, lr=2e-3),
         ),
         decoder=DecoderStage(
             renderer=RendererConfig(kind="shuffle"),
             body=BodyConfig(channels=24, blocks=6),
             residual=LR,
-            train=train(images=24_000, batch=16, lr=2e-3),
+            train=train(images=16_000, batch=16, lr=2e-3),
             loss=DecoderLoss(scales=(1.0, 1.0), lr_share=0.6),
         ),
         latents=LatentsConfig(degradations=(LR,)),
@@ -70,11 +70,11 @@ def demo() -> Recipe:
             diffusion=DiffusionConfig(
                 steps=8, schedule="linear", beta_start=0.0005, beta_end=0.004, prediction="x0", shift=True
             ),
-            train=train(images=8_000, batch=16, lr=1e-3),
+            train=train(images=4_800, batch=16, lr=1e-3),
         ),
         joint=JointStage(
-            train=train(images=3_200, batch=16, lr=3e-4),
-            loss=JointLoss(scales=(1.0, 1.0), image=ImageTerms(perceptual=1.0, network="alex")),
+            train=train(images=2_400, batch=16, lr=3e-4),
+            loss=JointLoss(scales=(0.5, 1.0), image=ImageTerms(perceptual=0.2, network="alex")),
         ),
         evaluate=EvaluateConfig(sampler=one_call),
         gate=GateConfig(floor=DEMO_FLOOR, against_champion=AGAINST_CHAMPION),

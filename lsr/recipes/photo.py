@@ -67,11 +67,11 @@ def photo() -> Recipe:
             diffusion=DiffusionConfig(
                 steps=8, schedule="linear", beta_start=0.0005, beta_end=0.004, prediction="x0", shift=True
             ),
-            train=_train(32_000, 1e-3),
+            train=_train(16_000, 1e-3),
         ),
         joint=JointStage(
-            train=_train(16_000, 3e-4),
-            loss=JointLoss(scales=(1.0, 1.0), image=ImageTerms(perceptual=1.0, network="alex")),
+            train=_train(8_000, 3e-4),
+            loss=JointLoss(scales=(0.5, 1.0), image=ImageTerms(perceptual=0.2, network="alex")),
         ),
         evaluate=EvaluateConfig(sampler=one_call),
         gate=GateConfig(floor=FLOOR, against_champion=AGAINST_CHAMPION),
