@@ -58,19 +58,19 @@ def photo() -> Recipe:
             renderer=RendererConfig(kind="shuffle"),
             body=BodyConfig(),
             residual=LR,
-            train=_train(128_000, 1e-3),
+            train=_train(80_000, 1e-3),
             loss=DecoderLoss(scales=(1.0, 1.0), lr_share=0.6),
         ),
         latents=LatentsConfig(degradations=(LR,)),
         denoise=DenoiseStage(
-            unet=UNetConfig(channels=48, multipliers=(1, 2), blocks=1, attention_factors=()),
+            unet=UNetConfig(channels=32, multipliers=(1, 2), blocks=1, attention_factors=()),
             diffusion=DiffusionConfig(
                 steps=8, schedule="linear", beta_start=0.0005, beta_end=0.004, prediction="x0", shift=True
             ),
-            train=_train(16_000, 1e-3),
+            train=_train(8_000, 1e-3),
         ),
         joint=JointStage(
-            train=_train(8_000, 3e-4),
+            train=_train(4_000, 3e-4),
             loss=JointLoss(scales=(0.5, 1.0), image=ImageTerms(perceptual=0.2, network="alex")),
         ),
         evaluate=EvaluateConfig(sampler=one_call),

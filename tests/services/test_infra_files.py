@@ -63,7 +63,7 @@ def test_images_are_pinned(name: str) -> None:
     assert not image.endswith(":latest")
 
 
-@pytest.mark.parametrize("name", SERVERS - {"prefect-worker"})
+@pytest.mark.parametrize("name", sorted(SERVERS - {"prefect-worker"}))
 def test_servers_say_when_they_are_ready(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
 
