@@ -38,8 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def moto_endpoint() -> Iterator[str]:
-    """Address of a moto server with one bucket."""
+def moto_server() -> Iterator[str]:
+    """Address of a moto server."""
     from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
 
@@ -55,14 +55,19 @@ def moto_endpoint() -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, aws_access_key_id="key", aws_secret_access_key="secret", region_name="us-east-1"
-    )
-    client.create_bucket(Bucket=BUCKET)
-    yield endpoint
+    yield f"http://{host}:{port}"
     server.stop()
     patch.undo()
+
+
+@pytest.fixture(scope="module")
+def moto_endpoint(moto_server: str) -> str:
+    """Its address, with one bucket, made for each module: other modules' `mock_aws` empties all of moto."""
+    client = boto3.client(
+        "s3", endpoint_url=moto_server, aws_access_key_id="key", aws_secret_access_key="secret", region_name="us-east-1"
+    )
+    client.create_bucket(Bucket=BUCKET)
+    return moto_server
 
 
 @pytest.fixture(scope="session")

@@ -226,9 +226,9 @@ def test_impossible_terms_are_rejected(changes: dict[str, float], named: str) ->
 
 def test_a_recipe_with_images_too_small_for_its_terms_is_rejected() -> None:
     assert (ImageTerms().min_side, ImageTerms(perceptual=1.0).min_side, GAME.min_side) == (1, 32, 6)
-    load_recipe("demo", {"autoencoder.loss.image.perceptual": "0.1"})
+    load_recipe("demo-generate", {"autoencoder.loss.image.perceptual": "0.1"})
     with pytest.raises(ConfigError, match=r"decoder\.loss\.image compares images of at least 32 pixels, found 12"):
-        load_recipe("demo", {"decoder.loss.image.perceptual": "0.1"})
+        load_recipe("demo-generate", {"decoder.loss.image.perceptual": "0.1"})
 
 
 def test_the_next_stage_loads_the_product_without_the_discriminator(tmp_path: Path) -> None:
