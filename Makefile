@@ -2,6 +2,8 @@
 # Each makes the environment it needs in .venv. PY chooses the interpreter (3.11 or 3.12).
 PY ?= python3
 BIN := .venv/bin
+# Two processes, each with whole files, since a file's tests share what they make.
+TWO := -n 2 --dist loadfile
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 # pip's own variable for a folder of wheels, handed on to uv, which does not read it.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -31,7 +33,7 @@ lint: .venv/.done
 	$(BIN)/lint-imports
 
 test: lint ## the fast tier: no system package, no network
-	$(BIN)/pytest -q -m "not services and not slow and not soak and not gpu"
+	$(BIN)/pytest -q $(TWO) -m "not services and not slow and not soak and not gpu"
 
 test-services: .venv/.done ## real servers, installed by apt where they are missing
 	command -v radosgw >/dev/null && command -v docker-compose >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null \
@@ -40,7 +42,7 @@ test-services: .venv/.done ## real servers, installed by apt where they are miss
 
 test-slow: .venv/.done ## kills, clean environments, a browser (installed by apt where it is missing), long runs
 	command -v chromium >/dev/null || $(SUDO) infra/apt.sh --only chromium
-	$(BIN)/pytest -q --no-skips -m "slow and not services and not soak and not gpu"
+	$(BIN)/pytest -q $(TWO) --no-skips -m "slow and not services and not soak and not gpu"
 
 bench: .venv/.done ## every claim of speed, on an idle machine; rewrites benchmarks/results
 	for name in help_time cached_rerun reading shard_tile sharding step_overhead; do \

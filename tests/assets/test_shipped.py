@@ -33,11 +33,12 @@ def test_every_file_has_a_name() -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-@pytest.mark.parametrize("photo", ["cliff", "maldives", "palace"])
+@pytest.mark.parametrize("photo", ["cliff", "palace", "stairs"])
 def test_photo_is_closer_to_the_truth_than_bicubic(photo: str, scale: int) -> None:
-    """Photos that set web-photos, which it was trained on, does not hold; PSNR in float64 of the RGB values, whole photo."""
+    """Photos that set web-photos, which it was trained on, does not hold; PSNR in float64 of the RGB values, their middle."""
     with Image.open(Path(PHOTOS, f"{photo}.jpg")) as opened:
-        whole = opened.convert("RGB").crop((0, 0, 256, 256))
+        left, top = opened.width // 2 - 128, opened.height // 2 - 128
+        whole = opened.convert("RGB").crop((left, top, left + 256, top + 256))
     small = whole.resize((256 // scale, 256 // scale), Image.Resampling.BICUBIC)
     truth = np.asarray(whole, dtype=np.float64)
 
