@@ -17,7 +17,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 	touch $@
 
 demo: .venv/.done ## super-resolution, the whole pipeline, sized for 2 cores
-	-$(BIN)/lsr data get lpips
+	$(BIN)/lsr data get lpips
 	$(BIN)/lsr retrain --recipe demo
 
 demo-generate: .venv/.done ## generation from noise, the same line

@@ -15,7 +15,9 @@ def train(*, images: int, batch: int, lr: float) -> TrainConfig:
 
 
 def few_steps(recipe: Recipe, name: str, floor: tuple[Rule, ...]) -> Recipe:
-    """The recipe with 20 steps of 8 images per stage, fewer tiles and a smaller evaluation."""
+    """The recipe with 20 steps of 8 images per stage, fewer tiles, no perceptual term, whose weights need a download,
+    and a smaller evaluation.
+    """
 
     def cut(config: TrainConfig) -> TrainConfig:
         return replace(config, images=160, batch=8, warmup=0)
@@ -28,7 +30,11 @@ def few_steps(recipe: Recipe, name: str, floor: tuple[Rule, ...]) -> Recipe:
         autoencoder=replace(recipe.autoencoder, train=cut(recipe.autoencoder.train)),
         decoder=replace(recipe.decoder, train=cut(recipe.decoder.train)),
         denoise=replace(recipe.denoise, train=cut(recipe.denoise.train)),
-        joint=replace(recipe.joint, train=cut(recipe.joint.train)),
+        joint=replace(
+            recipe.joint,
+            train=cut(recipe.joint.train),
+            loss=replace(recipe.joint.loss, image=replace(recipe.joint.loss.image, perceptual=0.0)),
+        ),
         evaluate=replace(
             recipe.evaluate,
             photos=2,
