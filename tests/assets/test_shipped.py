@@ -35,7 +35,7 @@ def test_every_file_has_a_name() -> None:
 @pytest.mark.parametrize("scale", [2, 4])
 @pytest.mark.parametrize("photo", ["cliff", "palace", "stairs"])
 def test_photo_is_closer_to_the_truth_than_bicubic(photo: str, scale: int) -> None:
-    """Photos that set web-photos, which it was trained on, does not hold; PSNR in float64 of the RGB values, their middle."""
+    """Photos that it was not trained on, their middle; PSNR of RGB in float64."""
     with Image.open(Path(PHOTOS, f"{photo}.jpg")) as opened:
         left, top = opened.width // 2 - 128, opened.height // 2 - 128
         whole = opened.convert("RGB").crop((left, top, left + 256, top + 256))
