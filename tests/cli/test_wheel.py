@@ -64,7 +64,8 @@ def test_the_wheel_holds_the_product_and_not_the_workshop(wheel: Path) -> None:
     assert {"lsr", "flows", "data_prep"} == {top for top in tops if not top.endswith(".dist-info")}
     photos = [name for name in names if name.startswith("lsr/assets/photos/")]
     assert len([name for name in photos if name.endswith(".jpg")]) == 19
-    for name in ("lsr/assets/photos/CREDITS.md", "lsr/assets/thumbnails/CREDITS.md", "lsr/recipes/demo.py"):
+    shipped = ("lsr/assets/models/photo.safetensors", "lsr/assets/models/README.md")
+    for name in ("lsr/assets/photos/CREDITS.md", "lsr/assets/thumbnails/CREDITS.md", "lsr/recipes/demo.py", *shipped):
         assert name in names
     assert {"lsr/report/page.html", "lsr/report/page.css", "lsr/report/page.js"} <= set(names)
     assert {name.rsplit("/", 1)[-1] for name in names if ".dist-info/licenses/" in name} == {"LICENSE", "NOTICE"}
