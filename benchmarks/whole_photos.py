@@ -27,7 +27,7 @@ from benchmarks.surroundings import code, machine
 from lsr.core.encoding import png
 from lsr.core.settings import load_settings
 from lsr.diffusion.config import SamplerConfig
-from lsr.evaluation.images import as_batch
+from lsr.evaluation.images import as_batch, resize
 from lsr.inference.baselines import Comparator, answer
 from lsr.metrics.lpips import find_lpips
 from lsr.models.baselines.build import load
@@ -56,18 +56,13 @@ def pair(path: Path, scale: int) -> tuple[Image, Image]:
     with Pillow.open(path) as opened:
         whole = opened.convert("RGB")
     whole = whole.crop((0, 0, whole.width // scale * scale, whole.height // scale * scale))
-    small = whole.resize((whole.width // scale, whole.height // scale), Pillow.Resampling.BICUBIC)
-    return np.asarray(small), np.asarray(whole)
-
-
-def bicubic(lr: Image, size: tuple[int, int]) -> Image:
-    """Pillow's bicubic enlargement."""
-    return np.asarray(Pillow.fromarray(lr).resize(size[::-1], Pillow.Resampling.BICUBIC))
+    truth = np.asarray(whole)
+    return resize(truth, (whole.height // scale, whole.width // scale)), truth
 
 
 def systems(models: Sequence[str], fidelities: Sequence[float], cache: Path) -> Iterator[tuple[str, Upscaler]]:
     """Bicubic, RealESRGAN where its weights are here, and every model at every fidelity."""
-    yield "bicubic", bicubic
+    yield "bicubic", resize
     weights = cache / "sets" / "realesrgan" / "realesrgan-x4plus.safetensors"
     if weights.is_file():
         comparator = Comparator(load(EsrganConfig(), weights.read_bytes(), "RealESRGAN"), EsrganConfig())

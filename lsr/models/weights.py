@@ -30,6 +30,15 @@ def load_weights(module: nn.Module, data: bytes, where: str) -> None:
         found: dict[str, Tensor] = safetensors.torch.load(data)
     except SafetensorError as error:
         raise IntegrityError(f"{where} is not a safetensors file ({error}); fetch or build it again.") from error
+    if faults := misfits(module, found):
+        raise IntegrityError(f"{where} does not fit the {type(module).__name__} of its config: it {faults}.")
+    module.load_state_dict(found, assign=True)
+
+
+def misfits(module: nn.Module, found: Mapping[str, Tensor]) -> str:
+    """What keeps `found` from being the parameters and buffers of `module`: missing, unexpected and ill-shaped tensors,
+    as the end of a sentence; empty where nothing does.
+    """
     wanted = module.state_dict()
     faults = []
     if missing := sorted(wanted.keys() - found.keys()):
@@ -43,8 +52,4 @@ def load_weights(module: nn.Module, data: bytes, where: str) -> None:
     ]
     if wrong:
         faults.append(f"holds {_some(wrong)}")
-    if faults:
-        raise IntegrityError(
-            f"{where} does not fit the {type(module).__name__} of its config: it {'; it '.join(faults)}."
-        )
-    module.load_state_dict(found, assign=True)
+    return "; it ".join(faults)

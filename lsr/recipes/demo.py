@@ -7,10 +7,10 @@ same pipeline with a handful of steps per stage: it proves that every part works
 from __future__ import annotations
 
 from data_prep.config import LatentsConfig, ShardConfig, SourceConfig, TileConfig
-from lsr.data.config import DegradationConfig
 from lsr.diffusion.config import SamplerConfig
 from lsr.evaluation.config import EvaluateConfig, GateConfig, Rule
-from lsr.models.config import AutoencoderConfig, BodyConfig, DiffusionConfig, RendererConfig, UNetConfig
+from lsr.models.config import AutoencoderConfig, BodyConfig, RendererConfig
+from lsr.recipes.photo import DECODER_LOSS, JOINT_LOSS, LR, SHIFT, UNET
 from lsr.recipes.schema import (
     AutoencoderStage,
     DecoderStage,
@@ -20,7 +20,6 @@ from lsr.recipes.schema import (
     Recipe,
 )
 from lsr.recipes.small import few_steps, train
-from lsr.training.config import DecoderLoss, ImageTerms, JointLoss
 
 # A residual system starts at bicubic, so the floor asks for more: a version must be better than bicubic inside the
 # trained range, and agree with the LR image far better.
@@ -35,9 +34,6 @@ AGAINST_CHAMPION = (
 # What 20 steps a stage can promise: an image not far from bicubic, which darkened noise is. The preflight proves that
 # even this rejects.
 SHORT_FLOOR = (Rule(metric="psnr", reference="bicubic", above=-6.0),)
-
-
-LR = DegradationConfig(factor=4)
 
 
 def demo() -> Recipe:
@@ -62,19 +58,17 @@ def demo() -> Recipe:
             body=BodyConfig(channels=24, blocks=6),
             residual=LR,
             train=train(images=16_000, batch=16, lr=2e-3),
-            loss=DecoderLoss(scales=(1.0, 1.0), lr_share=0.6),
+            loss=DECODER_LOSS,
         ),
         latents=LatentsConfig(degradations=(LR,)),
         denoise=DenoiseStage(
-            unet=UNetConfig(channels=32, multipliers=(1, 2), blocks=1, attention_factors=()),
-            diffusion=DiffusionConfig(
-                steps=8, schedule="linear", beta_start=0.0005, beta_end=0.004, prediction="x0", shift=True
-            ),
+            unet=UNET,
+            diffusion=SHIFT,
             train=train(images=4_800, batch=16, lr=1e-3),
         ),
         joint=JointStage(
             train=train(images=2_400, batch=16, lr=3e-4),
-            loss=JointLoss(scales=(0.5, 1.0), image=ImageTerms(perceptual=0.2, network="alex")),
+            loss=JOINT_LOSS,
         ),
         evaluate=EvaluateConfig(sampler=one_call),
         gate=GateConfig(floor=DEMO_FLOOR, against_champion=AGAINST_CHAMPION),

@@ -22,6 +22,10 @@ FLOOR = (
 AGAINST_CHAMPION = (Rule(metric="psnr", reference="champion", above=-0.1),)
 
 LR = DegradationConfig(factor=4)
+UNET = UNetConfig(channels=32, multipliers=(1, 2), blocks=1, attention_factors=())
+SHIFT = DiffusionConfig(steps=8, schedule="linear", beta_start=0.0005, beta_end=0.004, prediction="x0", shift=True)
+DECODER_LOSS = DecoderLoss(scales=(1.0, 1.0), lr_share=0.6)
+JOINT_LOSS = JointLoss(scales=(0.5, 1.0), image=ImageTerms(perceptual=0.2, network="alex"))
 
 
 def _train(images: int, lr: float, batch: int = 16) -> TrainConfig:
@@ -59,19 +63,17 @@ def photo() -> Recipe:
             body=BodyConfig(),
             residual=LR,
             train=_train(80_000, 1e-3),
-            loss=DecoderLoss(scales=(1.0, 1.0), lr_share=0.6),
+            loss=DECODER_LOSS,
         ),
         latents=LatentsConfig(degradations=(LR,)),
         denoise=DenoiseStage(
-            unet=UNetConfig(channels=32, multipliers=(1, 2), blocks=1, attention_factors=()),
-            diffusion=DiffusionConfig(
-                steps=8, schedule="linear", beta_start=0.0005, beta_end=0.004, prediction="x0", shift=True
-            ),
+            unet=UNET,
+            diffusion=SHIFT,
             train=_train(8_000, 1e-3),
         ),
         joint=JointStage(
             train=_train(4_000, 3e-4),
-            loss=JointLoss(scales=(0.5, 1.0), image=ImageTerms(perceptual=0.2, network="alex")),
+            loss=JOINT_LOSS,
         ),
         evaluate=EvaluateConfig(sampler=one_call),
         gate=GateConfig(floor=FLOOR, against_champion=AGAINST_CHAMPION),

@@ -14,6 +14,7 @@ from lsr.assets import MODELS, SHIPPED
 from lsr.core.errors import NotFoundError
 from lsr.core.settings import Settings
 from lsr.inference.config import ExecutorConfig, Precision
+from lsr.registry.packaging import Package
 from lsr.registry.versions import Version, fetch_version
 
 if TYPE_CHECKING:
@@ -69,9 +70,14 @@ def model_bytes(settings: Settings, name: str) -> tuple[bytes, bytes]:
     """Config and weights, as `load_system` takes them, of the model that `name` stands for. Raises as `load_named`."""
     if (found := model_file(name)) is not None:
         return found.config, found.weights
-    version = resolve_named(settings, name)
-    package = fetch_version(settings.mlflow, version, versions_in(settings.cache))
+    _, package = fetch_named(settings, name)
     return package.config, package.weights
+
+
+def fetch_named(settings: Settings, name: str) -> tuple[Version, Package]:
+    """The registered version that `name` stands for now, and its folder on this machine. Raises as `load_named`."""
+    version = resolve_named(settings, name)
+    return version, fetch_version(settings.mlflow, version, versions_in(settings.cache))
 
 
 def resolve_named(settings: Settings, name: str) -> Version:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lsr.engine.request import Request
 from lsr.engine.table import START
 from lsr.models.config import SystemConfig
 from lsr.models.system import LatentSystem
+from lsr.models.weights import misfits
 from lsr.stages.trained import Trained, read_trained, weights_of
 from lsr.store import Store
 from lsr.store.content import get_blob
@@ -63,23 +65,27 @@ class Setup:
     def start(self, module: torch.nn.Module, prefix: str) -> bool:
         """Give `module` the weights under `prefix` of the model that the recipe starts from; False if it has none.
 
-        Raises ConfigError naming the first weight that is not as in that model.
+        Raises ConfigError naming weights that are not as in that model.
         """
-        if START not in self.request.inputs:
+        if not self._start:
             return False
-        record = read_root(self.store, self.request.inputs[START].path, "system")
-        found = load(get_blob(self.store, record.blobs["weights"].path))
-        mine = module.state_dict()
-        for name, value in mine.items():
-            theirs = found.get(prefix + name)
-            if theirs is None or theirs.shape != value.shape:
-                shape = "nothing" if theirs is None else list(theirs.shape)
-                raise ConfigError(
-                    f"The model that the recipe starts from has {shape} for {prefix}{name}, stage "
-                    f"{self.request.stage} has {list(value.shape)}: take the networks of that model's recipe."
-                )
-        module.load_state_dict({name: found[prefix + name] for name in mine})
+        found = {name.removeprefix(prefix): value for name, value in self._start.items() if name.startswith(prefix)}
+        if faults := misfits(module, found):
+            raise ConfigError(
+                f"Stage {self.request.stage} cannot start from {prefix}* of the recipe's model, which {faults}: "
+                "take the networks of that model's recipe."
+            )
+        module.load_state_dict(found)
         return True
+
+    @cached_property
+    def _start(self) -> dict[str, torch.Tensor]:
+        """Weights of the model that the recipe starts from, empty if it has none."""
+        if START not in self.request.inputs:
+            return {}
+        record = read_root(self.store, self.request.inputs[START].path, "system")
+        weights: dict[str, torch.Tensor] = load(get_blob(self.store, record.blobs["weights"].path))
+        return weights
 
     def seed_weights(self) -> None:
         """Initial weights are a function of the recipe's seed and the stage."""

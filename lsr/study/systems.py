@@ -14,7 +14,7 @@ from lsr.core.refs import Ref
 from lsr.engine.context import Context
 from lsr.engine.launch import launch
 from lsr.engine.request import Request
-from lsr.engine.source import snapshot
+from lsr.engine.source import begin
 from lsr.engine.table import BASELINE, MEASURE, PIPELINE, SHARD, TILE, MeasureConfig, inputs_of, request_of
 from lsr.evaluation.config import EvaluateConfig
 from lsr.recipes.run import Run
@@ -37,8 +37,8 @@ class Trained:
 
 
 def data_of(study: StudyConfig, ctx: Context) -> dict[str, Ref]:
-    """The snapshot, image set and tile set that all systems share, made or found."""
-    refs = {"snapshot": snapshot(study.ours.source, ctx)}
+    """What all systems share: what the pipeline begins with, the image set and the tile set, made or found."""
+    refs = begin(study.ours, ctx)
     refs["shard"] = launch(request_of(SHARD, study.ours, ctx.run, {"snapshot": refs["snapshot"]}), ctx).ref
     refs["tile"] = launch(request_of(TILE, study.ours, ctx.run, {"shard": refs["shard"]}), ctx).ref
     return refs

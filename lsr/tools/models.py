@@ -88,13 +88,11 @@ def export_version(settings: Settings, name: str, output: Path, *, half: bool) -
     half: weights as float16. Raises NotFoundError for a missing version, InputError for an output of another suffix.
     """
     from lsr.models.file import SUFFIX, ModelFile
-    from lsr.registry.load import resolve_named, versions_in
-    from lsr.registry.versions import fetch_version
+    from lsr.registry.load import fetch_named
 
     if output.suffix != SUFFIX:
         raise InputError(f"A model file ends with {SUFFIX}, found {output.name}.")
-    version = resolve_named(settings, name)
-    package = fetch_version(settings.mlflow, version, versions_in(settings.cache))
+    version, package = fetch_named(settings, name)
     file = ModelFile(
         config=package.config, weights=package.weights, card=package.card, lineage=package.lineage
     ).to_bytes(half=half)

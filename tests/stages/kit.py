@@ -58,12 +58,19 @@ def context_at(home: Path, name: str, every: Cadence) -> Here:
 
 
 def made_by_every_stage(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
-    """The pipeline's results up to *evaluate*, each made now, by stage and with the source's snapshot."""
+    """The pipeline's results up to *evaluate*, each made now, by stage and with what the pipeline begins with."""
+    return results(recipe, ctx, all_made=True)
+
+
+def results(recipe: Recipe, ctx: Context, last: str = "evaluate", *, all_made: bool = False) -> dict[str, Ref]:
+    """The pipeline's results up to stage `last`. all_made: none of them was on record."""
     refs = begin(recipe, ctx)
     for name, stage in PIPELINE.items():
         outcome = launch(request_of(stage, recipe, ctx.run, inputs_of(stage, recipe, refs)), ctx)
-        assert outcome.made
+        assert outcome.made or not all_made
         refs[name] = outcome.ref
+        if name == last:
+            break
     return refs
 
 

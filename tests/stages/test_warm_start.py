@@ -13,7 +13,6 @@ from PIL import Image
 
 from data_prep.config import SourceConfig
 from lsr.core.errors import ConfigError, NotFoundError
-from lsr.core.refs import Ref
 from lsr.engine.context import Context
 from lsr.engine.launch import launch
 from lsr.engine.source import begin
@@ -26,7 +25,7 @@ from lsr.stages.provenance import lineage_of
 from lsr.stages.trained import read_trained, weights_of
 from lsr.training.config import Cadence, TrainConfig
 from tests.inference.kit import make_image
-from tests.stages.kit import Finished, context_at, few_images, made_by_every_stage
+from tests.stages.kit import Finished, context_at, few_images, made_by_every_stage, results
 
 pytestmark = pytest.mark.timeout(300)
 STILL = 1e-12
@@ -73,17 +72,10 @@ def still(recipe: Recipe, path: Path) -> Recipe:
     )
 
 
-def refs_of(recipe: Recipe, ctx: Context) -> dict[str, Ref]:
-    refs = begin(recipe, ctx)
-    for name, stage in PIPELINE.items():
-        refs[name] = launch(request_of(stage, recipe, ctx.run, inputs_of(stage, recipe, refs)), ctx).ref
-    return refs
-
-
 def test_networks_start_from_the_file_and_lineage_names_it(first: tuple[Finished, Context], file: Path) -> None:
     finished, ctx = first
     recipe = still(finished.recipe, file)
-    refs = refs_of(recipe, ctx)
+    refs = results(recipe, ctx)
     assert refs["tile"] == finished.refs["tile"]
     held = ModelFile.from_bytes(file.read_bytes(), "file")
     theirs = load_system(held.config, held.weights).state_dict()
@@ -100,10 +92,7 @@ def test_networks_start_from_the_file_and_lineage_names_it(first: tuple[Finished
 def test_the_encoder_stays_while_the_autoencoder_trains(first: tuple[Finished, Context], file: Path) -> None:
     finished, ctx = first
     recipe = replace(finished.recipe, start=str(file))
-    refs = begin(recipe, ctx)
-    for name in ("shard", "tile", "autoencoder"):
-        stage = PIPELINE[name]
-        refs[name] = launch(request_of(stage, recipe, ctx.run, inputs_of(stage, recipe, refs)), ctx).ref
+    refs = results(recipe, ctx, "autoencoder")
     trained = weights_of(ctx.store, read_trained(ctx.store, refs["autoencoder"]))
     held = ModelFile.from_bytes(file.read_bytes(), "file")
     theirs = load_system(held.config, held.weights).state_dict()
@@ -147,6 +136,18 @@ def test_another_architecture_is_named(first: tuple[Finished, Context], file: Pa
     stage = PIPELINE["autoencoder"]
     refs = {**finished.refs, **begin(recipe, ctx)}
     with pytest.raises(ConfigError, match=r"encoder\..* take the networks of that model's recipe"):
+        launch(request_of(stage, recipe, ctx.run, inputs_of(stage, recipe, refs)), ctx)
+
+
+def test_a_part_of_the_model_is_no_start(first: tuple[Finished, Context], file: Path) -> None:
+    finished, ctx = first
+    body = finished.recipe.decoder.body
+    assert body is not None
+    less = replace(finished.recipe.decoder, body=replace(body, blocks=body.blocks - 1))
+    recipe = replace(finished.recipe, start=str(file), decoder=less)
+    stage = PIPELINE["decoder"]
+    refs = {**finished.refs, **begin(recipe, ctx)}
+    with pytest.raises(ConfigError, match=r"decoder\..* has unexpected body\.blocks"):
         launch(request_of(stage, recipe, ctx.run, inputs_of(stage, recipe, refs)), ctx)
 
 
